@@ -1,0 +1,128 @@
+/* The configuration of a run: one plain struct, filled from a YAML file by one table of keys (src/config/keys.c),
+ * which also makes the help text, docs/config.md and the saved effective configuration. */
+#ifndef HONE_CONFIG_H
+#define HONE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A list of strings owned by the configuration. */
+typedef struct hone_strings {
+    char **item;
+    size_t n;
+} hone_strings;
+
+typedef enum hone_precision { HONE_PRECISION_AUTO, HONE_PRECISION_F32, HONE_PRECISION_BF16 } hone_precision;
+typedef enum hone_strategy { HONE_STRATEGY_NO, HONE_STRATEGY_STEPS, HONE_STRATEGY_EPOCH } hone_strategy;
+typedef enum hone_overlong { HONE_OVERLONG_ERROR, HONE_OVERLONG_DROP, HONE_OVERLONG_TRUNCATE, HONE_OVERLONG_SPLIT } hone_overlong;
+typedef enum hone_schedule { HONE_SCHEDULE_COSINE, HONE_SCHEDULE_LINEAR, HONE_SCHEDULE_CONSTANT,
+                             HONE_SCHEDULE_CONSTANT_WITH_WARMUP } hone_schedule;
+typedef enum hone_bias { HONE_BIAS_NONE, HONE_BIAS_ALL, HONE_BIAS_LORA_ONLY } hone_bias;
+typedef enum hone_optim { HONE_OPTIM_ADAMW, HONE_OPTIM_ADAMW_8BIT, HONE_OPTIM_ADAFACTOR, HONE_OPTIM_SGD } hone_optim;
+typedef enum hone_finetuning { HONE_FINETUNING_LORA, HONE_FINETUNING_FULL, HONE_FINETUNING_FREEZE } hone_finetuning;
+
+#define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
+
+/* Paths are absolute or relative to the YAML file's folder, already joined. Strings are owned. NULL = not given. */
+typedef struct hone_config {
+    struct {
+        char *name_or_path;
+        int32_t max_length;
+        bool load_in_4bit, load_in_8bit;
+        char *cache_dir;
+        bool trust_remote_code, use_fast_tokenizer;
+    } model;
+    struct {
+        int32_t r;
+        double lora_alpha, lora_dropout;
+        hone_strings target_modules; /* one entry "all-linear", one regular expression, or a list */
+        bool target_is_list;         /* false: the one entry is `all-linear` or a regular expression */
+        hone_bias bias;
+        char *task_type;
+        char *init_adapter;
+    } lora;
+    struct {
+        char *output_dir;
+        hone_finetuning finetuning_type;
+        double num_train_epochs;
+        int32_t max_steps;
+        int32_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;
+        double learning_rate;
+        hone_schedule lr_scheduler_type;
+        double warmup_ratio;
+        int32_t warmup_steps;
+        hone_optim optim;
+        double weight_decay, max_grad_norm;
+        bool bf16, fp16;
+        hone_precision precision;
+        int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
+        hone_strategy save_strategy;
+        double save_steps; /* < 1: share of all steps */
+        int32_t save_total_limit;
+        hone_strategy evaluation_strategy;
+        double eval_steps;
+        double logging_steps;
+        char *logging_dir;
+        hone_strings report_to;
+        int64_t seed;
+        bool shuffle, packing;
+        bool load_best_model_at_end;
+        char *metric_for_best_model;
+        int32_t dataloader_num_workers; /* 0 = auto */
+        bool remove_unused_columns;
+    } training;
+    struct {
+        hone_strings train_data_path, eval_data_path;
+        double val_size; /* >= 1 rows, < 1 share */
+        int64_t max_samples; /* 0 = all */
+        hone_overlong overlong;
+        bool augmentation_enabled;
+    } data;
+    struct {
+        bool enabled;
+        char *backend;
+        bool deepspeed_enabled;
+        char *deepspeed_config_file;
+        int32_t deepspeed_zero_stage;
+    } distributed;
+    struct {
+        int32_t max_new_tokens;
+        double temperature, top_p;
+        int32_t top_k;
+        double repetition_penalty;
+        bool do_sample;
+    } inference;
+    char *source;  /* path of the YAML file */
+    char **notice; /* aliases used, keys without effect: one line each, for the program to print once */
+    size_t n_notice;
+} hone_config;
+
+/* Reads PATH over the defaults. Errors name file, line, key and the nearest known key; unknown, repeated and
+ * ill-typed keys are errors. *out owned by the caller, freed with hone_config_free. Reads only: cross-key checks and
+ * required keys are hone_config_check's. */
+HONE_API int hone_config_load(hone_config **out, const char *path, hone_error *err);
+/* All defaults, no file. */
+HONE_API int hone_config_new(hone_config **out, hone_error *err);
+/* Applies one `section.key=value` (value in YAML syntax). Relative paths here are relative to the working directory. */
+HONE_API int hone_config_set(hone_config *c, const char *assignment, hone_error *err);
+/* Required keys, ranges across keys, settings that this build refuses by name (`optim: adafactor`, ...). */
+HONE_API int hone_config_check(const hone_config *c, hone_error *err);
+/* Writes the effective configuration as YAML that hone_config_load reads back to the same values. Atomic. */
+HONE_API int hone_config_save(const hone_config *c, const char *path, hone_error *err);
+HONE_API void hone_config_free(hone_config *c);
+
+/* Calls fn for every key in table order: the source of `hone train --help-config` and docs/config.md. */
+typedef void (*hone_config_key_fn)(void *ud, const char *section, const char *key, const char *aliases,
+                                   const char *type, const char *default_value, const char *help);
+HONE_API void hone_config_each_key(hone_config_key_fn fn, void *ud);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

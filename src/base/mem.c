@@ -1,0 +1,144 @@
+/* Memory: one door for every allocation, and what the machine has. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base.h"
+
+static bool (*hook_fn)(void *ud, size_t size);
+static void *hook_ud;
+
+void hone_mem_hook(bool (*hook)(void *ud, size_t size), void *ud)
+{
+    hook_fn = hook;
+    hook_ud = ud;
+}
+
+static bool allowed(size_t size)
+{
+    return !hook_fn || hook_fn(hook_ud, size);
+}
+
+void *hone_alloc(size_t size)
+{
+    return allowed(size) ? malloc(size ? size : 1) : NULL;
+}
+
+void *hone_calloc(size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        return NULL;
+    return allowed(n * size) ? calloc(n ? n : 1, size ? size : 1) : NULL;
+}
+
+void *hone_realloc(void *p, size_t size)
+{
+    return allowed(size) ? realloc(p, size ? size : 1) : NULL;
+}
+
+void *hone_realloc_array(void *p, size_t n, size_t size)
+{
+    if (size && n > SIZE_MAX / size)
+        return NULL;
+    return hone_realloc(p, n * size);
+}
+
+char *hone_strndup(const char *s, size_t n)
+{
+    char *copy = hone_alloc(n + 1);
+
+    if (copy) {
+        memcpy(copy, s, n);
+        copy[n] = 0;
+    }
+    return copy;
+}
+
+char *hone_strdup(const char *s)
+{
+    return hone_strndup(s, strlen(s));
+}
+
+void hone_free(void *p)
+{
+    free(p);
+}
+
+void *hone_big_alloc(size_t size)
+{
+    void *p;
+
+    if (!allowed(size))
+        return NULL;
+    p = mmap(NULL, size ? size : 1, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    madvise(p, size, MADV_HUGEPAGE); /* a hint: refusal costs speed only */
+    return p;
+}
+
+void hone_big_free(void *p, size_t size)
+{
+    if (p)
+        munmap(p, size ? size : 1);
+}
+
+/* Value in kB of a "Name:   123 kB" line of a /proc file, as bytes; 0 if absent. */
+static uint64_t proc_kb(const char *path, const char *name)
+{
+    char line[256];
+    uint64_t value = 0;
+    size_t n = strlen(name);
+    FILE *f = fopen(path, "r");
+
+    if (!f)
+        return 0;
+    while (fgets(line, sizeof line, f))
+        if (!strncmp(line, name, n) && line[n] == ':') {
+            value = strtoull(line + n + 1, NULL, 10) * 1024;
+            break;
+        }
+    fclose(f);
+    return value;
+}
+
+uint64_t hone_rss(void)
+{
+    return proc_kb("/proc/self/status", "VmRSS");
+}
+
+uint64_t hone_rss_peak(void)
+{
+    return proc_kb("/proc/self/status", "VmHWM");
+}
+
+static uint64_t number_in_file(const char *path)
+{
+    char line[64];
+    uint64_t value = 0;
+    FILE *f = fopen(path, "r");
+
+    if (!f)
+        return 0;
+    if (fgets(line, sizeof line, f) && line[0] >= '0' && line[0] <= '9')
+        value = strtoull(line, NULL, 10);
+    fclose(f);
+    return value;
+}
+
+uint64_t hone_memory_available(void)
+{
+    uint64_t available = proc_kb("/proc/meminfo", "MemAvailable");
+    uint64_t limit = number_in_file("/sys/fs/cgroup/memory.max"), used;
+
+    if (limit) {
+        used = number_in_file("/sys/fs/cgroup/memory.current");
+    } else { /* cgroup v1 writes a huge number for "no limit", which the comparison below ignores */
+        limit = number_in_file("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+        used = number_in_file("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+    }
+    if (limit && used < limit && (available == 0 || limit - used < available))
+        available = limit - used;
+    return available;
+}

@@ -1,0 +1,156 @@
+/* Errors, buffers, UTF-8, Philox and atomic files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+static void first_error_wins(void **state)
+{
+    hone_error err = HONE_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(hone_error_set(&err, HONE_EFORMAT, "line %d", 3), HONE_EFORMAT);
+    assert_int_equal(hone_error_set(&err, HONE_EIO, "later"), HONE_EIO);
+    assert_int_equal(err.code, HONE_EFORMAT);
+    assert_string_equal(err.message, "line 3");
+    assert_string_equal(hone_error_name(HONE_EINTERNAL), "EINTERNAL");
+}
+
+/* Known-answer vectors published with the Random123 library for philox4x32, 10 rounds. */
+static void philox_known_answers(void **state)
+{
+    uint32_t w[4];
+
+    (void)state;
+    hone_philox(w, 0, 0, 0);
+    assert_int_equal(w[0], 0x6627e8d5);
+    assert_int_equal(w[1], 0xe169c58d);
+    assert_int_equal(w[2], 0xbc57ac4c);
+    assert_int_equal(w[3], 0x9b00dbd8);
+    hone_philox(w, UINT64_MAX, UINT64_MAX, UINT64_MAX);
+    assert_int_equal(w[0], 0x408f276d);
+    assert_int_equal(w[1], 0x41c83b0e);
+    assert_int_equal(w[2], 0xa20bc7c6);
+    assert_int_equal(w[3], 0x6d5451fd);
+}
+
+static void utf8_round_trip_and_ill_formed(void **state)
+{
+    static const char *const bad[] = {"\x80", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xe4\xb8"};
+    static const size_t subpart[] = {1, 1, 1, 1, 2};
+    char out[4];
+    int32_t cp, back;
+    size_t i;
+
+    (void)state;
+    for (cp = 0; cp <= 0x10ffff; cp++) {
+        if (cp >= 0xd800 && cp <= 0xdfff)
+            continue;
+        assert_int_equal(hone_utf8_get(out, hone_utf8_put(out, cp), &back), hone_utf8_put(out, cp));
+        assert_int_equal(back, cp);
+    }
+    for (i = 0; i < HONE_COUNT(bad); i++) {
+        assert_int_equal(hone_utf8_get(bad[i], strlen(bad[i]), &cp), subpart[i]);
+        assert_int_equal(cp, -1);
+    }
+}
+
+static void buffer_limit_sticks(void **state)
+{
+    hone_buf b = {.limit = 8};
+
+    (void)state;
+    hone_buf_puts(&b, "1234");
+    hone_buf_printf(&b, "%s", "567");
+    assert_false(b.failed);
+    assert_string_equal(b.data, "1234567");
+    hone_buf_putc(&b, '8');
+    assert_true(b.failed);
+    assert_null(hone_buf_take(&b));
+}
+
+static void atomic_write_keeps_old_on_abort(void **state)
+{
+    char dir[] = "base_test_XXXXXX";
+    hone_error err = HONE_ERROR_INIT;
+    hone_writer *w;
+    char *path, *text;
+    size_t len;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    path = hone_path_join(dir, "f");
+    assert_int_equal(hone_file_write(path, "old", 3, &err), 0);
+    assert_int_equal(hone_writer_open(&w, path, &err), 0);
+    assert_int_equal(hone_writer_write(w, "new!", 4, &err), 0);
+    hone_writer_abort(w);
+    assert_int_equal(hone_file_read(&text, &len, path, 100, &err), 0);
+    assert_int_equal(len, 3);
+    assert_string_equal(text, "old");
+    hone_free(text);
+    assert_int_equal(hone_file_read(&text, &len, path, 2, &err), HONE_ELIMIT);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0); /* nothing half-written is left */
+    hone_free(path);
+}
+
+/* A disk that fills up while writing, by way of a file size limit: one error, the old file intact, no remains. */
+static void failed_write_keeps_the_old_file(void **state)
+{
+    char dir[] = "base_test_XXXXXX";
+    struct rlimit before, small = {4096, 0};
+    hone_error err = HONE_ERROR_INIT;
+    static char block[1 << 16];
+    char *path, *text;
+    size_t len;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    path = hone_path_join(dir, "f");
+    assert_int_equal(hone_file_write(path, "old", 3, &err), 0);
+    getrlimit(RLIMIT_FSIZE, &before);
+    small.rlim_max = before.rlim_max;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    assert_int_equal(hone_file_write(path, block, sizeof block, &err), HONE_EIO);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_non_null(strstr(err.message, path));
+    assert_int_equal(hone_file_read(&text, &len, path, 100, NULL), 0);
+    assert_string_equal(text, "old");
+    hone_free(text);
+    unlink(path);
+    assert_int_equal(rmdir(dir), 0);
+    hone_free(path);
+}
+
+static void below_is_uniform_enough(void **state)
+{
+    hone_rng r = hone_rng_make(1, 2);
+    int count[3] = {0}, i;
+
+    (void)state;
+    for (i = 0; i < 30000; i++)
+        count[hone_rng_below(&r, 3)]++;
+    for (i = 0; i < 3; i++)
+        assert_in_range(count[i], 9700, 10300);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_error_wins),          cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(utf8_round_trip_and_ill_formed), cmocka_unit_test(buffer_limit_sticks),
+        cmocka_unit_test(atomic_write_keeps_old_on_abort), cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(below_is_uniform_enough),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
