@@ -1,0 +1,187 @@
+/* The ops: everything a model computes, declared once, implemented once per device.
+ *
+ * Every activation is 2-D, [N tokens, width], row-major; batches are packed, sequences delimited by offsets; there is
+ * no padding anywhere. Activations are f32 or bf16 (`dtype` of the matrix; one op, one activation type); sums, norms'
+ * statistics, softmax, adapters and their gradients are f32; losses f64. "bf16" means: stored as bf16, rounded to
+ * nearest even when an op writes it, accumulated in f32 inside an op.
+ *
+ * Contract of every op: outputs first; "=" overwrites, "+=" accumulates; buffers do not alias unless said so; the same
+ * inputs give the same bits for every number of threads; shapes are checked once, in device.c, for all devices (HONE_ESHAPE:
+ * a defect of the caller). No op allocates: scratch comes from the workspace reserved at the start. */
+#ifndef HONE_DEVICE_OPS_H
+#define HONE_DEVICE_OPS_H
+
+#include "base/base.h"
+#include "base/dtype.h"
+#include "hone/device.h"
+
+#define HONE_IGNORE (-100) /* a target that does not count */
+
+/* A view of a matrix: row r starts at data + r * ld elements. */
+typedef struct hone_mat {
+    void *data;
+    hone_dtype dtype; /* HONE_F32 or HONE_BF16 */
+    int64_t rows, cols, ld;
+} hone_mat;
+
+static inline hone_mat hone_mat_make(void *data, hone_dtype dtype, int64_t rows, int64_t cols)
+{
+    hone_mat m = {data, dtype, rows, cols, cols};
+
+    return m;
+}
+
+/* A frozen matrix [rows = out, cols = in] in any weight format, used as stored: the product expands panels of it. */
+typedef struct hone_weight {
+    const void *data; /* rows of hone_dtype_bytes(dtype, cols) bytes, one after the other; may be unaligned */
+    hone_dtype dtype;
+    int32_t rows, cols;
+    const float *bias; /* [rows] or NULL; belongs to linear_fwd */
+} hone_weight;
+
+/* ---- linear: projections that share an input ------------------------------------------------------------------ */
+
+/* The adapter of one projection: y += scale * drop(x) A^T B^T. Hu et al. 2021, eq. 3; PEFT's names. */
+typedef struct hone_lora {
+    int32_t r;
+    float scale;              /* alpha / r */
+    const float *a, *b;       /* [r, in], [out, r] */
+    float *da, *db;           /* += gradients of the same shapes; both NULL when the adapter is frozen */
+    float dropout;            /* probability p of dropping an input; 0 = off (always 0 outside training) */
+    uint64_t seed, stream;    /* Philox key of the mask: element (token, i) is word (token * in + i), see
+                                 hone_dropout_keep in ops.c; forward and backward use the same */
+} hone_lora;
+
+#define HONE_MAX_PARTS 3
+
+/* y_p[N, out_p] = x W_p^T + bias_p + lora_p(x), for up to three projections of the same x: x is packed once. */
+typedef struct hone_linear {
+    hone_mat x; /* [N, in] */
+    int n_parts;
+    struct hone_linear_part {
+        const hone_weight *w;
+        const hone_lora *lora; /* NULL: none */
+        hone_mat y;            /* fwd: = [N, out]; bwd: not read */
+        float *u;              /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
+        hone_mat dy;           /* bwd: [N, out], read */
+    } part[HONE_MAX_PARTS];
+    hone_mat dx;               /* bwd: [N, in]; data NULL: not wanted */
+    bool add_dx;               /* dx += instead of = */
+} hone_linear;
+
+/* fwd:  y_p = x W_p^T + bias_p + scale_p u_p B_p^T,  u_p = drop(x) A_p^T
+ * bwd:  du_p = scale_p dy_p B_p;  dB_p += scale_p dy_p^T u_p;  dA_p += du_p^T drop(x);
+ *       dx (+)= sum_p ( dy_p W_p + undrop(du_p A_p) )      flash-attention.md 6, row LoRA
+ * N = 1..16 uses dot products per weight format (decoding); larger N the blocked product. */
+int hone_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);
+int hone_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err);
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+/* Packed queries of n_seq sequences against keys and values. Query rows of sequence s are [q_off[s], q_off[s+1]); its
+ * keys are kv_len[s] rows from row kv_row[s] of k and v. The last query sees all kv_len[s] keys, the one before all
+ * but the last, and so on (causal, bottom-right aligned). Training: kv_row[s] = q_off[s], kv_len[s] = the length.
+ * RoPE is applied before. Query head h reads KV head h / (H / K). */
+typedef struct hone_attention {
+    hone_mat q, k, v;            /* [N, H D], [M, K D], [M, K D] */
+    hone_mat o;                  /* [N, H D]; = in fwd, read in bwd */
+    float *lse;                  /* [H, N] natural log; = in fwd (NULL: not wanted), read in bwd */
+    int32_t n_head, n_kv, head_size;
+    float scale;
+    int32_t window;              /* 0 = none; W: query i sees keys j > i - W */
+    int32_t n_seq;
+    const int32_t *q_off;        /* [n_seq + 1] */
+    const int32_t *kv_row, *kv_len; /* [n_seq] */
+    hone_mat do_, dq, dk, dv;    /* bwd: [N, H D] read; = the gradients (dk, dv of every key row of every sequence) */
+} hone_attention;
+
+/* No [N, M] matrix is stored: online softmax forward, recomputed backward (flash-attention.md 1-4). */
+int hone_attention_fwd(hone_device *dev, const hone_attention *a, hone_error *err);
+int hone_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *err); /* training layout only */
+
+/* ---- rows ---------------------------------------------------------------------------------------------------------- */
+
+/* out[n, :] = scale * table[ids[n], :]; ids in [0, V), checked (HONE_ERANGE). */
+int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale, hone_error *err);
+
+/* y = w * x rstd, rstd[n] = (mean x^2 + eps)^-1/2, over rows of x. Heads (q/k norm): pass a view [N*H, D].
+ * rstd NULL: not kept. y may alias x (then backward needs a copy of x kept elsewhere). */
+int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps, hone_error *err);
+/* dx (+)= rstd (G - xhat mean(G xhat)), G = dy w. dx may alias dy when add is false. rstd is recomputed when NULL. */
+int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w, const float *rstd,
+                     float eps, hone_error *err);
+
+/* Rotates pairs (i, i + D/2) of every head of x [N, heads * D] in place by pos[n] * inv_freq[i], times factor;
+ * inverse rotates back (the gradient). */
+int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size, float factor,
+              bool inverse, hone_error *err);
+
+/* h = silu(g) * u. Backward: dg = dh u s (1 + g (1 - s)), du = dh g s, s = sigmoid(g); dg may alias g, du may alias u. */
+int hone_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err);
+int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u, hone_error *err);
+
+/* y = a + b; y may alias either. */
+int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);
+
+/* ---- head and cross-entropy ------------------------------------------------------------------------------------------ */
+
+/* Cross-entropy over the vocabulary for n rows that all count (the caller leaves out rows without a target).
+ * Logits exist for a chunk of rows at a time, never whole. */
+typedef struct hone_head {
+    hone_mat h;             /* [n, C] output of the final norm */
+    const hone_weight *w;   /* [V, C] */
+    const int32_t *target;  /* [n] in [0, V), checked */
+    float *loss;            /* [n] = -log p(target), nats */
+    int32_t *best;          /* [n] = argmax, lowest id on ties; NULL: not wanted */
+    hone_mat dh;            /* [n, C] = grad_scale * d(sum of losses)/dh; data NULL: not wanted */
+    float grad_scale;       /* 1 / trained tokens of the step */
+} hone_head;
+int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
+
+/* logits[n, V] f32 = h W^T. For generation. */
+int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);
+
+/* ---- optimiser ------------------------------------------------------------------------------------------------------- */
+
+/* Sum of squares of x[0..n), in f64 over fixed chunks. NaN and infinity propagate. */
+double hone_sum_squares(hone_device *dev, const float *x, size_t n);
+
+/* AdamW, decoupled decay (PyTorch; training-semantics.md 5), for step t >= 1, on n values:
+ *   g' = clip g; p = p (1 - lr wd); m = b1 m + (1-b1) g'; v = b2 v + (1-b2) g'^2;
+ *   p -= lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps);  g = 0 afterwards. */
+typedef struct hone_adamw {
+    float *p, *g, *m, *v;
+    size_t n;
+    double lr, beta1, beta2, eps, weight_decay, clip;
+    int64_t t;
+} hone_adamw;
+int hone_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
+
+/* ---- workspace ------------------------------------------------------------------------------------------------------- */
+
+/* The largest shapes that ops will be called with. */
+typedef struct hone_workspace_spec {
+    int64_t tokens;              /* N of any op */
+    int32_t max_in, max_out;     /* over all linear weights but the head */
+    int32_t group_out;           /* largest sum of outs of one linear call */
+    int32_t width, vocab;        /* C, V of the head (V = 0: no head) */
+    int32_t n_head, n_kv, head_size;
+    int32_t max_kv;              /* longest key sequence */
+    int32_t max_rank;
+    hone_dtype activation;       /* HONE_F32 or HONE_BF16 */
+    bool training;
+} hone_workspace_spec;
+
+/* Bytes the ops need for these shapes on this device (part of the memory plan), and their reservation. A second
+ * reservation replaces the first. */
+size_t hone_workspace_size(const hone_device *dev, const hone_workspace_spec *s);
+int hone_workspace_reserve(hone_device *dev, const hone_workspace_spec *s, hone_error *err);
+
+/* ---- dropout ----------------------------------------------------------------------------------------------------------- */
+
+/* True when element (token, i) of a [*, in] input is kept. One Philox call makes four words, so masks are made four
+ * elements at a time: word e of hone_philox(seed, stream, index / 4) belongs to index = token * in + i, e = index % 4;
+ * kept when word >= p * 2^32; kept values are multiplied by 1 / (1 - p). */
+bool hone_dropout_keep(uint64_t seed, uint64_t stream, uint64_t index, float p);
+
+#endif

@@ -1,0 +1,21 @@
+/* The thread pool of a device: the only threads that compute.
+ *
+ * A job is cut into a fixed number of tasks that does not depend on the number of threads; threads take task numbers
+ * from a shared counter. So results that are written per task, or added in task order afterwards, have the same bits
+ * for every number of threads. Between jobs workers spin briefly, then sleep. */
+#ifndef HONE_DEVICE_POOL_H
+#define HONE_DEVICE_POOL_H
+
+#include "base/base.h"
+
+typedef struct hone_pool hone_pool;
+
+/* fn is called once for every task in [0, n_tasks); `thread` in [0, threads) names the caller's scratch. */
+typedef void (*hone_task_fn)(void *ctx, int task, int thread);
+
+int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err);
+void hone_pool_free(hone_pool *p);
+int hone_pool_threads(const hone_pool *p);
+void hone_pool_run(hone_pool *p, int n_tasks, hone_task_fn fn, void *ctx); /* the caller works too; returns when all are done */
+
+#endif

@@ -1,0 +1,46 @@
+/* The weights of a model: borrowed from the mapped checkpoint in the format they are stored in.
+ *
+ * Matrices keep their type and their bytes; vectors (norms, biases) become f32 copies. Where GGUF stores the q and k
+ * rows of `llama` models in interleaved order, the rows are copied back into Hugging Face order here (whole rows:
+ * block types allow it), so that everything above sees one order. */
+#ifndef HONE_MODEL_WEIGHTS_H
+#define HONE_MODEL_WEIGHTS_H
+
+#include "device/ops.h"
+#include "model/arch.h"
+
+/* The seven projections of a block, in this order everywhere (targets, adapters, gradients). */
+enum hone_proj { HONE_Q, HONE_K, HONE_V, HONE_O, HONE_GATE, HONE_UP, HONE_DOWN, HONE_N_PROJ };
+
+typedef struct hone_layer_weights {
+    hone_weight proj[HONE_N_PROJ];       /* [out, in] each */
+    float *attn_norm, *ffn_norm;         /* [C] */
+    float *q_norm, *k_norm;              /* [D] or NULL */
+} hone_layer_weights;
+
+typedef struct hone_weights hone_weights; /* owns mapping, copies and the arrays below */
+
+struct hone_weights {
+    hone_arch arch;
+    hone_weight embed;                   /* [V, C] */
+    hone_weight head;                    /* [V, C]; same data as embed when tied */
+    float *final_norm;                   /* [C] */
+    hone_layer_weights *layer;           /* [L] */
+    uint64_t mapped_bytes;               /* bytes of the files mapped */
+    uint64_t copied_bytes;               /* bytes of vectors and reordered rows on the heap */
+    void *impl;
+};
+
+/* Opens a GGUF file (or its first split) or a Hugging Face directory. Errors: HONE_ENOENT, HONE_EFORMAT and
+ * HONE_ESHAPE (message: file, tensor, wanted and found shape), HONE_EUNSUPPORTED (architecture with the list of those
+ * supported; a dtype; a rope type; quantization_config). */
+int hone_weights_open(hone_weights **out, const char *path, hone_error *err);
+/* Random bf16 or f32 weights of a known shape, for benchmarks: "smol" (SmolLM2-135M) or "qwen" (Qwen2.5-0.5B). */
+int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed, hone_error *err);
+void hone_weights_close(hone_weights *w);
+
+/* Module path of projection p of layer i in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out. */
+void hone_proj_path(char out[96], int layer, int proj);
+extern const char *const hone_proj_name[HONE_N_PROJ]; /* "q_proj", ... */
+
+#endif
