@@ -34,6 +34,9 @@ char *hone_strndup(const char *s, size_t n); /* always NUL-terminated; bytes may
 void *hone_big_alloc(size_t size);
 void hone_big_free(void *p, size_t size);
 
+/* Bytes of heap memory that this library holds now (as the allocator rounds them), without hone_big_alloc's blocks. */
+size_t hone_mem_used(void);
+
 /* Called before every allocation (not free); returning false makes it fail. NULL switches it off. For tests. */
 void hone_mem_hook(bool (*hook)(void *ud, size_t size), void *ud);
 

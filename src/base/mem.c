@@ -1,4 +1,6 @@
 /* Memory: one door for every allocation, and what the machine has. */
+#include <malloc.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -20,21 +22,43 @@ static bool allowed(size_t size)
     return !hook_fn || hook_fn(hook_ud, size);
 }
 
+static atomic_size_t used;
+
+size_t hone_mem_used(void)
+{
+    return atomic_load_explicit(&used, memory_order_relaxed);
+}
+
+/* Enters a fresh block into the books. */
+static void *counted(void *p)
+{
+    if (p)
+        atomic_fetch_add_explicit(&used, malloc_usable_size(p), memory_order_relaxed);
+    return p;
+}
+
 void *hone_alloc(size_t size)
 {
-    return allowed(size) ? malloc(size ? size : 1) : NULL;
+    return allowed(size) ? counted(malloc(size ? size : 1)) : NULL;
 }
 
 void *hone_calloc(size_t n, size_t size)
 {
     if (size && n > SIZE_MAX / size)
         return NULL;
-    return allowed(n * size) ? calloc(n ? n : 1, size ? size : 1) : NULL;
+    return allowed(n * size) ? counted(calloc(n ? n : 1, size ? size : 1)) : NULL;
 }
 
 void *hone_realloc(void *p, size_t size)
 {
-    return allowed(size) ? realloc(p, size ? size : 1) : NULL;
+    size_t before = malloc_usable_size(p);
+
+    if (!allowed(size))
+        return NULL;
+    p = counted(realloc(p, size ? size : 1));
+    if (p)
+        atomic_fetch_sub_explicit(&used, before, memory_order_relaxed);
+    return p;
 }
 
 void *hone_realloc_array(void *p, size_t n, size_t size)
@@ -62,6 +86,7 @@ char *hone_strdup(const char *s)
 
 void hone_free(void *p)
 {
+    atomic_fetch_sub_explicit(&used, malloc_usable_size(p), memory_order_relaxed);
     free(p);
 }
 

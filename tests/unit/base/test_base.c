@@ -131,6 +131,20 @@ static void failed_write_keeps_the_old_file(void **state)
     hone_free(path);
 }
 
+static void memory_is_accounted(void **state)
+{
+    size_t before = hone_mem_used();
+    char *p = hone_alloc(1000), *q = hone_strdup("abc");
+
+    (void)state;
+    assert_true(hone_mem_used() >= before + 1004);
+    p = hone_realloc(p, 100000);
+    assert_true(hone_mem_used() >= before + 100004);
+    hone_free(p);
+    hone_free(q);
+    assert_int_equal(hone_mem_used(), before);
+}
+
 static void below_is_uniform_enough(void **state)
 {
     hone_rng r = hone_rng_make(1, 2);
@@ -149,7 +163,7 @@ int main(void)
         cmocka_unit_test(first_error_wins),          cmocka_unit_test(philox_known_answers),
         cmocka_unit_test(utf8_round_trip_and_ill_formed), cmocka_unit_test(buffer_limit_sticks),
         cmocka_unit_test(atomic_write_keeps_old_on_abort), cmocka_unit_test(failed_write_keeps_the_old_file),
-        cmocka_unit_test(below_is_uniform_enough),
+        cmocka_unit_test(memory_is_accounted),       cmocka_unit_test(below_is_uniform_enough),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
