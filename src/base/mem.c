@@ -155,15 +155,15 @@ static uint64_t number_in_file(const char *path)
 uint64_t hone_memory_available(void)
 {
     uint64_t available = proc_kb("/proc/meminfo", "MemAvailable");
-    uint64_t limit = number_in_file("/sys/fs/cgroup/memory.max"), used;
+    uint64_t limit = number_in_file("/sys/fs/cgroup/memory.max"), taken;
 
     if (limit) {
-        used = number_in_file("/sys/fs/cgroup/memory.current");
+        taken = number_in_file("/sys/fs/cgroup/memory.current");
     } else { /* cgroup v1 writes a huge number for "no limit", which the comparison below ignores */
         limit = number_in_file("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-        used = number_in_file("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+        taken = number_in_file("/sys/fs/cgroup/memory/memory.usage_in_bytes");
     }
-    if (limit && used < limit && (available == 0 || limit - used < available))
-        available = limit - used;
+    if (limit && taken < limit && (available == 0 || limit - taken < available))
+        available = limit - taken;
     return available;
 }
