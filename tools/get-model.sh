@@ -60,10 +60,13 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 run() {
+    local rc=0
+
     "$@" </dev/null >&2 &
     child=$!
-    wait "$child"
+    wait "$child" || rc=$?
     child=
+    return $rc
 }
 
 fail() {
