@@ -334,6 +334,7 @@ static int read_type(const reader *r, hone_tensor_info *t, uint32_t type, hone_e
             "%s: tensor %s is stored as %s; hone reads F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 "
             "Q4_K Q5_K Q6_K",
             r->path, t->name, ggml_type[type].name);
+    t->type = ggml_type[type].name;
     t->dtype = (hone_dtype)(ggml_type[type].dtype - 1);
     return 0;
 }
