@@ -6,7 +6,7 @@
  * nearest even when an op writes it, accumulated in f32 inside an op.
  *
  * Contract of every op: outputs first; "=" overwrites, "+=" accumulates; buffers do not alias unless said so; the same
- * inputs give the same bits for every number of threads; shapes are checked once, in device.c, for all devices (HONE_ESHAPE:
+ * inputs give the same bits for every number of threads; shapes are checked once, in ops.c, for all devices (HONE_ESHAPE:
  * a defect of the caller). No op allocates: scratch comes from the workspace reserved at the start. */
 #ifndef HONE_DEVICE_OPS_H
 #define HONE_DEVICE_OPS_H

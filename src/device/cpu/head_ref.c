@@ -1,0 +1,117 @@
+/* Output head and cross-entropy in plain C. A task owns a few rows: their logits over the whole vocabulary stand in the
+ * thread's scratch, become the gradient in place, and meet the weight a second time. */
+#include "device/cpu/cpu.h"
+
+#include <math.h>
+
+#define ROWS 16   /* rows of a loss task */
+#define VOCAB 256 /* vocabulary of a logits task */
+
+struct job {
+    hone_device *dev;
+    const hone_head *a;
+    hone_mat h;
+    const hone_weight *w;
+    float *logits;
+};
+
+hone_need hone_ref_need_head(int64_t vocab, int64_t width)
+{
+    hone_need need = {hone_align((size_t)(ROWS * vocab + (ROWS + 1) * width) * sizeof(float)), 0};
+
+    return need;
+}
+
+static float dot(const void *x, hone_dtype t, const float *w, int64_t n)
+{
+    float s = 0;
+    int64_t i;
+
+    for (i = 0; i < n; i++)
+        s += hone_elem_get(x, t, i) * w[i];
+    return s;
+}
+
+static void loss_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_head *a = j->a;
+    int64_t vocab = a->w->rows, width = a->w->cols, r0 = (int64_t)task * ROWS, r1 = HONE_MIN(r0 + ROWS, a->h.rows);
+    float *z = hone_scratch(j->dev, thread), *row = z + ROWS * vocab, *acc = row + width;
+    int64_t v, r, c;
+
+    for (v = 0; v < vocab; v++) {
+        hone_ref_weight_row(row, a->w, v, a->h.dtype);
+        for (r = r0; r < r1; r++)
+            z[(r - r0) * vocab + v] = dot(hone_mat_row(&a->h, r), a->h.dtype, row, width);
+    }
+    for (r = r0; r < r1; r++) {
+        float *x = z + (r - r0) * vocab, max = x[0], lse;
+        int32_t best = 0;
+        double sum = 0;
+
+        for (v = 1; v < vocab; v++)
+            if (x[v] > max) {
+                max = x[v];
+                best = (int32_t)v;
+            }
+        for (v = 0; v < vocab; v++)
+            sum += (double)expf(x[v] - max);
+        lse = max + (float)log(sum);
+        a->loss[r] = lse - x[a->target[r]];
+        if (a->best)
+            a->best[r] = best;
+        for (v = 0; v < vocab; v++)
+            x[v] = expf(x[v] - lse) * a->grad_scale;
+        x[a->target[r]] -= a->grad_scale;
+    }
+    if (!a->dh.data)
+        return;
+    memset(acc, 0, (size_t)(ROWS * width) * sizeof *acc);
+    for (v = 0; v < vocab; v++) {
+        hone_ref_weight_row(row, a->w, v, a->h.dtype);
+        for (r = r0; r < r1; r++) {
+            float d = z[(r - r0) * vocab + v], *out = acc + (r - r0) * width;
+
+            for (c = 0; c < width; c++)
+                out[c] += d * row[c];
+        }
+    }
+    for (r = r0; r < r1; r++)
+        hone_row_put(&a->dh, r, 0, width, acc + (r - r0) * width);
+}
+
+int hone_ref_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
+{
+    struct job j = {.dev = dev, .a = a};
+    int rc = hone_cpu_require(dev, hone_ref_need_head(a->w->rows, a->w->cols), "head_loss", err);
+
+    if (rc)
+        return rc;
+    hone_pool_run(dev->pool, (int)((a->h.rows + ROWS - 1) / ROWS), loss_task, &j);
+    return 0;
+}
+
+static void logits_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    float *row = hone_scratch(j->dev, thread);
+    int64_t v, r;
+
+    for (v = (int64_t)task * VOCAB; v < HONE_MIN((int64_t)(task + 1) * VOCAB, j->w->rows); v++) {
+        hone_ref_weight_row(row, j->w, v, j->h.dtype);
+        for (r = 0; r < j->h.rows; r++)
+            j->logits[r * j->w->rows + v] = dot(hone_mat_row(&j->h, r), j->h.dtype, row, j->w->cols);
+    }
+}
+
+int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err)
+{
+    struct job j = {.dev = dev, .h = h, .w = w, .logits = logits};
+    int rc = hone_cpu_require(dev, hone_ref_need_rows(w->cols, 0), "head_logits", err);
+
+    if (rc)
+        return rc;
+    hone_pool_run(dev->pool, (w->rows + VOCAB - 1) / VOCAB, logits_task, &j);
+    return 0;
+}
