@@ -35,17 +35,22 @@ typedef struct hone_generation {
     double prompt_seconds, seconds; /* prefill alone; all of it */
 } hone_generation;
 
-/* Called with text as it becomes whole UTF-8; returning false stops the generation. */
+/* Called once a token with the text that became whole UTF-8 (len 0: none yet), and between the parts of a long prompt
+ * with len 0; returning false stops the generation. */
 typedef bool (*hone_stream_fn)(void *ud, const char *text, size_t len);
 
 /* `capacity`: most positions a conversation may reach, 0 = the model's context, at most 4096 (memory is taken at once and
- * counted by hone_session_size). The model, tokenizer and chat must outlive the session. */
+ * counted by hone_session_size). The model, tokenizer and chat must outlive the session, and so must every adapter it
+ * answers with. chat NULL: no hone_session_chat, and answers stop at the tokenizer's eos. HONE_EINVAL when the model
+ * knows fewer positions than asked for. */
 HONE_API int hone_session_open(hone_session **out, hone_model *m, const hone_tokenizer *tok, const hone_chat *chat,
                                int32_t capacity, hone_error *err);
-HONE_API void hone_session_close(hone_session *s);
+HONE_API void hone_session_close(hone_session *s); /* NULL is fine */
+HONE_API size_t hone_session_size(const hone_session *s); /* bytes it holds, keys and values the most of them */
 
 /* Answers a conversation (JSON as in chat.h) with the adapter (NULL = base). The prompt's longest common prefix with
- * what the session holds (same adapter) is not computed again. HONE_ELIMIT when the prompt does not fit. */
+ * what the session holds (same adapter) is not computed again. max_new_tokens 0: as many as fit. HONE_ELIMIT when the
+ * prompt does not fit. *out is set on success only; hone_generation_clear after. */
 HONE_API int hone_session_chat(hone_session *s, const hone_adapter *a, const char *conversation, size_t len,
                                const hone_sampling *sampling, int32_t max_new_tokens, hone_stream_fn stream, void *ud,
                                hone_generation *out, hone_error *err);
