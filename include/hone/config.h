@@ -30,7 +30,8 @@ typedef enum hone_finetuning { HONE_FINETUNING_LORA, HONE_FINETUNING_FULL, HONE_
 
 #define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
 
-/* Paths are absolute or relative to the YAML file's folder, already joined. Strings are owned. NULL = not given. */
+/* Paths are absolute: relative ones were joined to the YAML file's folder (or to the working directory when set by
+ * hone_config_set). Strings are owned. NULL = not given. */
 typedef struct hone_config {
     struct {
         char *name_or_path;
@@ -52,7 +53,7 @@ typedef struct hone_config {
         char *output_dir;
         hone_finetuning finetuning_type;
         double num_train_epochs;
-        int32_t max_steps;
+        int32_t max_steps; /* > 0 wins over num_train_epochs */
         int32_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;
         double learning_rate;
         hone_schedule lr_scheduler_type;
@@ -60,12 +61,12 @@ typedef struct hone_config {
         int32_t warmup_steps;
         hone_optim optim;
         double weight_decay, max_grad_norm;
-        bool bf16, fp16;
-        hone_precision precision;
+        bool bf16, fp16;          /* bf16 follows precision; fp16 only makes a notice */
+        hone_precision precision; /* the one field to ask */
         int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
         hone_strategy save_strategy;
         double save_steps; /* < 1: share of all steps */
-        int32_t save_total_limit;
+        int32_t save_total_limit; /* 0 = keep all */
         hone_strategy evaluation_strategy;
         double eval_steps;
         double logging_steps;
@@ -110,18 +111,24 @@ typedef struct hone_config {
 HONE_API int hone_config_load(hone_config **out, const char *path, hone_error *err);
 /* All defaults, no file. */
 HONE_API int hone_config_new(hone_config **out, hone_error *err);
-/* Applies one `section.key=value` (value in YAML syntax). Relative paths here are relative to the working directory. */
+/* Applies one `section.key=value` (value in YAML syntax). Relative paths here are relative to the working directory.
+ * On error the configuration is as it was. */
 HONE_API int hone_config_set(hone_config *c, const char *assignment, hone_error *err);
-/* Required keys, ranges across keys, settings that this build refuses by name (`optim: adafactor`, ...). */
+/* Required keys, ranges across keys (HONE_EINVAL), settings that this build refuses by name (HONE_EUNSUPPORTED:
+ * `optim: adafactor`, ...). */
 HONE_API int hone_config_check(const hone_config *c, hone_error *err);
 /* Writes the effective configuration as YAML that hone_config_load reads back to the same values. Atomic. */
 HONE_API int hone_config_save(const hone_config *c, const char *path, hone_error *err);
 HONE_API void hone_config_free(hone_config *c);
 
-/* Calls fn for every key in table order: the source of `hone train --help-config` and docs/config.md. */
+/* Calls fn for every key in table order. `aliases` is "" or names separated by spaces. All text is borrowed until
+ * fn returns. */
 typedef void (*hone_config_key_fn)(void *ud, const char *section, const char *key, const char *aliases,
                                    const char *type, const char *default_value, const char *help);
 HONE_API void hone_config_each_key(hone_config_key_fn fn, void *ud);
+/* The same as one Markdown text: what `hone train --help-config` prints and docs/config.md holds. Freed by the caller
+ * with hone_free. */
+HONE_API int hone_config_reference(char **out, hone_error *err);
 
 #ifdef __cplusplus
 }

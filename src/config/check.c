@@ -1,0 +1,117 @@
+/* What a run needs and what this version can do. Types and ranges of single keys are checked where they are read. */
+#include <math.h>
+#include <string.h>
+
+#include "config/keys.h"
+
+static int missing(const hone_config *c, const char *key, hone_error *err)
+{
+    return hone_error_set(err, HONE_EINVAL, "%s%s%s is required", c->source ? c->source : "",
+                          c->source ? ": " : "", key);
+}
+
+/* Settings that are known and come with a later version. */
+static int refuse_unsupported(const hone_config *c, hone_error *err)
+{
+    const struct {
+        bool wanted;
+        const char *key, *given, *supported;
+    } later[] = {
+        {c->training.finetuning_type == HONE_FINETUNING_FULL, "training.finetuning_type", "full", "lora"},
+        {c->training.finetuning_type == HONE_FINETUNING_FREEZE, "training.finetuning_type", "freeze", "lora"},
+        {c->training.optim == HONE_OPTIM_ADAMW_8BIT, "training.optim", "adamw_8bit", "adamw_torch"},
+        {c->training.optim == HONE_OPTIM_ADAFACTOR, "training.optim", "adafactor", "adamw_torch"},
+        {c->training.optim == HONE_OPTIM_SGD, "training.optim", "sgd", "adamw_torch"},
+        {c->lora.bias == HONE_BIAS_ALL, "lora.bias", "all", "none"},
+        {c->lora.bias == HONE_BIAS_LORA_ONLY, "lora.bias", "lora_only", "none"},
+        {c->model.load_in_4bit, "model.load_in_4bit", "true", "false"},
+        {c->model.load_in_8bit, "model.load_in_8bit", "true", "false"},
+        {c->data.augmentation_enabled, "data.augmentation.enabled", "true", "false"},
+        {c->distributed.enabled, "distributed.enabled", "true", "false"},
+        {c->distributed.deepspeed_enabled, "distributed.deepspeed.enabled", "true", "false"},
+    };
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(later); i++)
+        if (later[i].wanted)
+            return hone_error_set(err, HONE_EUNSUPPORTED,
+                                  "%s%s%s: `%s` is not supported by this version; supported: %s",
+                                  c->source ? c->source : "", c->source ? ": " : "", later[i].key,
+                                  later[i].given, later[i].supported);
+    return 0;
+}
+
+static int check_report_to(const hone_config *c, hone_error *err)
+{
+    static const char *const network[] = {"wandb",   "mlflow",     "comet_ml", "comet",    "neptune",
+                                          "clearml", "dagshub",    "swanlab",  "azure_ml", "dvclive",
+                                          "flyte",   "codecarbon", "trackio",  "all"};
+    const hone_strings *s = &c->training.report_to;
+    size_t i, j;
+
+    for (i = 0; i < s->n; i++) {
+        for (j = 0; j < HONE_COUNT(network); j++)
+            if (!strcmp(s->item[i], network[j]))
+                return hone_error_set(
+                    err, HONE_EUNSUPPORTED,
+                    "training.report_to: `%s` needs a network service or another program, which a run "
+                    "never calls; supported: tensorboard, none",
+                    s->item[i]);
+        if (strcmp(s->item[i], "tensorboard") && strcmp(s->item[i], "none"))
+            return hone_error_set(err, HONE_EINVAL,
+                                  "training.report_to: `%.60s` is unknown; supported: tensorboard, none",
+                                  s->item[i]);
+        if (!strcmp(s->item[i], "none") && s->n > 1)
+            return hone_error_set(err, HONE_EINVAL, "training.report_to: `none` stands alone");
+    }
+    return 0;
+}
+
+static int check_targets(const hone_config *c, hone_error *err)
+{
+    const hone_strings *s = &c->lora.target_modules;
+    size_t i;
+
+    for (i = 0; c->lora.target_is_list && i < s->n; i++)
+        if (!strcmp(s->item[i], "all-linear"))
+            return hone_error_set(err, HONE_EINVAL,
+                                  "lora.target_modules: `all-linear` stands alone, not in a list");
+    if (!c->lora.target_is_list && s->n && strchr(s->item[0], ',') && !strpbrk(s->item[0], "([{"))
+        return hone_error_set(err, HONE_EINVAL,
+                              "lora.target_modules: write the names as a list: [q_proj, v_proj]");
+    return 0;
+}
+
+int hone_config_check(const hone_config *c, hone_error *err)
+{
+    static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
+    size_t i;
+    int rc;
+
+    if (!c->model.name_or_path)
+        return missing(c, "model.name_or_path", err);
+    if (!c->training.output_dir)
+        return missing(c, "training.output_dir", err);
+    if (!c->data.train_data_path.n)
+        return missing(c, "data.train_data_path", err);
+    rc = refuse_unsupported(c, err);
+    if (!rc)
+        rc = check_report_to(c, err);
+    if (!rc)
+        rc = check_targets(c, err);
+    if (rc)
+        return rc;
+    if (strcmp(c->lora.task_type, "CAUSAL_LM"))
+        return hone_error_set(err, HONE_EUNSUPPORTED,
+                              "lora.task_type: `%.60s` is not supported; supported: CAUSAL_LM",
+                              c->lora.task_type);
+    if (c->training.bf16 && c->training.fp16)
+        return hone_error_set(err, HONE_EINVAL, "training.bf16 and training.fp16 are both true");
+    for (i = 0; i < HONE_COUNT(metric); i++)
+        if (!strcmp(c->training.metric_for_best_model, metric[i]))
+            return 0;
+    return hone_error_set(err, HONE_EINVAL,
+                          "training.metric_for_best_model: `%.60s` is unknown; known: eval_loss, "
+                          "eval_perplexity, eval_accuracy",
+                          c->training.metric_for_best_model);
+}

@@ -1,0 +1,449 @@
+/* The one table of configuration keys. The parser, `--set`, the reference text and the saved configuration all walk
+ * it, so that a key is added by adding a row here and a field in hone/config.h. Rows of one section stand together,
+ * and so do the rows nested under one name; the saved file follows this order. */
+#include <float.h>
+#include <limits.h>
+#include <string.h>
+
+#include "config/keys.h"
+
+#define AT(field) offsetof(hone_config, field)
+#define POSITIVE .min = 0, .max = DBL_MAX, .flags = KEY_ABOVE_MIN
+#define NOT_NEGATIVE .min = 0, .max = DBL_MAX
+#define FROM(low) .min = (low), .max = INT32_MAX
+
+static const config_choice bias_choice[] = {{"none", HONE_BIAS_NONE, false},
+                                            {"all", HONE_BIAS_ALL, false},
+                                            {"lora_only", HONE_BIAS_LORA_ONLY, false},
+                                            {0}};
+static const config_choice finetuning_choice[] = {{"lora", HONE_FINETUNING_LORA, false},
+                                                  {"full", HONE_FINETUNING_FULL, false},
+                                                  {"freeze", HONE_FINETUNING_FREEZE, false},
+                                                  {0}};
+static const config_choice schedule_choice[] = {
+    {"cosine", HONE_SCHEDULE_COSINE, false},
+    {"linear", HONE_SCHEDULE_LINEAR, false},
+    {"constant", HONE_SCHEDULE_CONSTANT, false},
+    {"constant_with_warmup", HONE_SCHEDULE_CONSTANT_WITH_WARMUP, false},
+    {0}};
+static const config_choice optim_choice[] = {{"adamw_torch", HONE_OPTIM_ADAMW, false},
+                                             {"adamw", HONE_OPTIM_ADAMW, true},
+                                             {"adamw_8bit", HONE_OPTIM_ADAMW_8BIT, false},
+                                             {"adafactor", HONE_OPTIM_ADAFACTOR, false},
+                                             {"sgd", HONE_OPTIM_SGD, false},
+                                             {0}};
+static const config_choice precision_choice[] = {{"auto", HONE_PRECISION_AUTO, false},
+                                                 {"bf16", HONE_PRECISION_BF16, false},
+                                                 {"f32", HONE_PRECISION_F32, false},
+                                                 {0}};
+static const config_choice recompute_choice[] = {{"auto", HONE_RECOMPUTE_AUTO, false},
+                                                 {"0", 0, false},
+                                                 {"1", 1, false},
+                                                 {"2", 2, false},
+                                                 {"false", 0, false},
+                                                 {"true", 2, false},
+                                                 {0}};
+static const config_choice strategy_choice[] = {{"no", HONE_STRATEGY_NO, false},
+                                                {"steps", HONE_STRATEGY_STEPS, false},
+                                                {"epoch", HONE_STRATEGY_EPOCH, false},
+                                                {0}};
+static const config_choice overlong_choice[] = {{"error", HONE_OVERLONG_ERROR, false},
+                                                {"drop", HONE_OVERLONG_DROP, false},
+                                                {"truncate", HONE_OVERLONG_TRUNCATE, false},
+                                                {"split", HONE_OVERLONG_SPLIT, false},
+                                                {0}};
+
+const config_key config_keys[] = {
+    {"model", "name_or_path", NULL, KIND_PATH, AT(model.name_or_path), .unset = "required",
+     .help = "The base model: a GGUF file or a Hugging Face directory."},
+    {"model", "max_length", NULL, KIND_INT, AT(model.max_length), "2048", FROM(1),
+     .help = "Longest sequence in tokens; data.overlong says what happens to longer rows."},
+    {"model", "load_in_4bit", NULL, KIND_BOOL, AT(model.load_in_4bit), "false",
+     .help = "Quantise a 16- or 32-bit base to NF4 (double quantised) while loading. A GGUF base keeps its "
+             "own format."},
+    {"model", "load_in_8bit", NULL, KIND_BOOL, AT(model.load_in_8bit), "false",
+     .help = "The same with Q8_0 blocks."},
+    {"model", "cache_dir", NULL, KIND_PATH, AT(model.cache_dir), .unset = "the user's cache directory",
+     .help = "Where fetched models lie."},
+    {"model", "trust_remote_code", NULL, KIND_BOOL, AT(model.trust_remote_code), "false",
+     .flags = KEY_NO_EFFECT, .help = "Accepted, without effect: hone runs no code of a model."},
+    {"model", "use_fast_tokenizer", NULL, KIND_BOOL, AT(model.use_fast_tokenizer), "true",
+     .flags = KEY_NO_EFFECT, .help = "Accepted, without effect: there is one tokenizer."},
+
+    {"lora", "r", NULL, KIND_INT, AT(lora.r), "8", .min = 1, .max = 65536, .help = "Rank of the adapter."},
+    {"lora", "lora_alpha", NULL, KIND_NUMBER, AT(lora.lora_alpha), "16", POSITIVE,
+     .help = "Scaling: the adapter's output is multiplied by lora_alpha / r."},
+    {"lora", "lora_dropout", NULL, KIND_NUMBER, AT(lora.lora_dropout), "0.05", .min = 0, .max = 1,
+     .flags = KEY_BELOW_MAX, .help = "Dropout on the adapter's input."},
+    {"lora", "target_modules", NULL, KIND_TARGETS, AT(lora.target_modules), "all-linear",
+     .help = "The layers that get an adapter: a list of names, one regular expression for the whole name, or "
+             "`all-linear` (every linear layer but the output head)."},
+    {"lora", "bias", NULL, KIND_CHOICE, AT(lora.bias), "none", .choice = bias_choice,
+     .help = "Which biases are trained."},
+    {"lora", "task_type", NULL, KIND_TEXT, AT(lora.task_type), "CAUSAL_LM", .help = "Only `CAUSAL_LM`."},
+    {"lora", "init_adapter", NULL, KIND_PATH, AT(lora.init_adapter), .unset = "a new adapter",
+     .help = "Adapter directory to start from."},
+
+    {"training", "output_dir", NULL, KIND_PATH, AT(training.output_dir), .unset = "required",
+     .help = "Folder of the adapter, metrics.jsonl and the effective configuration."},
+    {"training", "finetuning_type", NULL, KIND_CHOICE, AT(training.finetuning_type), "lora",
+     .choice = finetuning_choice, .help = "What is trained."},
+    {"training", "num_train_epochs", NULL, KIND_NUMBER, AT(training.num_train_epochs), "3", POSITIVE,
+     .help = "Passes over the data; may be a fraction."},
+    {"training", "max_steps", NULL, KIND_INT, AT(training.max_steps), "-1", FROM(-1),
+     .help = "Number of updates; above 0 it wins over num_train_epochs."},
+    {"training", "per_device_train_batch_size", NULL, KIND_INT, AT(training.per_device_train_batch_size), "4",
+     FROM(1),
+     .help = "Rows of a micro-batch. How a step is cut into micro-batches never changes its result beyond "
+             "rounding."},
+    {"training", "per_device_eval_batch_size", NULL, KIND_INT, AT(training.per_device_eval_batch_size), "4",
+     FROM(1), .help = "Rows of a batch in evaluation."},
+    {"training", "gradient_accumulation_steps", NULL, KIND_INT, AT(training.gradient_accumulation_steps), "4",
+     FROM(1), .help = "Micro-batches of an update."},
+    {"training", "learning_rate", NULL, KIND_NUMBER, AT(training.learning_rate), "2e-4", POSITIVE,
+     .help = "Highest learning rate of the schedule."},
+    {"training", "lr_scheduler_type", NULL, KIND_CHOICE, AT(training.lr_scheduler_type), "cosine",
+     .choice = schedule_choice, .help = "Course of the learning rate."},
+    {"training", "warmup_ratio", NULL, KIND_NUMBER, AT(training.warmup_ratio), "0.03", .min = 0, .max = 1,
+     .help = "Share of the updates in which the learning rate rises from 0."},
+    {"training", "warmup_steps", NULL, KIND_INT, AT(training.warmup_steps), "0", FROM(0),
+     .help = "The same in updates; above 0 it wins over warmup_ratio."},
+    {"training", "optim", NULL, KIND_CHOICE, AT(training.optim), "adamw_torch", .choice = optim_choice,
+     .help = "The optimiser."},
+    {"training", "weight_decay", NULL, KIND_NUMBER, AT(training.weight_decay), "0.01", NOT_NEGATIVE,
+     .help = "Decoupled weight decay."},
+    {"training", "max_grad_norm", NULL, KIND_NUMBER, AT(training.max_grad_norm), "1.0", NOT_NEGATIVE,
+     .help = "The gradient's norm is clipped to this; 0 = no clipping."},
+    {"training", "bf16", NULL, KIND_BOOL, AT(training.bf16), "false",
+     .help = "`true` is another way to write `precision: bf16`."},
+    {"training", "fp16", NULL, KIND_BOOL, AT(training.fp16), "false",
+     .help = "There is no fp16 arithmetic on a CPU: `true` computes as `precision` says, and says so."},
+    {"training", "precision", NULL, KIND_CHOICE, AT(training.precision), "auto", .choice = precision_choice,
+     .help = "Arithmetic of weights and activations; `auto` is bf16 where the machine has it, else f32."},
+    {"training", "gradient_checkpointing", NULL, KIND_CHOICE, AT(training.gradient_checkpointing), "auto",
+     .choice = recompute_choice,
+     .help = "What the backward pass recomputes to save memory: 0 or `false` nothing, 1 cheap operations, 2 "
+             "or `true` "
+             "whole blocks; `auto` lets the memory plan decide."},
+    {"training", "save_strategy", NULL, KIND_CHOICE, AT(training.save_strategy), "steps",
+     .choice = strategy_choice, .help = "When a checkpoint is written."},
+    {"training", "save_steps", NULL, KIND_NUMBER, AT(training.save_steps), "100", .min = 0, .max = INT32_MAX,
+     .flags = KEY_ABOVE_MIN | KEY_STEPS,
+     .help = "Updates between checkpoints; below 1: a share of all updates."},
+    {"training", "save_total_limit", NULL, KIND_INT, AT(training.save_total_limit), "3", FROM(0),
+     .zero = "all", .help = "Checkpoints kept; 0 or `all` keeps all."},
+    {"training", "evaluation_strategy", "eval_strategy", KIND_CHOICE, AT(training.evaluation_strategy),
+     "steps", .choice = strategy_choice, .help = "When the held-out rows are evaluated."},
+    {"training", "eval_steps", NULL, KIND_NUMBER, AT(training.eval_steps), "100", .min = 0, .max = INT32_MAX,
+     .flags = KEY_ABOVE_MIN | KEY_STEPS,
+     .help = "Updates between evaluations; below 1: a share of all updates."},
+    {"training", "logging_steps", NULL, KIND_NUMBER, AT(training.logging_steps), "10", .min = 0,
+     .max = INT32_MAX, .flags = KEY_ABOVE_MIN | KEY_STEPS,
+     .help = "Updates between log lines; below 1: a share of all updates."},
+    {"training", "logging_dir", NULL, KIND_PATH, AT(training.logging_dir), .unset = "output_dir/runs",
+     .help = "Folder of the TensorBoard event files."},
+    {"training", "report_to", NULL, KIND_TEXTS, AT(training.report_to), "tensorboard",
+     .help = "`tensorboard`, `none`, or a list. Event files are not written by this version; metrics.jsonl "
+             "always is. "
+             "Services that need a network are refused."},
+    {"training", "seed", NULL, KIND_INT64, AT(training.seed), "42", .min = 0, .max = 9007199254740992.0,
+     .help = "Of the adapter's start, the order of rows, the validation split and dropout."},
+    {"training", "shuffle", NULL, KIND_BOOL, AT(training.shuffle), "true",
+     .help = "Another order of the rows in every epoch; `false` keeps the order of the files."},
+    {"training", "packing", NULL, KIND_BOOL, AT(training.packing), "true",
+     .help = "Rows of a micro-batch lie side by side without padding and do not see each other."},
+    {"training", "load_best_model_at_end", NULL, KIND_BOOL, AT(training.load_best_model_at_end), "true",
+     .help = "The saved adapter is the best evaluated one, not the last."},
+    {"training", "metric_for_best_model", NULL, KIND_TEXT, AT(training.metric_for_best_model), "eval_loss",
+     .help = "What `best` means: `eval_loss`, `eval_perplexity` or `eval_accuracy`."},
+    {"training", "dataloader_num_workers", NULL, KIND_INT, AT(training.dataloader_num_workers), "auto",
+     .min = 0, .max = 1024, .zero = "auto", .help = "Threads that prepare data; 0 or `auto`: one per core."},
+    {"training", "remove_unused_columns", NULL, KIND_BOOL, AT(training.remove_unused_columns), "true",
+     .flags = KEY_NO_EFFECT, .help = "Accepted, without effect."},
+
+    {"data", "train_data_path", "train_file", KIND_PATHS, AT(data.train_data_path), .unset = "required",
+     .help = "Rows to train on: a file, a folder, a glob, or a list of these."},
+    {"data", "eval_data_path", "eval_file", KIND_PATHS, AT(data.eval_data_path), .unset = "none",
+     .help = "Rows to evaluate on, likewise."},
+    {"data", "val_size", NULL, KIND_NUMBER, AT(data.val_size), "0", .min = 0, .max = INT32_MAX,
+     .flags = KEY_STEPS,
+     .help =
+         "Rows (from 1) or share (below 1) of the training data held out when there is no eval_data_path."},
+    {"data", "max_samples", NULL, KIND_INT64, AT(data.max_samples), "all", .min = 0,
+     .max = 9007199254740992.0, .zero = "all", .help = "Only the first n rows; 0 or `all`: all."},
+    {"data", "overlong", NULL, KIND_CHOICE, AT(data.overlong), "error", .choice = overlong_choice,
+     .help = "Rows longer than model.max_length stop the run, are dropped, are cut at the end, or are split "
+             "between "
+             "turns. Whatever happens is counted and reported."},
+    {"data", "augmentation.enabled", NULL, KIND_BOOL, AT(data.augmentation_enabled), "false",
+     .help = "Only `false`."},
+
+    {"distributed", "enabled", NULL, KIND_BOOL, AT(distributed.enabled), "false",
+     .help = "Only `false`: this version trains on one machine."},
+    {"distributed", "backend", NULL, KIND_TEXT, AT(distributed.backend), .unset = "none",
+     .help = "Without effect while `enabled` is false."},
+    {"distributed", "deepspeed.enabled", NULL, KIND_BOOL, AT(distributed.deepspeed_enabled), "false",
+     .help = "Only `false`."},
+    {"distributed", "deepspeed.config_file", NULL, KIND_PATH, AT(distributed.deepspeed_config_file),
+     .unset = "none", .help = "Without effect while `deepspeed.enabled` is false."},
+    {"distributed", "deepspeed.zero_stage", NULL, KIND_INT, AT(distributed.deepspeed_zero_stage), "0",
+     .min = 0, .max = 3, .help = "Without effect while `deepspeed.enabled` is false."},
+
+    {"inference", "max_new_tokens", NULL, KIND_INT, AT(inference.max_new_tokens), "1024", FROM(1),
+     .help = "Longest answer in tokens."},
+    {"inference", "temperature", NULL, KIND_NUMBER, AT(inference.temperature), "0.7", NOT_NEGATIVE,
+     .help = "0 always takes the most likely token."},
+    {"inference", "top_p", NULL, KIND_NUMBER, AT(inference.top_p), "0.9", .min = 0, .max = 1,
+     .flags = KEY_ABOVE_MIN, .help = "Sampling keeps the smallest set of tokens with this much probability."},
+    {"inference", "top_k", NULL, KIND_INT, AT(inference.top_k), "50", FROM(0),
+     .help = "Sampling keeps the k most likely tokens; 0 keeps all."},
+    {"inference", "repetition_penalty", NULL, KIND_NUMBER, AT(inference.repetition_penalty), "1.1", POSITIVE,
+     .help = "Tokens that were there already become less likely; 1 = off."},
+    {"inference", "do_sample", NULL, KIND_BOOL, AT(inference.do_sample), "true",
+     .help = "`false` always takes the most likely token."},
+};
+
+const size_t config_n_keys = HONE_COUNT(config_keys);
+
+/* Whether `name` is one of the words of `list`. */
+static bool has_word(const char *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    while (list && *list) {
+        size_t len = strcspn(list, " ");
+
+        if (len == n && !memcmp(list, name, n))
+            return true;
+        list += len;
+        list += strspn(list, " ");
+    }
+    return false;
+}
+
+const config_key *config_key_find(const char *section, const char *name, bool *alias)
+{
+    size_t i;
+
+    for (i = 0; i < config_n_keys; i++) {
+        const config_key *k = &config_keys[i];
+
+        if (strcmp(k->section, section))
+            continue;
+        *alias = has_word(k->aliases, name);
+        if (*alias || !strcmp(k->key, name))
+            return k;
+    }
+    return NULL;
+}
+
+bool config_key_is_group(const char *section, const char *name)
+{
+    size_t i, n = strlen(name);
+
+    for (i = 0; i < config_n_keys; i++)
+        if (!strcmp(config_keys[i].section, section) && !strncmp(config_keys[i].key, name, n) &&
+            config_keys[i].key[n] == '.')
+            return true;
+    return false;
+}
+
+bool config_is_section(const char *name)
+{
+    size_t i;
+
+    for (i = 0; i < config_n_keys; i++)
+        if (!strcmp(config_keys[i].section, name))
+            return true;
+    return false;
+}
+
+const char *config_choice_name(const config_key *key, int value)
+{
+    const config_choice *c;
+
+    for (c = key->choice; c->name; c++)
+        if (c->value == value)
+            return c->name;
+    return NULL;
+}
+
+#define LONGEST_NAME 64
+
+/* Edits between two names: insert, delete, replace, or swap two neighbours (restricted Damerau-Levenshtein). Names
+ * longer than the table's are far from all of them. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t n = strlen(a), m = strlen(b), i, j, row[3][LONGEST_NAME + 1];
+
+    if (n > LONGEST_NAME || m > LONGEST_NAME)
+        return SIZE_MAX;
+    for (j = 0; j <= m; j++)
+        row[0][j] = j;
+    for (i = 1; i <= n; i++) {
+        size_t *now = row[i % 3], *before = row[(i + 2) % 3], *two_before = row[(i + 1) % 3];
+
+        now[0] = i;
+        for (j = 1; j <= m; j++) {
+            size_t best = before[j - 1] + (a[i - 1] != b[j - 1]);
+
+            best = HONE_MIN(best, HONE_MIN(before[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                best = HONE_MIN(best, two_before[j - 2] + 1);
+            now[j] = best;
+        }
+    }
+    return row[n % 3][m];
+}
+
+typedef struct nearest {
+    const char *name, *section;
+    size_t distance, n; /* n bytes of name */
+} nearest;
+
+static void consider(nearest *best, const char *wanted, const char *section, const char *name, size_t n)
+{
+    char word[LONGEST_NAME + 1];
+    size_t d;
+
+    if (n > LONGEST_NAME)
+        return;
+    memcpy(word, name, n);
+    word[n] = 0;
+    d = edit_distance(wanted, word);
+    if (d < best->distance)
+        *best = (nearest){name, section, d, n};
+}
+
+void config_suggest(char *out, size_t size, const char *section, const char *name)
+{
+    nearest here = {NULL, NULL, SIZE_MAX, 0};
+    size_t i;
+
+    out[0] = 0;
+    for (i = 0; i < config_n_keys; i++) {
+        const config_key *k = &config_keys[i];
+        const char *word = k->aliases ? k->aliases : "";
+
+        if (!section)
+            consider(&here, name, NULL, k->section, strlen(k->section));
+        if (section && strcmp(k->section, section))
+            continue;
+        if (section)
+            consider(&here, name, section, k->key, strlen(k->key));
+        for (; section && *word; word += strcspn(word, " "), word += strspn(word, " "))
+            consider(&here, name, section, word, strcspn(word, " "));
+    }
+    /* A third of the letters wrong is still a slip of the pen. */
+    if (here.distance <= HONE_MAX(strlen(name) / 3, (size_t)2) && here.distance < here.n) {
+        snprintf(out, size, "; did you mean `%.*s`?", (int)here.n, here.name);
+        return;
+    }
+    for (i = 0; i < config_n_keys; i++)
+        if (!strcmp(config_keys[i].key, name) || has_word(config_keys[i].aliases, name)) {
+            snprintf(out, size, "; it belongs to section `%s`", config_keys[i].section);
+            return;
+        }
+}
+
+static void range_text(char *out, size_t size, const config_key *k)
+{
+    bool above = k->flags & KEY_ABOVE_MIN, below = k->flags & KEY_BELOW_MAX;
+
+    if (k->max >= INT32_MAX)
+        snprintf(out, size, " %s %.0f", above ? ">" : ">=", k->min);
+    else
+        snprintf(out, size, " in %c%.0f, %.0f%c", above ? '(' : '[', k->min, k->max, below ? ')' : ']');
+}
+
+void config_type_text(char *out, size_t size, const config_key *key)
+{
+    char range[64] = "";
+    hone_buf b = {0};
+    const config_choice *c;
+
+    if (key->kind == KIND_INT || key->kind == KIND_INT64 || key->kind == KIND_NUMBER)
+        range_text(range, sizeof range, key);
+    switch (key->kind) {
+    case KIND_BOOL:
+        snprintf(out, size, "true or false");
+        break;
+    case KIND_INT:
+    case KIND_INT64:
+        snprintf(out, size, "integer%s%s%s", range, key->zero ? ", or " : "", key->zero ? key->zero : "");
+        break;
+    case KIND_NUMBER:
+        snprintf(out, size, "number%s%s", range, key->flags & KEY_STEPS ? ", whole from 1 on" : "");
+        break;
+    case KIND_CHOICE:
+        for (c = key->choice; c->name; c++)
+            hone_buf_printf(&b, "%s%s", c == key->choice ? "one of " : ", ", c->name);
+        snprintf(out, size, "%s", b.failed ? "one of a list" : b.data);
+        hone_buf_clear(&b);
+        break;
+    case KIND_TEXT:
+        snprintf(out, size, "text");
+        break;
+    case KIND_PATH:
+        snprintf(out, size, "path");
+        break;
+    case KIND_TEXTS:
+        snprintf(out, size, "text or list");
+        break;
+    case KIND_PATHS:
+        snprintf(out, size, "path or list of paths");
+        break;
+    case KIND_TARGETS:
+        snprintf(out, size, "text or list of names");
+        break;
+    }
+}
+
+void hone_config_each_key(hone_config_key_fn fn, void *ud)
+{
+    char type[160];
+    size_t i;
+
+    for (i = 0; i < config_n_keys; i++) {
+        const config_key *k = &config_keys[i];
+
+        config_type_text(type, sizeof type, k);
+        fn(ud, k->section, k->key, k->aliases ? k->aliases : "", type, k->fallback ? k->fallback : k->unset,
+           k->help);
+    }
+}
+
+typedef struct reference {
+    hone_buf text;
+    const char *section;
+} reference;
+
+static void add_reference(void *ud, const char *section, const char *key, const char *aliases,
+                          const char *type, const char *default_value, const char *help)
+{
+    reference *r = ud;
+
+    if (!r->section || strcmp(r->section, section))
+        hone_buf_printf(&r->text, "\n## %s\n\n", section);
+    r->section = section;
+    hone_buf_printf(&r->text, "- `%s`: %s. Default: %s.", key, type, default_value);
+    if (*aliases)
+        hone_buf_printf(&r->text, " Alias: `%s`.", aliases);
+    hone_buf_printf(&r->text, "\n  %s\n", help);
+}
+
+int hone_config_reference(char **out, hone_error *err)
+{
+    reference r = {0};
+
+    hone_buf_puts(
+        &r.text,
+        "# Configuration keys\n\n"
+        "A run is described by one YAML file of the sections below. `--set section.key=value` overrides it.\n"
+        "Relative paths start at the YAML file's folder (at the working directory with `--set`). Unknown,\n"
+        "repeated and ill-typed keys are errors; a key without a value (`null`) counts as not given where\n"
+        "that is possible.\n");
+    hone_config_each_key(add_reference, &r);
+    *out = hone_buf_take(&r.text);
+    return *out ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");
+}

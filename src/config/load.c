@@ -1,0 +1,424 @@
+/* Reading a configuration: the YAML file and `--set`.
+ *
+ * libyaml composes the document (anchors and aliases included); the walk below knows three levels: sections, keys, and
+ * keys grouped under a name ("augmentation: {enabled: false}"). Since no key takes more than a list of scalars, the
+ * depth of what is read is bounded by the table, whatever the file holds. */
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <yaml.h>
+
+#include "config/keys.h"
+
+#define FILE_LIMIT ((size_t)1 << 20)
+#define LIST_LIMIT 100000
+
+typedef struct reader {
+    hone_config *c;
+    yaml_document_t *doc;
+    const char *name; /* of the file, or "--set" */
+    char *folder; /* absolute */
+    bool lines; /* messages carry line numbers */
+    size_t *line; /* [config_n_keys] where a key was given, 0 = not yet; NULL for --set */
+    const char *assigned; /* "section.key" of --set */
+    char where[600]; /* start of messages about the current node */
+    hone_error *err;
+} reader;
+
+static void look_at(reader *r, const yaml_node_t *node)
+{
+    if (r->lines)
+        snprintf(r->where, sizeof r->where, "%.500s:%zu: ", r->name, node->start_mark.line + 1);
+    else
+        snprintf(r->where, sizeof r->where, "%.500s: ", r->name);
+}
+
+/* The scalar of a node. Errors: not a scalar (`what` names the place), a tag, a NUL byte. */
+static int scalar_of(config_scalar *out, reader *r, const yaml_node_t *node, const char *what)
+{
+    const char *tag = (const char *)node->tag;
+
+    if (node->type != YAML_SCALAR_NODE)
+        return hone_error_set(r->err, HONE_EFORMAT, "%s%s: expected a value, found a %s", r->where, what,
+                              node->type == YAML_SEQUENCE_NODE ? "list" : "group of keys");
+    if (tag && strcmp(tag, YAML_STR_TAG))
+        return hone_error_set(r->err, HONE_EUNSUPPORTED, "%s%s: tags (`%.60s`) are not supported", r->where,
+                              what, tag);
+    out->text = (const char *)node->data.scalar.value;
+    out->plain = node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    if (strlen(out->text) != node->data.scalar.length)
+        return hone_error_set(r->err, HONE_EFORMAT, "%s%s: a NUL character", r->where, what);
+    return 0;
+}
+
+/* bf16 and precision are two spellings of one setting. In a file the two must agree, since the order of keys means
+ * nothing there; otherwise the one that was given moves the other. */
+static int settle_precision(reader *r, bool bf16_given)
+{
+    hone_config *c = r->c;
+    size_t other =
+               bf16_given ? offsetof(hone_config, training.precision) : offsetof(hone_config, training.bf16),
+           i;
+    bool both = false;
+
+    for (i = 0; r->line && i < config_n_keys; i++)
+        both |= config_keys[i].offset == other && r->line[i];
+    if (both && c->training.bf16 != (c->training.precision == HONE_PRECISION_BF16))
+        return hone_error_set(r->err, HONE_EINVAL, "%straining.bf16 and training.precision disagree",
+                              r->where);
+    if (!bf16_given)
+        c->training.bf16 = c->training.precision == HONE_PRECISION_BF16;
+    else if (c->training.bf16)
+        c->training.precision = HONE_PRECISION_BF16;
+    else if (c->training.precision == HONE_PRECISION_BF16)
+        c->training.precision = HONE_PRECISION_AUTO;
+    return 0;
+}
+
+/* What follows from a key beside its own field. */
+static int settle(reader *r, const config_key *key)
+{
+    hone_config *c = r->c;
+    size_t i;
+
+    if (key->offset == offsetof(hone_config, training.bf16) ||
+        key->offset == offsetof(hone_config, training.precision))
+        return settle_precision(r, key->offset == offsetof(hone_config, training.bf16));
+    if (key->offset == offsetof(hone_config, training.fp16) && c->training.fp16)
+        return config_notice(c, r->err,
+                             "%straining.fp16: there is no fp16 arithmetic here, training.precision decides",
+                             r->where);
+    if (key->offset == offsetof(hone_config, training.report_to))
+        for (i = 0; i < c->training.report_to.n; i++)
+            if (!strcmp(c->training.report_to.item[i], "tensorboard"))
+                return config_notice(
+                    c, r->err,
+                    "%straining.report_to: this version writes metrics.jsonl, no TensorBoard files",
+                    r->where);
+    if (key->flags & KEY_NO_EFFECT)
+        return config_notice(c, r->err, "%s%s.%s: has no effect", r->where, key->section, key->key);
+    return 0;
+}
+
+static int assign_node(reader *r, const config_key *key, const yaml_node_t *node)
+{
+    config_scalar one, *item = &one;
+    config_value v = {false, 1, &one};
+    char what[160];
+    size_t i;
+    int rc = 0;
+
+    snprintf(what, sizeof what, "%s.%s", key->section, key->key);
+    if (node->type == YAML_SEQUENCE_NODE) {
+        v.is_list = true;
+        v.n = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
+        if (v.n > LIST_LIMIT)
+            return hone_error_set(r->err, HONE_ELIMIT, "%s%s: more than %d items", r->where, what,
+                                  LIST_LIMIT);
+        if (node->tag && strcmp((const char *)node->tag, YAML_SEQ_TAG))
+            return hone_error_set(r->err, HONE_EUNSUPPORTED, "%s%s: tags (`%.60s`) are not supported",
+                                  r->where, what, (const char *)node->tag);
+        item = hone_calloc(v.n, sizeof *item);
+        if (!item)
+            return hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+        v.item = item;
+        for (i = 0; !rc && i < v.n; i++)
+            rc = scalar_of(&item[i], r, yaml_document_get_node(r->doc, node->data.sequence.items.start[i]),
+                           what);
+    } else {
+        rc = scalar_of(&one, r, node, what);
+    }
+    if (!rc)
+        rc = config_assign(r->c, key, &v, r->where, r->folder, r->err);
+    if (!rc)
+        rc = settle(r, key);
+    if (item != &one)
+        hone_free(item);
+    return rc;
+}
+
+static int read_key(reader *r, const char *section, const char *name, const yaml_node_t *key_node,
+                    const yaml_node_t *value)
+{
+    bool alias;
+    const config_key *key = config_key_find(section, name, &alias);
+    char hint[160];
+    size_t i;
+    int rc;
+
+    if (!key) {
+        config_suggest(hint, sizeof hint, section, name);
+        return hone_error_set(r->err, HONE_EINVAL, "%sunknown key `%.100s` in section `%s`%s", r->where, name,
+                              section, hint);
+    }
+    if (r->line) {
+        i = (size_t)(key - config_keys);
+        if (r->line[i])
+            return hone_error_set(r->err, HONE_EINVAL, "%s%s.%s is given twice (first in line %zu)", r->where,
+                                  section, key->key, r->line[i]);
+        r->line[i] = key_node->start_mark.line + 1;
+    }
+    if (alias) {
+        rc = config_notice(r->c, r->err, "%s%s.%s is read as %s.%s", r->where, section, name, section,
+                           key->key);
+        if (rc)
+            return rc;
+    }
+    return assign_node(r, key, value);
+}
+
+/* One mapping of keys. `group`: NULL in a section, else the name the keys are nested under. */
+static int read_keys(reader *r, const char *section, const char *group, const yaml_node_t *map)
+{
+    const yaml_node_pair_t *pair;
+    int rc;
+
+    for (pair = map->data.mapping.pairs.start; pair < map->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key_node = yaml_document_get_node(r->doc, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(r->doc, pair->value);
+        config_scalar key;
+        char name[200];
+
+        look_at(r, key_node);
+        rc = scalar_of(&key, r, key_node, section);
+        if (rc)
+            return rc;
+        if (key.plain && !strcmp(key.text, "<<"))
+            return hone_error_set(r->err, HONE_EUNSUPPORTED, "%smerge keys (`<<`) are not supported",
+                                  r->where);
+        snprintf(name, sizeof name, "%s%s%.100s", group ? group : "", group ? "." : "", key.text);
+        if (!group && value->type == YAML_MAPPING_NODE && config_key_is_group(section, name))
+            rc = read_keys(r, section, name, value);
+        else
+            rc = read_key(r, section, name, key_node, value);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int read_sections(reader *r, const yaml_node_t *root)
+{
+    const char *seen[16]; /* more than there are sections */
+    const yaml_node_pair_t *pair;
+    size_t n_seen = 0, i;
+    int rc;
+
+    look_at(r, root);
+    if (root->type != YAML_MAPPING_NODE)
+        return hone_error_set(r->err, HONE_EFORMAT, "%sexpected sections such as `model:` and `training:`",
+                              r->where);
+    for (pair = root->data.mapping.pairs.start; pair < root->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *key_node = yaml_document_get_node(r->doc, pair->key);
+        const yaml_node_t *value = yaml_document_get_node(r->doc, pair->value);
+        config_scalar name;
+        char hint[160];
+
+        look_at(r, key_node);
+        rc = scalar_of(&name, r, key_node, "section");
+        if (rc)
+            return rc;
+        if (!config_is_section(name.text)) {
+            config_suggest(hint, sizeof hint, NULL, name.text);
+            return hone_error_set(r->err, HONE_EINVAL, "%sunknown section `%.100s`%s", r->where, name.text,
+                                  hint);
+        }
+        for (i = 0; i < n_seen; i++)
+            if (!strcmp(seen[i], name.text))
+                return hone_error_set(r->err, HONE_EINVAL, "%ssection `%s` is given twice", r->where,
+                                      name.text);
+        seen[n_seen++] = name.text;
+        if (value->type == YAML_SCALAR_NODE && value->data.scalar.length == 0)
+            continue; /* `lora:` with nothing under it */
+        if (value->type != YAML_MAPPING_NODE)
+            return hone_error_set(r->err, HONE_EFORMAT, "%ssection `%s`: expected keys under it", r->where,
+                                  name.text);
+        rc = read_keys(r, name.text, NULL, value);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int yaml_error(const yaml_parser_t *p, const reader *r, hone_error *err)
+{
+    size_t line = p->error == YAML_READER_ERROR ? 0 : p->problem_mark.line + 1;
+
+    if (p->error == YAML_MEMORY_ERROR)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    if (!r->lines || !line)
+        return hone_error_set(err, HONE_EFORMAT, "%s: broken YAML: %s%s%s", r->name,
+                              p->problem ? p->problem : "", p->context ? " " : "",
+                              p->context ? p->context : "");
+    return hone_error_set(err, HONE_EFORMAT, "%s:%zu: broken YAML: %s%s%s", r->name, line,
+                          p->problem ? p->problem : "", p->context ? " " : "", p->context ? p->context : "");
+}
+
+/* Composes the one document of a text and hands its root (NULL: an empty document) to `read`. */
+static int with_document(reader *r, const char *text, size_t len,
+                         int (*read)(reader *r, const yaml_node_t *root))
+{
+    yaml_parser_t parser;
+    yaml_document_t doc, second;
+    bool have_doc = false;
+    int rc;
+
+    if (!yaml_parser_initialize(&parser))
+        return hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
+    if (!yaml_parser_load(&parser, &doc)) {
+        rc = yaml_error(&parser, r, r->err);
+        goto out;
+    }
+    have_doc = true;
+    if (!yaml_parser_load(&parser, &second)) {
+        rc = yaml_error(&parser, r, r->err);
+        goto out;
+    }
+    if (yaml_document_get_root_node(&second)) {
+        look_at(r, yaml_document_get_root_node(&second));
+        rc =
+            hone_error_set(r->err, HONE_EUNSUPPORTED, "%sa second YAML document; one is supported", r->where);
+    } else {
+        r->doc = &doc;
+        rc = read(r, yaml_document_get_root_node(&doc));
+    }
+    yaml_document_delete(&second);
+out:
+    if (have_doc)
+        yaml_document_delete(&doc);
+    yaml_parser_delete(&parser);
+    return rc;
+}
+
+static int read_file(reader *r, const yaml_node_t *root)
+{
+    return root ? read_sections(r, root) : hone_error_set(r->err, HONE_EFORMAT, "%s: no keys in it", r->name);
+}
+
+/* Absolute path of the working directory, or of the folder that a file lies in. Allocated. */
+static int folder_of(char **out, const char *path, hone_error *err)
+{
+    char *cwd = getcwd(NULL, 0), *dir = path ? hone_path_dir(path) : NULL;
+
+    *out = NULL;
+    if (!cwd)
+        hone_error_set(err, HONE_EIO, "the working directory is gone");
+    else if (!path || (dir && !strcmp(dir, ".")))
+        *out = hone_strdup(cwd);
+    else if (dir)
+        *out = hone_path_join(cwd, dir);
+    if (cwd && !*out)
+        hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_free(dir);
+    free(cwd);
+    return *out ? 0 : cwd ? HONE_ENOMEM : HONE_EIO;
+}
+
+int hone_config_new(hone_config **out, hone_error *err)
+{
+    hone_config *c = hone_calloc(1, sizeof *c);
+    size_t i;
+    int rc = c ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");
+
+    *out = NULL;
+    for (i = 0; !rc && i < config_n_keys; i++) {
+        config_scalar s = {config_keys[i].fallback, true};
+        config_value v = {false, 1, &s};
+
+        if (s.text)
+            rc = config_assign(c, &config_keys[i], &v, "default of ", "", err);
+    }
+    if (rc)
+        hone_config_free(c);
+    else
+        *out = c;
+    return rc;
+}
+
+int hone_config_load(hone_config **out, const char *path, hone_error *err)
+{
+    reader r = {.name = path, .lines = true, .err = err};
+    char *text = NULL;
+    size_t len;
+    int rc;
+
+    *out = NULL;
+    rc = hone_config_new(&r.c, err);
+    if (!rc)
+        rc = hone_file_read(&text, &len, path, FILE_LIMIT, err);
+    if (!rc)
+        rc = folder_of(&r.folder, path, err);
+    if (!rc) {
+        r.line = hone_calloc(config_n_keys, sizeof *r.line);
+        r.c->source = hone_strdup(path);
+        if (!r.line || !r.c->source)
+            rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+    }
+    if (!rc)
+        rc = with_document(&r, text, len, read_file);
+    hone_free(text);
+    hone_free(r.folder);
+    hone_free(r.line);
+    if (rc)
+        hone_config_free(r.c);
+    else
+        *out = r.c;
+    return rc;
+}
+
+/* The value of `--set`; the key's name is what `where` holds. An empty text is null. */
+static int read_assignment(reader *r, const yaml_node_t *root)
+{
+    static yaml_char_t empty[] = "";
+    yaml_node_t null = {.type = YAML_SCALAR_NODE};
+    const char *dot = strchr(r->assigned, '.');
+    char section[64];
+
+    null.data.scalar.value = empty;
+    null.data.scalar.style = YAML_PLAIN_SCALAR_STYLE;
+    snprintf(section, sizeof section, "%.*s", (int)(dot - r->assigned), r->assigned);
+    snprintf(r->where, sizeof r->where, "%s: ", r->name);
+    return read_key(r, section, dot + 1, root, root ? root : &null);
+}
+
+int hone_config_set(hone_config *c, const char *assignment, hone_error *err)
+{
+    reader r = {.c = c, .name = "--set", .err = err};
+    const char *equals = strchr(assignment, '='), *dot;
+    char name[200], hint[160];
+    int rc;
+
+    snprintf(name, sizeof name, "%.*s",
+             (int)HONE_MIN(equals ? (size_t)(equals - assignment) : 0, (size_t)160), assignment);
+    dot = strchr(name, '.');
+    if (!equals || !dot)
+        return hone_error_set(err, HONE_EINVAL, "--set %.100s: expected section.key=value", assignment);
+    r.assigned = name;
+    name[dot - name] = 0;
+    if (!config_is_section(name)) {
+        config_suggest(hint, sizeof hint, NULL, name);
+        return hone_error_set(err, HONE_EINVAL, "--set: unknown section `%.60s`%s", name, hint);
+    }
+    name[dot - name] = '.';
+    rc = folder_of(&r.folder, NULL, err);
+    if (!rc)
+        rc = with_document(&r, equals + 1, strlen(equals + 1), read_assignment);
+    hone_free(r.folder);
+    return rc;
+}
+
+void hone_config_free(hone_config *c)
+{
+    size_t i;
+
+    if (!c)
+        return;
+    for (i = 0; i < config_n_keys; i++)
+        config_field_clear(c, &config_keys[i]);
+    for (i = 0; i < c->n_notice; i++)
+        hone_free(c->notice[i]);
+    hone_free(c->notice);
+    hone_free(c->source);
+    hone_free(c);
+}
