@@ -1,0 +1,62 @@
+/* Activation memory: one list of named buffers, cut from one block.
+ *
+ * A buffer of the layer list has one copy for every layer that keeps it for its backward, and one shared copy for the
+ * layers that do not (all of them in evaluation). Which layers keep what is decided by the recomputation level and by
+ * what the adapter trains: a layer below the lowest adapted one keeps nothing, and a normed input is kept only where an
+ * adapter reads it again. */
+#ifndef HONE_MODEL_ACTIVATIONS_H
+#define HONE_MODEL_ACTIVATIONS_H
+
+#include "model/model.h"
+
+/* clang-format off */
+/* Buffers of one block; [N, width] in the activation type unless said otherwise. */
+enum hone_layer_buffer {
+    HONE_BUF_X,                         /* C            input; layer L: output of the last block */
+    HONE_BUF_N1,                        /* C            normed input of q, k, v */
+    HONE_BUF_Q0, HONE_BUF_K0,           /* H D, K D     q and k before their norm; only with qk_norm */
+    HONE_BUF_Q, HONE_BUF_K, HONE_BUF_V, /* H D, K D, K D  after RoPE */
+    HONE_BUF_O,                         /* H D          attention output */
+    HONE_BUF_LSE,                       /* H            f32, [H, N]; training only */
+    HONE_BUF_X2,                        /* C            after the first residual */
+    HONE_BUF_N2,                        /* C            normed input of gate, up */
+    HONE_BUF_G, HONE_BUF_U,             /* F */
+    HONE_BUF_H,                         /* F            silu(g) u */
+    HONE_BUF_LORA,                      /* R            f32 drop(x) A^T, one for each of the seven projections */
+    HONE_N_LAYER_BUF = HONE_BUF_LORA + HONE_N_PROJ
+};
+
+/* Buffers that exist once. */
+enum hone_shared_buffer {
+    HONE_BUF_T,                             /* C    forward: output of o or down; backward: gradient of a norm's output */
+    HONE_BUF_POS,                           /* i32  position of each token in its sequence */
+    HONE_BUF_KV_ROW, HONE_BUF_KV_LEN,       /* i32  per sequence */
+    HONE_BUF_TRAINED,                       /* i32  index of each token that has a target */
+    HONE_BUF_TARGET,                        /* i32  those targets */
+    HONE_BUF_BEST,                          /* i32  argmax there */
+    HONE_BUF_CORRECT,                       /* u8 */
+    HONE_BUF_LOSS,                          /* f32 */
+    HONE_BUF_DX,                            /* C    gradient of the residual stream */
+    HONE_BUF_XT, HONE_BUF_NT, HONE_BUF_DNT, /* C    head: rows with a target, normed, gradient */
+    HONE_BUF_DH,                            /* F    backward of the feed-forward half */
+    HONE_BUF_DO, HONE_BUF_DQ, HONE_BUF_DK, HONE_BUF_DV, /* H D, H D, K D, K D  backward of the attention half */
+    HONE_N_SHARED_BUF
+};
+/* clang-format on */
+
+struct hone_activations {
+    size_t size; /* of the whole block, this struct included */
+    const hone_adapter *a; /* made for it; NULL: base only */
+    hone_activation_params p;
+    int first; /* lowest layer with an adapter; L without */
+    int32_t max_rank;
+    void *shared[HONE_N_SHARED_BUF];
+    void *layer[][HONE_N_LAYER_BUF]; /* [L + 1]; layer L has X only */
+};
+
+/* Bit p is set when projection p of the layer is adapted. a NULL: 0. */
+unsigned hone_adapter_mask(const hone_adapter *a, int layer);
+/* Lowest layer with an adapter; L when there is none. */
+int hone_adapter_first(const hone_adapter *a, int n_layer);
+
+#endif

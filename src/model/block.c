@@ -1,0 +1,257 @@
+/* One pre-norm decoder block, forward, and the same read upwards.
+ *
+ *     n1 = norm(x)                          q, k, v = n1 Wq^T, n1 Wk^T, n1 Wv^T      (+ bias, + adapter)
+ *     q, k = rope(norm(q)), rope(norm(k))   (norms only with qk_norm)
+ *     o = attention(q, k, v)                x2 = x + o Wo^T
+ *     n2 = norm(x2)                         g, u = n2 Wg^T, n2 Wu^T
+ *     h = silu(g) u                         y = x2 + h Wd^T
+ *
+ * The base is frozen: backward makes the gradients of adapters and of the residual stream, nothing else. Whatever
+ * differs between families is a switch of the architecture. Formulas stand at the ops (device/ops.h); sources: Zhang and
+ * Sennrich 2019 (norm), Su et al. 2021 (RoPE), Shazeer 2020 (gated unit), Hu et al. 2021 (adapter). */
+#include "model/block.h"
+
+hone_block hone_block_view(const hone_activations *act, const hone_model *m, int layer, int64_t n)
+{
+    const hone_arch *r = &m->w->arch;
+    const int64_t C = r->width, HD = (int64_t)r->n_head * r->head_size, KD = (int64_t)r->n_kv * r->head_size,
+                  F = r->ffn;
+    void *const *at = act->layer[layer];
+    hone_block b = {
+        .x = hone_mat_make(at[HONE_BUF_X], m->act, n, C),
+        .n1 = hone_mat_make(at[HONE_BUF_N1], m->act, n, C),
+        .q = hone_mat_make(at[HONE_BUF_Q], m->act, n, HD),
+        .k = hone_mat_make(at[HONE_BUF_K], m->act, n, KD),
+        .v = hone_mat_make(at[HONE_BUF_V], m->act, n, KD),
+        .o = hone_mat_make(at[HONE_BUF_O], m->act, n, HD),
+        .x2 = hone_mat_make(at[HONE_BUF_X2], m->act, n, C),
+        .n2 = hone_mat_make(at[HONE_BUF_N2], m->act, n, C),
+        .g = hone_mat_make(at[HONE_BUF_G], m->act, n, F),
+        .u = hone_mat_make(at[HONE_BUF_U], m->act, n, F),
+        .h = hone_mat_make(at[HONE_BUF_H], m->act, n, F),
+        .t = hone_mat_make(act->shared[HONE_BUF_T], m->act, n, C),
+        .y = hone_mat_make(act->layer[layer + 1][HONE_BUF_X], m->act, n, C),
+        .lse = at[HONE_BUF_LSE],
+        .dx = hone_mat_make(act->shared[HONE_BUF_DX], m->act, n, C),
+        .dh = hone_mat_make(act->shared[HONE_BUF_DH], m->act, n, F),
+        .do_ = hone_mat_make(act->shared[HONE_BUF_DO], m->act, n, HD),
+        .dq = hone_mat_make(act->shared[HONE_BUF_DQ], m->act, n, HD),
+        .dk = hone_mat_make(act->shared[HONE_BUF_DK], m->act, n, KD),
+        .dv = hone_mat_make(act->shared[HONE_BUF_DV], m->act, n, KD),
+    };
+    int p;
+
+    b.q0 = r->qk_norm ? hone_mat_make(at[HONE_BUF_Q0], m->act, n, HD) : b.q;
+    b.k0 = r->qk_norm ? hone_mat_make(at[HONE_BUF_K0], m->act, n, KD) : b.k;
+    b.keys = b.k;
+    b.values = b.v;
+    for (p = 0; p < HONE_N_PROJ; p++)
+        b.lora_u[p] = at[HONE_BUF_LORA + p];
+    return b;
+}
+
+/* The same rows seen head by head: [N, heads D] as [N heads, D], for the norms of q and k. */
+static hone_mat by_head(hone_mat x, int64_t head_size)
+{
+    return hone_mat_make(x.data, x.dtype, x.rows * (x.cols / head_size), head_size);
+}
+
+/* The call for `n` projections from `first` on, which share the input x. lora receives the adapters of this pass. */
+static hone_linear group(const hone_pass_env *e, int layer, const hone_block *b, int first, int n, hone_mat x,
+                         hone_lora lora[HONE_MAX_PARTS])
+{
+    hone_linear g = {.x = x, .n_parts = n};
+    int i;
+
+    for (i = 0; i < n; i++) {
+        const int p = first + i, index = layer * HONE_N_PROJ + p;
+
+        g.part[i].w = &e->m->w->layer[layer].proj[p];
+        if (!e->a || e->a->lora[index].r == 0)
+            continue;
+        lora[i] = e->a->lora[index];
+        lora[i].seed = e->seed;
+        lora[i].stream = (uint64_t)e->dropout_stream << 32 | (uint32_t)index;
+        if (e->training) {
+            lora[i].dropout = (float)e->a->dropout;
+        } else {
+            lora[i].dropout = 0;
+            lora[i].da = lora[i].db = NULL;
+        }
+        g.part[i].lora = &lora[i];
+        g.part[i].u = b->lora_u[p];
+    }
+    return g;
+}
+
+/* y_i = x W_i^T + ..., for n projections from `first` on. */
+static int project_fwd(const hone_pass_env *e, int layer, const hone_block *b, int first, int n,
+                       const hone_mat *y, hone_mat x, hone_error *err)
+{
+    hone_lora lora[HONE_MAX_PARTS];
+    hone_linear g = group(e, layer, b, first, n, x, lora);
+    int i;
+
+    for (i = 0; i < n; i++)
+        g.part[i].y = y[i];
+    return hone_linear_fwd(e->m->dev, &g, err);
+}
+
+/* dx = sum_i dy_i W_i + ..., when wanted, and the adapters' gradients. */
+static int project_bwd(const hone_pass_env *e, int layer, const hone_block *b, int first, int n, hone_mat dx,
+                       bool want_dx, const hone_mat *dy, hone_mat x, hone_error *err)
+{
+    hone_lora lora[HONE_MAX_PARTS];
+    hone_linear g = group(e, layer, b, first, n, x, lora);
+    int i;
+
+    for (i = 0; i < n; i++)
+        g.part[i].dy = dy[i];
+    if (want_dx)
+        g.dx = dx;
+    return hone_linear_bwd(e->m->dev, &g, err);
+}
+
+static hone_attention attention_of(const hone_pass_env *e, const hone_block *b)
+{
+    const hone_arch *r = &e->m->w->arch;
+
+    return (hone_attention){
+        .q = b->q,
+        .k = b->keys,
+        .v = b->values,
+        .o = b->o,
+        .lse = b->lse,
+        .n_head = r->n_head,
+        .n_kv = r->n_kv,
+        .head_size = r->head_size,
+        .scale = r->attention_scale,
+        .window = r->window,
+        .n_seq = e->n_seq,
+        .q_off = e->q_off,
+        .kv_row = e->kv_row,
+        .kv_len = e->kv_len,
+        .do_ = b->do_,
+        .dq = b->dq,
+        .dk = b->dk,
+        .dv = b->dv,
+    };
+}
+
+/* ---- forward: read downwards ------------------------------------------------------------------------------------- */
+
+int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_error *err)
+{
+    hone_device *dev = e->m->dev;
+    const hone_arch *r = &e->m->w->arch;
+    const hone_layer_weights *w = &e->m->w->layer[layer];
+    const hone_attention att = attention_of(e, b);
+    const hone_mat qkv[] = {b->q0, b->k0, b->v}, gate_up[] = {b->g, b->u};
+    const int32_t D = r->head_size;
+    int rc;
+
+    /* n1 [N, C] */
+    if ((rc = hone_rmsnorm_fwd(dev, b->n1, NULL, b->x, w->attn_norm, r->norm_eps, err)) < 0)
+        return rc;
+    /* q [N, H D], k, v [N, K D] */
+    if ((rc = project_fwd(e, layer, b, HONE_Q, 3, qkv, b->n1, err)) < 0)
+        return rc;
+    if (r->qk_norm) {
+        if ((rc = hone_rmsnorm_fwd(dev, by_head(b->q, D), NULL, by_head(b->q0, D), w->q_norm, r->norm_eps,
+                                   err)) < 0 ||
+            (rc = hone_rmsnorm_fwd(dev, by_head(b->k, D), NULL, by_head(b->k0, D), w->k_norm, r->norm_eps,
+                                   err)) < 0)
+            return rc;
+    }
+    if ((rc = hone_rope(dev, b->q, e->pos, r->inv_freq, D, r->rope_factor, false, err)) < 0 ||
+        (rc = hone_rope(dev, b->k, e->pos, r->inv_freq, D, r->rope_factor, false, err)) < 0)
+        return rc;
+    /* o [N, H D] */
+    if ((rc = hone_attention_fwd(dev, &att, err)) < 0)
+        return rc;
+    /* x2 [N, C] */
+    if ((rc = project_fwd(e, layer, b, HONE_O, 1, &b->t, b->o, err)) < 0 ||
+        (rc = hone_add(dev, b->x2, b->x, b->t, err)) < 0)
+        return rc;
+    /* n2 [N, C] */
+    if ((rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
+        return rc;
+    /* g, u, h [N, F] */
+    if ((rc = project_fwd(e, layer, b, HONE_GATE, 2, gate_up, b->n2, err)) < 0 ||
+        (rc = hone_swiglu_fwd(dev, b->h, b->g, b->u, err)) < 0)
+        return rc;
+    /* y [N, C] */
+    if ((rc = project_fwd(e, layer, b, HONE_DOWN, 1, &b->t, b->h, err)) < 0)
+        return rc;
+    return hone_add(dev, b->y, b->x2, b->t, err);
+}
+
+/* ---- backward: the forward from its last line to its first -------------------------------------------------------- */
+
+int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_block *b, hone_error *err)
+{
+    hone_device *dev = e->m->dev;
+    const hone_arch *r = &e->m->w->arch;
+    const hone_layer_weights *w = &e->m->w->layer[layer];
+    const hone_attention att = attention_of(e, b);
+    const hone_mat dqkv[] = {b->dq, b->dk, b->dv}, dgate_up[] = {b->g, b->u}; /* dg, du lie over g, u */
+    const unsigned adapted = hone_adapter_mask(e->a, layer);
+    const bool again = e->recompute == 1; /* norms and h were not kept, what they are made of was */
+    const int32_t D = r->head_size;
+    int rc;
+
+    if (e->recompute == 2 && (rc = hone_block_fwd(e, layer, b, err)) < 0)
+        return rc;
+    /* y = x2 + h Wd^T: dx2 = dy, dh [N, F] = dy Wd */
+    if (again && adapted >> HONE_DOWN && (rc = hone_swiglu_fwd(dev, b->h, b->g, b->u, err)) < 0)
+        return rc;
+    if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_DOWN, &b->dx, b->h, err)) < 0)
+        return rc;
+    if (lowest == HONE_DOWN)
+        return 0;
+    /* h = silu(g) u: dg, du [N, F] */
+    if ((rc = hone_swiglu_bwd(dev, b->g, b->u, b->dh, b->g, b->u, err)) < 0)
+        return rc;
+    /* g, u = n2 Wg^T, n2 Wu^T: dn2 [N, C] = dg Wg + du Wu */
+    if (again && (adapted >> HONE_GATE & 3) &&
+        (rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
+        return rc;
+    if ((rc = project_bwd(e, layer, b, HONE_GATE, 2, b->t, lowest < HONE_GATE, dgate_up, b->n2, err)) < 0)
+        return rc;
+    if (lowest >= HONE_GATE)
+        return 0;
+    /* n2 = norm(x2): dx2 += norm'(dn2) */
+    if ((rc = hone_rmsnorm_bwd(dev, b->dx, true, b->t, b->x2, w->ffn_norm, NULL, r->norm_eps, err)) < 0)
+        return rc;
+    /* x2 = x + o Wo^T: dx = dx2, do [N, H D] = dx2 Wo */
+    if ((rc = project_bwd(e, layer, b, HONE_O, 1, b->do_, lowest < HONE_O, &b->dx, b->o, err)) < 0)
+        return rc;
+    if (lowest == HONE_O)
+        return 0;
+    /* o = attention(q, k, v): dq [N, H D], dk, dv [N, K D] */
+    if ((rc = hone_attention_bwd(dev, &att, err)) < 0)
+        return rc;
+    /* q, k = rope(...): rotated back */
+    if ((rc = hone_rope(dev, b->dq, e->pos, r->inv_freq, D, r->rope_factor, true, err)) < 0 ||
+        (rc = hone_rope(dev, b->dk, e->pos, r->inv_freq, D, r->rope_factor, true, err)) < 0)
+        return rc;
+    if (r->qk_norm) {
+        hone_mat dq = by_head(b->dq, D), dk = by_head(b->dk, D);
+
+        if ((rc = hone_rmsnorm_bwd(dev, dq, false, dq, by_head(b->q0, D), w->q_norm, NULL, r->norm_eps,
+                                   err)) < 0 ||
+            (rc = hone_rmsnorm_bwd(dev, dk, false, dk, by_head(b->k0, D), w->k_norm, NULL, r->norm_eps,
+                                   err)) < 0)
+            return rc;
+    }
+    /* q, k, v = n1 Wq^T, ...: dn1 [N, C] = dq Wq + dk Wk + dv Wv */
+    if (again && (adapted & 7) &&
+        (rc = hone_rmsnorm_fwd(dev, b->n1, NULL, b->x, w->attn_norm, r->norm_eps, err)) < 0)
+        return rc;
+    if ((rc = project_bwd(e, layer, b, HONE_Q, 3, b->t, lowest < 0, dqkv, b->n1, err)) < 0)
+        return rc;
+    if (lowest >= 0)
+        return 0;
+    /* n1 = norm(x): dx += norm'(dn1) */
+    return hone_rmsnorm_bwd(dev, b->dx, true, b->t, b->x, w->attn_norm, NULL, r->norm_eps, err);
+}

@@ -1,0 +1,266 @@
+/* A model: opening it, and the passes over one packed micro-batch.
+ *
+ * A pass embeds, walks the blocks up, and computes the head on the rows that have a target only: their rows are gathered,
+ * normed, and turned into losses and (when training) gradients in one op that never stores the logits whole. The
+ * gradient rows are scattered back, zero elsewhere, and the blocks are walked down to the lowest adapted one. Losses and
+ * gradients are sums; the caller divides once by the step's count through grad_scale. */
+#include <string.h>
+
+#include "model/block.h"
+
+hone_model_params hone_model_default(void)
+{
+    return (hone_model_params){.precision = HONE_PRECISION_AUTO};
+}
+
+/* Takes w, also on failure. */
+static int model_new(hone_model **out, hone_device *dev, hone_weights *w, const hone_model_params *p,
+                     hone_error *err)
+{
+    hone_model *m = hone_calloc(1, sizeof *m);
+
+    if (!m) {
+        hone_weights_close(w);
+        return hone_error_set(err, HONE_ENOMEM, "model: out of memory");
+    }
+    m->dev = dev;
+    m->w = w;
+    m->precision = p ? p->precision : HONE_PRECISION_AUTO;
+    if (m->precision == HONE_PRECISION_AUTO)
+        m->precision = hone_device_has_bf16(dev) ? HONE_PRECISION_BF16 : HONE_PRECISION_F32;
+    m->act = m->precision == HONE_PRECISION_BF16 ? HONE_BF16 : HONE_F32;
+    *out = m;
+    return 0;
+}
+
+int hone_model_open(hone_model **out, hone_device *dev, const char *path, const hone_model_params *p,
+                    hone_error *err)
+{
+    hone_weights *w;
+    int rc;
+
+    *out = NULL;
+    if ((rc = hone_weights_open(&w, path, err)) < 0)
+        return rc;
+    return model_new(out, dev, w, p, err);
+}
+
+int hone_model_random(hone_model **out, hone_device *dev, const char *shape, const hone_model_params *p,
+                      hone_error *err)
+{
+    hone_weights *w;
+    int rc;
+
+    *out = NULL;
+    if ((rc = hone_weights_random(&w, shape, HONE_BF16, 1, err)) < 0)
+        return rc;
+    return model_new(out, dev, w, p, err);
+}
+
+void hone_model_close(hone_model *m)
+{
+    if (!m)
+        return;
+    hone_weights_close(m->w);
+    hone_free(m);
+}
+
+hone_precision hone_model_precision(const hone_model *m)
+{
+    return m->precision;
+}
+
+/* ---- a pass ------------------------------------------------------------------------------------------------------ */
+
+static int check_batch(const hone_activations *act, const hone_batch *b, hone_error *err)
+{
+    int32_t s;
+
+    if (b->n_tokens > act->p.tokens || b->n_seq > act->p.max_seq)
+        return hone_error_set(err, HONE_ELIMIT,
+                              "batch of %d positions in %d sequences; the plan is for %d in %d", b->n_tokens,
+                              b->n_seq, act->p.tokens, act->p.max_seq);
+    if (b->n_tokens < 1 || b->n_seq < 1 || b->off[0] != 0 || b->off[b->n_seq] != b->n_tokens)
+        return hone_error_set(err, HONE_EINVAL, "batch: the sequences do not cover its %d positions",
+                              b->n_tokens);
+    for (s = 0; s < b->n_seq; s++)
+        if (b->off[s] >= b->off[s + 1])
+            return hone_error_set(err, HONE_EINVAL, "batch: sequence %d is empty", s);
+    return 0;
+}
+
+/* Positions and key ranges of a packed batch, where every sequence is its own keys. */
+static void set_layout(hone_pass_env *e, const hone_activations *act, const hone_batch *b)
+{
+    int32_t *pos = act->shared[HONE_BUF_POS], *row = act->shared[HONE_BUF_KV_ROW],
+            *len = act->shared[HONE_BUF_KV_LEN], s, i;
+
+    for (s = 0; s < b->n_seq; s++) {
+        row[s] = b->off[s];
+        len[s] = b->off[s + 1] - b->off[s];
+        for (i = 0; i < len[s]; i++)
+            pos[b->off[s] + i] = i;
+    }
+    e->pos = pos;
+    e->n_seq = b->n_seq;
+    e->q_off = b->off;
+    e->kv_row = row;
+    e->kv_len = len;
+}
+
+static int walk_up(const hone_pass_env *e, const hone_activations *act, const int32_t *ids, int32_t n,
+                   hone_error *err)
+{
+    hone_block b = hone_block_view(act, e->m, 0, n);
+    int layer, rc;
+
+    if ((rc = hone_embed(e->m->dev, b.x, &e->m->w->embed, ids, 1, err)) < 0)
+        return rc;
+    for (layer = 0; layer < e->m->w->arch.n_layer; layer++) {
+        b = hone_block_view(act, e->m, layer, n);
+        if ((rc = hone_block_fwd(e, layer, &b, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int walk_down(const hone_pass_env *e, const hone_activations *act, int32_t n, hone_error *err)
+{
+    const unsigned mask = hone_adapter_mask(e->a, act->first);
+    int layer, lowest = 0, rc;
+
+    while (!(mask >> lowest & 1))
+        lowest++;
+    for (layer = e->m->w->arch.n_layer - 1; layer >= act->first; layer--) {
+        hone_block b = hone_block_view(act, e->m, layer, n);
+
+        if ((rc = hone_block_bwd(e, layer, layer == act->first ? lowest : -1, &b, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Lists the positions that have a target. Returns their number. */
+static int32_t collect_targets(const hone_activations *act, const hone_batch *b)
+{
+    int32_t *trained = act->shared[HONE_BUF_TRAINED], *target = act->shared[HONE_BUF_TARGET], n = 0, i;
+
+    for (i = 0; i < b->n_tokens; i++)
+        if (b->target[i] != HONE_IGNORE) {
+            trained[n] = i;
+            target[n++] = b->target[i];
+        }
+    return n;
+}
+
+/* Final norm, head and loss on the n rows with a target; with training, leaves the gradient of the last block's output
+ * in DX. */
+static int head(const hone_pass_env *e, const hone_activations *act, int32_t n_tokens, int32_t n,
+                float grad_scale, hone_error *err)
+{
+    const hone_weights *w = e->m->w;
+    const int64_t C = w->arch.width;
+    const size_t row = (size_t)C * (e->m->act == HONE_BF16 ? 2 : 4);
+    const int32_t *trained = act->shared[HONE_BUF_TRAINED];
+    const hone_mat xt = hone_mat_make(act->shared[HONE_BUF_XT], e->m->act, n, C),
+                   nt = hone_mat_make(act->shared[HONE_BUF_NT], e->m->act, n, C),
+                   dnt = hone_mat_make(act->shared[HONE_BUF_DNT], e->m->act, n, C);
+    const char *x = act->layer[w->arch.n_layer][HONE_BUF_X];
+    char *dx = act->shared[HONE_BUF_DX];
+    hone_head h = {
+        .h = nt,
+        .w = &w->head,
+        .target = act->shared[HONE_BUF_TARGET],
+        .loss = act->shared[HONE_BUF_LOSS],
+        .best = act->shared[HONE_BUF_BEST],
+        .grad_scale = grad_scale,
+    };
+    int32_t i;
+    int rc;
+
+    for (i = 0; i < n; i++)
+        memcpy((char *)xt.data + (size_t)i * row, x + (size_t)trained[i] * row, row);
+    if (e->training)
+        h.dh = dnt;
+    if ((rc = hone_rmsnorm_fwd(e->m->dev, nt, NULL, xt, w->final_norm, w->arch.norm_eps, err)) < 0 ||
+        (rc = hone_head_loss(e->m->dev, &h, err)) < 0)
+        return rc;
+    if (!e->training)
+        return 0;
+    if ((rc = hone_rmsnorm_bwd(e->m->dev, dnt, false, dnt, xt, w->final_norm, NULL, w->arch.norm_eps, err)) <
+        0)
+        return rc;
+    memset(dx, 0, (size_t)n_tokens * row);
+    for (i = 0; i < n; i++)
+        memcpy(dx + (size_t)trained[i] * row, (const char *)dnt.data + (size_t)i * row, row);
+    return 0;
+}
+
+static void report(hone_pass *out, const hone_activations *act, int32_t n)
+{
+    const int32_t *best = act->shared[HONE_BUF_BEST], *target = act->shared[HONE_BUF_TARGET];
+    uint8_t *correct = act->shared[HONE_BUF_CORRECT];
+    int32_t i;
+
+    *out = (hone_pass){
+        .loss = act->shared[HONE_BUF_LOSS],
+        .position = act->shared[HONE_BUF_TRAINED],
+        .correct = correct,
+        .n_trained = n,
+    };
+    for (i = 0; i < n; i++) {
+        correct[i] = best[i] == target[i];
+        out->loss_sum += out->loss[i];
+    }
+}
+
+static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, float grad_scale, hone_pass *out,
+               hone_error *err)
+{
+    int32_t n;
+    int rc;
+
+    if ((rc = check_batch(act, b, err)) < 0)
+        return rc;
+    if (e->a && (e->a->model != e->m || e->a->r > act->max_rank))
+        return hone_error_set(err, HONE_EINVAL, "the activations were not made for this adapter");
+    n = collect_targets(act, b);
+    set_layout(e, act, b);
+    if (n) {
+        if ((rc = walk_up(e, act, b->ids, b->n_tokens, err)) < 0 ||
+            (rc = head(e, act, b->n_tokens, n, grad_scale, err)) < 0)
+            return rc;
+        if (e->training && (rc = walk_down(e, act, b->n_tokens, err)) < 0)
+            return rc;
+    }
+    report(out, act, n);
+    return 0;
+}
+
+int hone_model_eval(hone_model *m, const hone_adapter *a, hone_activations *act, const hone_batch *b,
+                    hone_pass *out, hone_error *err)
+{
+    hone_pass_env e = {.m = m, .a = a};
+
+    return run(&e, act, b, 0, out, err);
+}
+
+int hone_model_train(hone_model *m, hone_adapter *a, hone_activations *act, const hone_batch *b,
+                     float grad_scale, uint64_t seed, uint32_t dropout_stream, hone_pass *out,
+                     hone_error *err)
+{
+    hone_pass_env e = {
+        .m = m,
+        .a = a,
+        .training = true,
+        .seed = seed,
+        .dropout_stream = dropout_stream,
+        .recompute = act->p.recompute,
+    };
+
+    if (!act->p.training || act->a != a)
+        return hone_error_set(err, HONE_EINVAL, "the activations were not made to train this adapter");
+    if (!a->grad)
+        return hone_error_set(err, HONE_EINVAL, "the adapter has no gradients attached");
+    return run(&e, act, b, grad_scale, out, err);
+}
