@@ -5,6 +5,7 @@
 #ifndef HONE_TRAIN_H
 #define HONE_TRAIN_H
 
+#include "data.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -48,7 +49,7 @@ typedef struct hone_train_result {
 typedef struct hone_train_callbacks {
     void *ud;
     void (*note)(void *ud, const char *line);                        /* something the user should read once */
-    void (*data)(void *ud, const char *which, const char *json);     /* "train" / "eval": the dataset's report as JSON */
+    void (*data)(void *ud, const char *which, const hone_dataset_report *r); /* which: "train" or "eval" */
     void (*plan)(void *ud, const hone_plan *plan);                   /* before anything of it is allocated */
     void (*step)(void *ud, const hone_step *s, bool log);            /* log: a logging_steps boundary */
     void (*eval)(void *ud, int64_t step, const hone_eval_result *r, bool best);
@@ -56,8 +57,9 @@ typedef struct hone_train_callbacks {
 } hone_train_callbacks;
 
 /* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
- * when load_best_model_at_end and there are evaluation rows, else the last), last/ (the last one), metrics.jsonl,
- * config.yaml. Errors: those of the parts; nothing half-written is left. */
+ * when load_best_model_at_end and there are evaluation rows, else the last), checkpoint-N (the adapter after step N, at
+ * save points and at the end), metrics.jsonl (every step), config.yaml. Errors: those of the parts; nothing half-written
+ * is left. */
 HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_train_result *out,
                             hone_error *err);
 

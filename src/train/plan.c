@@ -1,0 +1,66 @@
+/* The memory plan: every block a run will hold, by purpose, before it is taken.
+ *
+ * The figures are those of the functions that allocate (hone_activations_size, hone_workspace_size, ...), so the plan
+ * can not drift from the run. Mapped files count whole: a training step reads every weight. */
+#include <string.h>
+
+#include "train/run.h"
+
+static void activation_params(const hone_run *r, int recompute, hone_activation_params *p)
+{
+    *p = (hone_activation_params){.tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+}
+
+void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
+{
+    const hone_weights *w = r->model->w;
+    uint64_t n = r->adapter->n * sizeof(float);
+    hone_activation_params ap;
+    hone_workspace_spec ws;
+
+    memset(plan, 0, sizeof *plan);
+    plan->recompute = recompute;
+    plan->tokens = r->tokens;
+    plan->available = hone_memory_available();
+    activation_params(r, recompute, &ap);
+    hone_model_workspace_spec(&ws, r->model, r->adapter, &ap);
+
+    hone_plan_add(plan, "program", r->program_bytes, "resident at the start");
+    hone_plan_add(plan, "weights, mapped", w->mapped_bytes, "the checkpoint, as stored");
+    hone_plan_add(plan, "weights, copied", w->copied_bytes, "norms, biases, reordered rows");
+    hone_plan_add(plan, "text and data", r->text_bytes, "tokenizer, template, token ids");
+    hone_plan_add(plan, "adapter", n, "r %d, %zu values, f32", r->adapter->r, r->adapter->n);
+    hone_plan_add(plan, "gradients", n, "f32");
+    hone_plan_add(plan, "optimiser", 2 * n, "AdamW, two moments, f32");
+    if (r->eval_every && r->c->training.load_best_model_at_end)
+        hone_plan_add(plan, "best adapter", n, "a copy, kept until a better one");
+    hone_activations_plan(plan, r->model, r->adapter, &ap);
+    hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
+    hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, offsets");
+}
+
+int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_error *err)
+{
+    int want = r->c->training.gradient_checkpointing, level;
+    uint64_t held; /* memory in use already does not have to be available any more */
+
+    for (level = 0; level < 3; level++)
+        hone_run_plan(r, level, &plan[level]);
+    held = r->program_bytes + r->text_bytes + r->model->w->copied_bytes + r->adapter->n * sizeof(float);
+    for (level = want == HONE_RECOMPUTE_AUTO ? 0 : want; level < 3; level++) {
+        *chosen = level;
+        if (plan[level].total - held <= plan[level].available)
+            return 0;
+        if (want != HONE_RECOMPUTE_AUTO)
+            break;
+    }
+    level = *chosen;
+    return hone_error_set(err, HONE_ENOMEM,
+                          "the run needs %.2f GB and %.2f GB are free. %s%.2f GB; a smaller "
+                          "training.per_device_train_batch_size (now %d rows, %d positions at most) or "
+                          "model.max_length lowers the activations (%.2f GB) in proportion",
+                          (double)(plan[level].total - held) / 1e9, (double)plan[level].available / 1e9,
+                          level < 2 ? "training.gradient_checkpointing: 2 needs " : "Recomputation is at its highest: ",
+                          (double)(plan[2].total - held) / 1e9, r->c->training.per_device_train_batch_size, r->tokens,
+                          (double)plan[level].total / 1e9 - (double)held / 1e9);
+}

@@ -1,0 +1,533 @@
+/* Training a LoRA adapter, from configuration to files.
+ *
+ * Order of a step (transformers' Trainer): the trained tokens of all its micro-batches are counted, then each
+ * micro-batch runs forward and backward with its losses divided once by that count; the norm of the whole gradient is
+ * taken, clipped inside the optimiser's pass, and the learning rate of this update is logged. So accumulation gives the
+ * loss and gradient of one large batch.
+ *
+ * What lies in output_dir at any moment: adapter files are replaced whole; the root holds the best adapter so far when
+ * there are evaluation rows (else the newest), checkpoint-N the one after step N. */
+#include "train/run.h"
+
+#include <math.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "train/evaluate.h"
+#include "train/metrics.h"
+#include "train/schedule.h"
+
+static void note(const hone_run *r, const char *line)
+{
+    if (r->cb.note && line)
+        r->cb.note(r->cb.ud, line);
+}
+
+/* ---- preparation --------------------------------------------------------------------------------------------- */
+
+static int all_sequences(uint32_t **out, size_t *n, const hone_dataset *data, hone_error *err)
+{
+    size_t i;
+
+    *n = hone_dataset_size(data);
+    *out = hone_calloc(*n, sizeof **out);
+    if (!*out)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for %zu rows", *n);
+    for (i = 0; i < *n; i++)
+        (*out)[i] = (uint32_t)i;
+    return 0;
+}
+
+static int open_data(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    hone_dataset_options options = {c->model.max_length, c->data.overlong, c->data.max_samples,
+                                    c->training.dataloader_num_workers};
+    int rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item, c->data.train_data_path.n,
+                               r->chat, &options, err);
+
+    if (rc)
+        return rc;
+    if (r->cb.data)
+        r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
+    if (!c->data.eval_data_path.n) {
+        r->eval_data = r->data;
+        return hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train, &r->n_train, &r->eval,
+                                  &r->n_eval, err);
+    }
+    options.max_samples = 0;
+    rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item, c->data.eval_data_path.n,
+                           r->chat, &options, err);
+    if (!rc && r->cb.data)
+        r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
+    if (!rc)
+        rc = all_sequences(&r->train, &r->n_train, r->data, err);
+    if (!rc)
+        rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
+    return rc;
+}
+
+static int open_adapter(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    hone_adapter_params p = {c->lora.r, c->lora.lora_alpha, c->lora.lora_dropout, &c->lora.target_modules,
+                             c->lora.target_is_list, (uint64_t)c->training.seed};
+    int rc;
+
+    if (!c->lora.init_adapter)
+        return hone_adapter_new(&r->adapter, r->model, &p, err);
+    rc = hone_adapter_open(&r->adapter, r->model, c->lora.init_adapter, err);
+    if (rc)
+        return rc;
+    r->adapter->dropout = c->lora.lora_dropout;
+    note(r, hone_adapter_mismatch(r->adapter, hone_chat_hash(r->chat), hone_tokenizer_hash(r->tok)));
+    if (r->adapter->r != c->lora.r || r->adapter->alpha != c->lora.lora_alpha) {
+        char line[200];
+
+        snprintf(line, sizeof line, "lora.init_adapter has r %d and alpha %g: these are kept, lora.r and lora.lora_alpha "
+                 "are not used", r->adapter->r, r->adapter->alpha);
+        note(r, line);
+    }
+    return 0;
+}
+
+/* An interval given in steps, or below 1 as a share of all steps. */
+static int64_t interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch)
+{
+    if (strategy == HONE_STRATEGY_NO)
+        return 0;
+    if (strategy == HONE_STRATEGY_EPOCH)
+        return per_epoch;
+    return every < 1 ? (int64_t)fmax(1, ceil(every * (double)steps)) : (int64_t)every;
+}
+
+static int count_steps(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    int64_t per_epoch, tokens;
+    size_t i;
+    int rc = hone_feed_init(&r->feed, r->data, r->train, r->n_train, c->training.per_device_train_batch_size,
+                            c->training.gradient_accumulation_steps, c->training.shuffle, (uint64_t)c->training.seed, err);
+
+    if (rc)
+        return rc;
+    per_epoch = hone_feed_steps_per_epoch(&r->feed);
+    r->steps = c->training.max_steps > 0 ? c->training.max_steps
+                                         : (int64_t)ceil(c->training.num_train_epochs * (double)per_epoch);
+    r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
+    r->save_every = interval(c->training.save_strategy, c->training.save_steps, r->steps, per_epoch);
+    if (r->n_eval)
+        r->eval_every = interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
+    tokens = hone_feed_largest(&r->feed, r->steps);
+    r->max_seq = c->training.per_device_train_batch_size;
+    if (r->eval_every) {
+        for (i = 0; i < r->n_eval; i++)
+            tokens = HONE_MAX(tokens, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
+        r->max_seq = HONE_MAX(r->max_seq, c->training.per_device_eval_batch_size);
+    }
+    if (tokens > INT32_MAX)
+        return hone_error_set(err, HONE_ELIMIT, "a micro-batch of %lld positions: lower "
+                              "training.per_device_train_batch_size", (long long)tokens);
+    r->tokens = (int32_t)tokens;
+    return 0;
+}
+
+int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_error *err)
+{
+    hone_model_params mp = {c->training.precision};
+    size_t heap;
+    int rc;
+
+    memset(r, 0, sizeof *r);
+    r->c = c;
+    r->dev = dev;
+    if (cb)
+        r->cb = *cb;
+    r->program_bytes = hone_rss();
+    heap = hone_mem_used();
+    if ((rc = hone_config_check(c, err)) || (rc = hone_tokenizer_open(&r->tok, c->model.name_or_path, err)) ||
+        (rc = hone_chat_open(&r->chat, c->model.name_or_path, r->tok, err)))
+        goto out;
+    note(r, hone_chat_notice(r->chat));
+    if ((rc = open_data(r, err)))
+        goto out;
+    r->text_bytes = hone_mem_used() - heap;
+    if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) || (rc = open_adapter(r, err)))
+        goto out;
+    rc = count_steps(r, err);
+out:
+    if (rc)
+        hone_run_clear(r);
+    return rc;
+}
+
+void hone_run_clear(hone_run *r)
+{
+    hone_feed_clear(&r->feed);
+    hone_adapter_close(r->adapter);
+    hone_model_close(r->model);
+    hone_free(r->train);
+    hone_free(r->eval);
+    if (r->eval_data != r->data)
+        hone_dataset_close(r->eval_data);
+    hone_dataset_close(r->data);
+    hone_chat_close(r->chat);
+    hone_tokenizer_close(r->tok);
+    memset(r, 0, sizeof *r);
+}
+
+int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_plan_report *out,
+                    hone_error *err)
+{
+    hone_run r;
+    int rc = hone_run_prepare(&r, c, dev, cb, err);
+
+    if (rc)
+        return rc;
+    memset(out, 0, sizeof *out);
+    rc = hone_run_choose(&r, out->plan, &out->chosen, err);
+    out->rows = (int64_t)r.n_train;
+    out->steps = r.steps;
+    out->steps_per_epoch = hone_feed_steps_per_epoch(&r.feed);
+    out->tokens_per_epoch = (int64_t)hone_dataset_tokens(r.data, r.train, r.n_train);
+    out->trained_tokens_per_epoch = hone_count_targets(r.data, r.train, r.n_train);
+    hone_run_clear(&r);
+    return rc;
+}
+
+/* ---- the loop -------------------------------------------------------------------------------------------------- */
+
+struct loop {
+    hone_run *r;
+    hone_activations *act;
+    hone_packer packer;
+    float *grad, *m, *v, *best; /* [adapter->n] each; best NULL unless wanted */
+    double best_loss;
+    int64_t best_step;
+    hone_eval_result best_eval;
+    hone_metrics metrics;
+    int64_t *saved;             /* steps of the checkpoint folders of this run, oldest first */
+    int64_t n_saved;
+    double started;
+    hone_train_result *out;
+};
+
+static bool stop_wanted(const hone_run *r)
+{
+    return r->cb.stop && r->cb.stop(r->cb.ud);
+}
+
+static int save_adapter(struct loop *l, const char *dir, hone_error *err)
+{
+    return hone_adapter_save(l->r->adapter, dir, hone_chat_hash(l->r->chat), hone_tokenizer_hash(l->r->tok), err);
+}
+
+static char *checkpoint_path(const struct loop *l, int64_t step)
+{
+    char name[40];
+
+    snprintf(name, sizeof name, "checkpoint-%lld", (long long)step);
+    return hone_path_join(l->r->c->training.output_dir, name);
+}
+
+static void remove_checkpoint(const struct loop *l, int64_t step)
+{
+    static const char *const file[] = {"adapter_model.safetensors", "adapter_config.json"};
+    char *dir = checkpoint_path(l, step);
+    size_t i;
+
+    for (i = 0; dir && i < HONE_COUNT(file); i++) {
+        char *path = hone_path_join(dir, file[i]);
+
+        if (path)
+            unlink(path);
+        hone_free(path);
+    }
+    if (dir)
+        rmdir(dir);
+    hone_free(dir);
+}
+
+/* Writes checkpoint-N, then removes the oldest beyond save_total_limit; the best and the newest stay. */
+static int save_checkpoint(struct loop *l, int64_t step, hone_error *err)
+{
+    int64_t limit = l->r->c->training.save_total_limit, i;
+    int64_t *saved;
+    char *dir;
+    int rc;
+
+    if (l->n_saved && l->saved[l->n_saved - 1] == step)
+        return 0;
+    dir = checkpoint_path(l, step);
+    saved = hone_realloc_array(l->saved, (size_t)l->n_saved + 1, sizeof *saved);
+    if (saved)
+        l->saved = saved;
+    rc = dir && saved ? save_adapter(l, dir, err)
+                      : hone_error_set(err, HONE_ENOMEM, "out of memory while saving a checkpoint");
+    hone_free(dir);
+    if (rc)
+        return rc;
+    l->saved[l->n_saved++] = step;
+    for (i = 0; limit > 0 && l->n_saved > limit && i < l->n_saved - 1;) {
+        if (l->saved[i] == l->best_step) {
+            i++;
+            continue;
+        }
+        remove_checkpoint(l, l->saved[i]);
+        memmove(l->saved + i, l->saved + i + 1, (size_t)(l->n_saved - i - 1) * sizeof *l->saved);
+        l->n_saved--;
+    }
+    return 0;
+}
+
+/* Evaluates the adapter as it is; a better one replaces the root's. */
+static int evaluate(struct loop *l, int64_t step, hone_error *err)
+{
+    hone_run *r = l->r;
+    hone_eval_result e;
+    bool best;
+    int rc;
+
+    hone_adapter_attach_gradients(r->adapter, NULL);
+    rc = hone_evaluate(r->model, r->adapter, l->act, &l->packer, r->eval_data, r->eval, r->n_eval, NULL, r->cb.stop,
+                       r->cb.ud, &e, err);
+    hone_adapter_attach_gradients(r->adapter, l->grad);
+    if (rc)
+        return rc;
+    best = l->best_step < 0 || e.loss < l->best_loss;
+    if (best) {
+        l->best_loss = e.loss;
+        l->best_step = step;
+        l->best_eval = e;
+        if (l->best) {
+            memcpy(l->best, r->adapter->value, r->adapter->n * sizeof(float));
+            rc = save_adapter(l, r->c->training.output_dir, err);
+        }
+    }
+    if (!l->best) /* the last adapter is the one kept, so its figures are the run's */
+        l->best_eval = e;
+    l->out->has_eval = true;
+    if (!rc)
+        rc = hone_metrics_eval(&l->metrics, step, &e, err);
+    if (!rc && r->cb.eval)
+        r->cb.eval(r->cb.ud, step, &e, best);
+    return rc;
+}
+
+/* A loss or gradient that is no number: saves the adapter of the step before, which is whole, and says where. */
+static int not_finite(struct loop *l, int64_t step, const char *what, hone_error *err)
+{
+    hone_feed *f = &l->r->feed;
+    char where[400] = "";
+    const uint32_t *which;
+    int64_t micro;
+    size_t at = 0, n, i;
+
+    if (step > 0)
+        save_checkpoint(l, step, NULL);
+    for (micro = 0; (which = hone_feed_micro(f, step, micro, &n)) != NULL; micro++)
+        for (i = 0; i < n && at + 80 < sizeof where; i++) {
+            hone_sequence q = hone_dataset_get(f->data, which[i]);
+
+            at += (size_t)snprintf(where + at, sizeof where - at, "%s%.60s:%llu", at ? ", " : "", q.file,
+                                   (unsigned long long)q.line);
+        }
+    return hone_error_set(err, HONE_ERANGE, "step %lld: the %s is not a finite number (rows %s). The adapter before this "
+                          "step is in checkpoint-%lld; lower training.learning_rate or look at these rows",
+                          (long long)step + 1, what, where, (long long)step);
+}
+
+/* One optimiser step. *stopped: the caller asked to stop before it was complete; nothing was changed then. */
+static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped, hone_error *err)
+{
+    hone_run *r = l->r;
+    const hone_config *c = r->c;
+    int64_t targets = 0, micro;
+    const uint32_t *which;
+    size_t n;
+    double began = hone_now(), loss = 0, norm;
+    hone_adamw adam = {r->adapter->value, l->grad, l->m, l->v, r->adapter->n, 0, 0.9, 0.999, 1e-8,
+                       c->training.weight_decay, 1, step + 1};
+    int rc;
+
+    memset(s, 0, sizeof *s);
+    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++)
+        targets += hone_count_targets(r->data, which, n);
+    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++) {
+        hone_batch b;
+        hone_pass pass;
+
+        hone_packer_fill(&l->packer, &b, r->data, which, n);
+        rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)targets, (uint64_t)c->training.seed,
+                              (uint32_t)(step * r->feed.accumulation + micro), &pass, err);
+        if (rc)
+            return rc;
+        loss += pass.loss_sum;
+        s->tokens += b.n_tokens;
+        if (stop_wanted(r) && micro + 1 < r->feed.accumulation) {
+            *stopped = true;
+            return 0;
+        }
+    }
+    norm = sqrt(hone_sum_squares(r->dev, l->grad, r->adapter->n));
+    if (!isfinite(loss))
+        return not_finite(l, step, "loss", err);
+    if (!isfinite(norm))
+        return not_finite(l, step, "gradient", err);
+    if (c->training.max_grad_norm > 0)
+        adam.clip = fmin(1.0, c->training.max_grad_norm / (norm + 1e-6));
+    adam.lr = c->training.learning_rate *
+              hone_schedule_factor(c->training.lr_scheduler_type, step, r->warmup, r->steps);
+    rc = hone_adamw_step(r->dev, &adam, err);
+    if (rc)
+        return rc;
+    s->step = step + 1;
+    s->total_steps = r->steps;
+    s->epoch = hone_feed_epoch(&r->feed, step + 1);
+    s->loss = loss / (double)targets;
+    s->learning_rate = adam.lr;
+    s->grad_norm = norm;
+    s->trained_tokens = targets;
+    s->tokens_per_second = (double)s->tokens / (hone_now() - began);
+    s->seconds = hone_now() - l->started;
+    s->remaining_seconds = s->seconds / (double)s->step * (double)(r->steps - s->step);
+    s->rss_bytes = hone_rss();
+    return 0;
+}
+
+static int all_steps(struct loop *l, hone_error *err)
+{
+    hone_run *r = l->r;
+    int64_t log_every = interval(HONE_STRATEGY_STEPS, r->c->training.logging_steps, r->steps, 0), step;
+    double loss = 0;
+    int rc = 0;
+
+    l->started = hone_now();
+    for (step = 0; step < r->steps && !l->out->stopped; step++) {
+        int64_t done = step + 1;
+        bool last = done == r->steps;
+        hone_step s;
+
+        rc = train_step(l, step, &s, &l->out->stopped, err);
+        if (rc || l->out->stopped)
+            break;
+        l->out->steps = done;
+        l->out->tokens += s.tokens;
+        l->out->trained_tokens += s.trained_tokens;
+        loss += s.loss * (double)s.trained_tokens;
+        if ((rc = hone_metrics_step(&l->metrics, &s, err)))
+            break;
+        if (r->cb.step)
+            r->cb.step(r->cb.ud, &s, last || done == 1 || done % log_every == 0);
+        if (stop_wanted(r))
+            l->out->stopped = true;
+        if (!l->out->stopped && r->eval_every && (last || done % r->eval_every == 0)) {
+            rc = evaluate(l, done, err);
+            if (rc == HONE_ECANCELLED) { /* a stop during the evaluation is a stop, not a failure */
+                l->out->stopped = true;
+                if (err)
+                    err->code = 0;
+                rc = 0;
+            }
+        }
+        if (!rc && r->save_every && (last || l->out->stopped || done % r->save_every == 0))
+            rc = save_checkpoint(l, done, err);
+        if (rc)
+            break;
+    }
+    l->out->seconds = hone_now() - l->started;
+    l->out->train_loss = loss / (double)HONE_MAX(l->out->trained_tokens, 1);
+    return rc;
+}
+
+/* Leaves the adapter that the configuration wants in the root. */
+static int finish(struct loop *l, hone_error *err)
+{
+    hone_run *r = l->r;
+    int rc = 0;
+
+    if (l->out->stopped && l->out->steps > 0)
+        rc = save_checkpoint(l, l->out->steps, err);
+    l->out->eval = l->best_eval;
+    l->out->best_step = l->best ? l->best_step : l->out->steps;
+    if (rc || (l->best && l->best_step >= 0)) /* the best one is in the root already */
+        return rc;
+    return save_adapter(l, r->c->training.output_dir, err);
+}
+
+static int start(struct loop *l, int recompute, hone_error *err)
+{
+    hone_run *r = l->r;
+    size_t n = r->adapter->n;
+    hone_activation_params ap = {.tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+    hone_workspace_spec ws;
+    char *path;
+    int rc;
+
+    hone_model_workspace_spec(&ws, r->model, r->adapter, &ap);
+    if ((rc = hone_workspace_reserve(r->dev, &ws, err)) ||
+        (rc = hone_activations_new(&l->act, r->model, r->adapter, &ap, err)) ||
+        (rc = hone_packer_init(&l->packer, r->tokens, r->max_seq, err)))
+        return rc;
+    l->grad = hone_big_alloc(n * sizeof(float));
+    l->m = hone_big_alloc(n * sizeof(float));
+    l->v = hone_big_alloc(n * sizeof(float));
+    if (r->eval_every && r->c->training.load_best_model_at_end)
+        l->best = hone_big_alloc(n * sizeof(float));
+    if (!l->grad || !l->m || !l->v || (r->eval_every && r->c->training.load_best_model_at_end && !l->best))
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for gradients and optimiser (%zu values)", n);
+    hone_adapter_attach_gradients(r->adapter, l->grad);
+
+    if ((rc = hone_mkdirs(r->c->training.output_dir, err)))
+        return rc;
+    path = hone_path_join(r->c->training.output_dir, "config.yaml");
+    rc = path ? hone_config_save(r->c, path, err) : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_free(path);
+    if (rc)
+        return rc;
+    path = hone_path_join(r->c->training.output_dir, "metrics.jsonl");
+    rc = path ? hone_metrics_open(&l->metrics, path, err) : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_free(path);
+    return rc;
+}
+
+int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_train_result *out,
+                   hone_error *err)
+{
+    hone_run r;
+    struct loop l = {.r = &r, .out = out, .best_step = -1};
+    hone_plan plan[3];
+    size_t bytes;
+    int chosen, rc;
+
+    memset(out, 0, sizeof *out);
+    rc = hone_run_prepare(&r, c, dev, cb, err);
+    if (rc)
+        return rc;
+    bytes = r.adapter->n * sizeof(float);
+    rc = hone_run_choose(&r, plan, &chosen, err);
+    if (rc)
+        goto out;
+    if (r.cb.plan)
+        r.cb.plan(r.cb.ud, &plan[chosen]);
+    out->planned_bytes = plan[chosen].total;
+    rc = start(&l, chosen, err);
+    if (!rc)
+        rc = all_steps(&l, err);
+    if (!rc)
+        rc = finish(&l, err);
+    if (hone_metrics_close(&l.metrics, rc ? NULL : err) && !rc)
+        rc = HONE_EIO;
+    out->peak_bytes = hone_rss_peak();
+out:
+    hone_adapter_attach_gradients(r.adapter, NULL);
+    hone_big_free(l.best, bytes);
+    hone_big_free(l.v, bytes);
+    hone_big_free(l.m, bytes);
+    hone_big_free(l.grad, bytes);
+    hone_packer_clear(&l.packer);
+    hone_activations_free(l.act);
+    hone_free(l.saved);
+    hone_run_clear(&r);
+    return rc;
+}

@@ -1,0 +1,38 @@
+/* A run: everything between the configuration and the first step, and what the steps need. */
+#ifndef HONE_TRAIN_RUN_H
+#define HONE_TRAIN_RUN_H
+
+#include "hone/chat.h"
+#include "hone/train.h"
+#include "train/batch.h"
+
+typedef struct hone_run {
+    const hone_config *c;
+    hone_device *dev;
+    hone_train_callbacks cb;
+    hone_tokenizer *tok;
+    hone_chat *chat;
+    hone_dataset *data, *eval_data; /* eval_data: the same object when rows were held out of data, or NULL */
+    uint32_t *train, *eval;         /* sequences of data to train on, of eval_data to evaluate */
+    size_t n_train, n_eval;
+    hone_model *model;
+    hone_adapter *adapter;
+    hone_feed feed;
+    int64_t steps;              /* of the whole run */
+    int64_t warmup;
+    int64_t eval_every, save_every; /* in steps; 0 = never */
+    int32_t tokens, max_seq;    /* of the largest batch, evaluation included */
+    uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
+} hone_run;
+
+/* Opens tokenizer, template, data, model and adapter, and works out the steps. On failure the run is cleared. */
+int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_error *err);
+void hone_run_clear(hone_run *r);
+
+/* The memory plan at one recomputation level. */
+void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan);
+/* The level that the configuration asks for, or (auto) the lowest that fits. Fails with HONE_ENOMEM, in words that name
+ * the settings to change and what each saves, when nothing fits. plan[0..2] are filled. */
+int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_error *err);
+
+#endif
