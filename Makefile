@@ -61,7 +61,8 @@ bench: build
 
 .PHONY: install
 install: build
-	@cmake --install build/release --prefix "$(PREFIX)"
+	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(abspath $(PREFIX))" >/dev/null
+	@cmake --install build/release
 
 .PHONY: format
 format:
