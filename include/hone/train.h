@@ -37,7 +37,8 @@ typedef struct hone_train_result {
     int64_t steps;
     double train_loss;           /* token-weighted over all steps of this run */
     int64_t tokens, trained_tokens;
-    double seconds;
+    double setup_seconds;        /* from the call to the first forward pass */
+    double seconds;              /* of all steps and evaluations */
     bool has_eval;
     hone_eval_result eval;       /* of the adapter that was kept as output_dir's */
     int64_t best_step;           /* step of that adapter */

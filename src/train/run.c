@@ -208,7 +208,7 @@ struct loop {
     hone_metrics metrics;
     int64_t *saved;             /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
-    double started;
+    double called, started; /* hone_now of the call, of the first step */
     hone_train_result *out;
 };
 
@@ -403,6 +403,7 @@ static int all_steps(struct loop *l, hone_error *err)
     int rc = 0;
 
     l->started = hone_now();
+    l->out->setup_seconds = l->started - l->called;
     for (step = 0; step < r->steps && !l->out->stopped; step++) {
         int64_t done = step + 1;
         bool last = done == r->steps;
@@ -495,7 +496,7 @@ int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_call
                    hone_error *err)
 {
     hone_run r;
-    struct loop l = {.r = &r, .out = out, .best_step = -1};
+    struct loop l = {.r = &r, .out = out, .best_step = -1, .called = hone_now()};
     hone_plan plan[3];
     size_t bytes;
     int chosen, rc;
