@@ -47,6 +47,9 @@ test: build
 .PHONY: test-peers
 test-peers: build
 	@tools/setup-peers.sh
+	@tools/setup.sh fetch
+	@tools/get-model.sh smollm2-135m-instruct
+	@tools/get-model.sh qwen2.5-coder-0.5b-instruct
 	@tools/run_peers.sh build/release/hone
 
 .PHONY: test-long

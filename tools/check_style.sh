@@ -65,7 +65,7 @@ for f in "${c[@]}"; do
     [ "$n" -le 1200 ] || echo "$f:$n: $n lines"
 done | report "split files past 1,200 lines"
 for f in $(list '\.sh$') .ci/run; do
-    [ ! -f "$f" ] || [ -x "$f" ] || echo "$f:1:"
+    [ ! -f "$f" ] || [ -x "$f" ] || [ "$(head -c 2 "$f")" != '#!' ] || echo "$f:1:"
 done | report "not executable"
 if [ "${1:-}" = --format ]; then
     clang-format --dry-run "${c[@]}" 2>&1 | grep -E '^[^ ]+:[0-9]+:[0-9]+: ' | report "clang-format" || true
