@@ -1,0 +1,455 @@
+/* Projections with adapters: every format, activation type and instruction set against sums in double; gradients
+ * against central differences; the same bits for every number of threads. */
+#include "device_test.h"
+
+struct lcase {
+    int n, in, out[HONE_MAX_PARTS];
+    hone_dtype w, act;
+    int rank;
+    float dropout;
+    bool bias, add_dx, dx;
+};
+
+struct lrun {
+    struct lcase c;
+    int parts;
+    hone_weight w[HONE_MAX_PARTS];
+    float *bias[HONE_MAX_PARTS];
+    hone_lora lora[HONE_MAX_PARTS];
+    hone_mat a[HONE_MAX_PARTS], b[HONE_MAX_PARTS], da[HONE_MAX_PARTS], db[HONE_MAX_PARTS], u[HONE_MAX_PARTS];
+    hone_linear g;
+};
+
+static void setup(struct lrun *r, const struct lcase *c)
+{
+    int p, o;
+
+    memset(r, 0, sizeof *r);
+    r->c = *c;
+    r->g.x = mat_new(c->act, c->n, c->in, 3);
+    mat_random(&r->g.x, 1);
+    for (p = 0; p < HONE_MAX_PARTS && c->out[p]; p++) {
+        struct hone_linear_part *part = &r->g.part[p];
+
+        r->w[p] = weight_new(c->w, c->out[p], c->in);
+        if (c->bias) {
+            r->bias[p] = malloc((size_t)c->out[p] * sizeof(float));
+            for (o = 0; o < c->out[p]; o++)
+                r->bias[p][o] = uniform(-1, 1);
+            r->w[p].bias = r->bias[p];
+        }
+        part->w = &r->w[p];
+        part->y = mat_new(c->act, c->n, c->out[p], 5);
+        part->dy = mat_new(c->act, c->n, c->out[p], 1);
+        mat_random(&part->dy, 1);
+        if (c->rank && p != 1) { /* the middle part has no adapter */
+            r->a[p] = mat_new(HONE_F32, c->rank, c->in, 0);
+            r->b[p] = mat_new(HONE_F32, c->out[p], c->rank, 0);
+            r->da[p] = mat_new(HONE_F32, c->rank, c->in, 0);
+            r->db[p] = mat_new(HONE_F32, c->out[p], c->rank, 0);
+            r->u[p] = mat_new(HONE_F32, c->n, c->rank, 0);
+            mat_random(&r->a[p], 0.3f);
+            mat_random(&r->b[p], 0.3f);
+            mat_random(&r->da[p], 0.1f);
+            mat_random(&r->db[p], 0.1f);
+            r->lora[p] = (hone_lora){c->rank, 1.7f, r->a[p].data, r->b[p].data, r->da[p].data, r->db[p].data,
+                                     c->dropout, 99, (uint64_t)p};
+            part->lora = &r->lora[p];
+            part->u = r->u[p].data;
+        }
+        r->parts = p + 1;
+    }
+    r->g.n_parts = r->parts;
+    r->g.add_dx = c->add_dx;
+    if (c->dx) {
+        r->g.dx = mat_new(c->act, c->n, c->in, 2);
+        mat_random(&r->g.dx, 1);
+    }
+}
+
+static void teardown(struct lrun *r)
+{
+    int p;
+
+    for (p = 0; p < r->parts; p++) {
+        weight_free(&r->w[p]);
+        free(r->bias[p]);
+        mat_free(&r->a[p]);
+        mat_free(&r->b[p]);
+        mat_free(&r->da[p]);
+        mat_free(&r->db[p]);
+        mat_free(&r->u[p]);
+        mat_free(&r->g.part[p].y);
+        mat_free(&r->g.part[p].dy);
+    }
+    mat_free(&r->g.x);
+    mat_free(&r->g.dx);
+}
+
+static double dropped(const struct lrun *r, int p, int t, int i, double v)
+{
+    const hone_lora *l = &r->lora[p];
+
+    if (l->dropout == 0)
+        return v;
+    return hone_dropout_keep(l->seed, l->stream, (uint64_t)t * (uint64_t)r->c.in + (uint64_t)i, l->dropout)
+               ? v / (1.0 - (double)l->dropout)
+               : 0;
+}
+
+/* Runs both directions on dev and compares with double. */
+static void compare(hone_device *dev, const struct lcase *c)
+{
+    struct lrun r;
+    double limit = limit_of(c->act), *dx, *w[HONE_MAX_PARTS];
+    int p, t, o, i, k, n = c->n, in = c->in, rank = c->rank;
+
+    setup(&r, c);
+    dx = calloc((size_t)n * (size_t)in, sizeof *dx);
+    for (p = 0; p < r.parts; p++)
+        w[p] = weight_values(&r.w[p], c->act);
+    if (c->dx && c->add_dx)
+        for (t = 0; t < n; t++)
+            for (i = 0; i < in; i++)
+                dx[t * in + i] = get(&r.g.dx, t, i);
+    OK(hone_linear_fwd(dev, &r.g, err));
+    for (p = 0; p < r.parts; p++) {
+        int out = c->out[p];
+        double *y = calloc((size_t)n * (size_t)out, sizeof *y);
+        double *u = calloc((size_t)(n * (rank + 1)), sizeof *u), *du = calloc((size_t)(n * (rank + 1)), sizeof *du);
+        double *da = calloc((size_t)((rank + 1) * in), sizeof *da), *db = calloc((size_t)(out * (rank + 1)), sizeof *db);
+
+        for (t = 0; t < n; t++) {
+            for (o = 0; o < out; o++) {
+                double s = c->bias ? (double)r.bias[p][o] : 0;
+
+                for (i = 0; i < in; i++)
+                    s += get(&r.g.x, t, i) * w[p][o * in + i];
+                y[t * out + o] = s;
+            }
+            if (r.g.part[p].lora)
+                for (k = 0; k < rank; k++) {
+                    for (i = 0; i < in; i++)
+                        u[t * rank + k] += dropped(&r, p, t, i, get(&r.g.x, t, i)) * get(&r.a[p], k, i);
+                    for (o = 0; o < out; o++)
+                        y[t * out + o] += (double)r.lora[p].scale * u[t * rank + k] * get(&r.b[p], o, k);
+                }
+        }
+        check_nmse("y", &r.g.part[p].y, y, limit);
+        if (r.g.part[p].lora) {
+            check_nmse("u", &r.u[p], u, 1e-10);
+            for (k = 0; k < rank; k++) {
+                for (i = 0; i < in; i++)
+                    da[k * in + i] = get(&r.da[p], k, i);
+                for (o = 0; o < out; o++)
+                    db[o * rank + k] = get(&r.db[p], o, k);
+            }
+        }
+        for (t = 0; t < n; t++) {
+            for (o = 0; o < out; o++) {
+                double d = get(&r.g.part[p].dy, t, o);
+
+                for (i = 0; i < in; i++)
+                    dx[t * in + i] += d * w[p][o * in + i];
+                if (r.g.part[p].lora)
+                    for (k = 0; k < rank; k++) {
+                        du[t * rank + k] += (double)r.lora[p].scale * d * get(&r.b[p], o, k);
+                        db[o * rank + k] += (double)r.lora[p].scale * d * u[t * rank + k];
+                    }
+            }
+            if (r.g.part[p].lora)
+                for (k = 0; k < rank; k++)
+                    for (i = 0; i < in; i++) {
+                        da[k * in + i] += du[t * rank + k] * dropped(&r, p, t, i, get(&r.g.x, t, i));
+                        dx[t * in + i] += dropped(&r, p, t, i, du[t * rank + k] * get(&r.a[p], k, i));
+                    }
+        }
+        if (p == r.parts - 1) {
+            OK(hone_linear_bwd(dev, &r.g, err));
+            if (c->dx)
+                check_nmse("dx", &r.g.dx, dx, limit);
+        }
+        /* the adapters' gradients of earlier parts are checked by a second run with that part alone */
+        if (r.g.part[p].lora && p == r.parts - 1) {
+            check_nmse("dA", &r.da[p], da, 1e-9);
+            check_nmse("dB", &r.db[p], db, 1e-9);
+        }
+        free(y);
+        free(u);
+        free(du);
+        free(da);
+        free(db);
+    }
+    for (p = 0; p < r.parts; p++)
+        free(w[p]);
+    free(dx);
+    teardown(&r);
+}
+
+static const hone_dtype formats[] = {HONE_F32,  HONE_F16,  HONE_BF16, HONE_Q4_0, HONE_Q4_1, HONE_Q5_0,
+                                     HONE_Q5_1, HONE_Q8_0, HONE_Q4_K, HONE_Q5_K, HONE_Q6_K};
+
+static void every_format_and_type(void **state)
+{
+    size_t f, a;
+
+    (void)state;
+    FOR_EACH_ISA(dev, 2)
+        for (f = 0; f < HONE_COUNT(formats); f++)
+            for (a = 0; a < 2; a++) {
+                hone_dtype act = a ? HONE_BF16 : HONE_F32;
+
+                compare(dev, &(struct lcase){37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true});
+                compare(dev, &(struct lcase){1, 512, {40, 33}, formats[f], act, 8, 0, false, false, true});
+                compare(dev, &(struct lcase){5, 768, {300}, formats[f], act, 0, 0, true, false, true});
+            }
+}
+
+static void odd_sizes(void **state)
+{
+    static const int n[] = {1, 2, 3, 7, 13, 16, 17, 41}, in[] = {1, 2, 7, 31, 64, 97}, out[] = {1, 5, 16, 19, 67};
+    size_t a, b, c;
+
+    (void)state;
+    FOR_EACH_ISA(dev, 3)
+        for (a = 0; a < HONE_COUNT(n); a++)
+            for (b = 0; b < HONE_COUNT(in); b++)
+                for (c = 0; c < HONE_COUNT(out); c++)
+                    compare(dev, &(struct lcase){n[a], in[b], {out[c]}, (a + b + c) % 2 ? HONE_F32 : HONE_BF16,
+                                                 (a + b) % 3 ? HONE_F32 : HONE_BF16, (int)(1 + (a * b + c) % 20),
+                                                 c % 2 ? 0.5f : 0, a % 2, b % 2, true});
+}
+
+static void larger_than_every_block(void **state)
+{
+    (void)state;
+    FOR_EACH_ISA(dev, 2)
+    {
+        compare(dev, &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true});
+        compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q6_K, HONE_F32, 64, 0, false, true, true});
+        compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q4_K, HONE_BF16, 33, 0.1f, false, true, true});
+        compare(dev, &(struct lcase){67, 333, {1307}, HONE_F32, HONE_F32, 16, 0, true, false, true});
+        compare(dev, &(struct lcase){67, 333, {1307}, HONE_BF16, HONE_BF16, 16, 0, true, false, true});
+        compare(dev, &(struct lcase){29, 333, {100}, HONE_F32, HONE_F32, 16, 0.3f, true, false, false});
+    }
+}
+
+/* Same bits for 1, 2, 3 and 5 threads. */
+static void threads_do_not_change_bits(void **state)
+{
+    static const int threads[] = {1, 2, 3, 5};
+    static const struct lcase cases[] = {
+        {193, 320, {160, 96, 33}, HONE_Q4_1, HONE_F32, 8, 0.25f, true, true, true},
+        {193, 320, {160, 96, 33}, HONE_Q8_0, HONE_BF16, 8, 0.25f, true, false, true},
+        {4, 320, {160, 96}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true},
+        {1, 256, {700}, HONE_Q6_K, HONE_F32, 8, 0, true, false, true},
+    };
+    size_t c, k;
+    int isa, p;
+
+    (void)state;
+    for (isa = HONE_ISA_REF; isa <= HONE_ISA_AVX512BF16; isa++)
+        for (c = 0; c < HONE_COUNT(cases); c++) {
+            struct lrun first = {0};
+
+            for (k = 0; k < HONE_COUNT(threads); k++) {
+                hone_device *dev = device_new((hone_isa)isa, threads[k]);
+                struct lrun r;
+
+                if (!dev)
+                    break;
+                test_rng = hone_rng_make(5, c);
+                setup(&r, &cases[c]);
+                OK(hone_linear_fwd(dev, &r.g, err));
+                OK(hone_linear_bwd(dev, &r.g, err));
+                hone_device_close(dev);
+                if (k == 0) {
+                    first = r;
+                    continue;
+                }
+                mat_same_bits(&r.g.dx, &first.g.dx);
+                for (p = 0; p < r.parts; p++) {
+                    mat_same_bits(&r.g.part[p].y, &first.g.part[p].y);
+                    if (!r.g.part[p].lora)
+                        continue;
+                    mat_same_bits(&r.u[p], &first.u[p]);
+                    mat_same_bits(&r.da[p], &first.da[p]);
+                    mat_same_bits(&r.db[p], &first.db[p]);
+                }
+                teardown(&r);
+            }
+            teardown(&first);
+        }
+}
+
+/* A row's result does not depend on which rows share the batch (beyond the switch between the two products). */
+static void rows_do_not_depend_on_their_batch(void **state)
+{
+    struct lcase c = {90, 256, {80}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true};
+    struct lrun r;
+
+    (void)state;
+    FOR_EACH_ISA(dev, 2)
+    {
+        hone_mat y, part;
+
+        setup(&r, &c);
+        OK(hone_linear_fwd(dev, &r.g, err));
+        y = mat_copy(&r.g.part[0].y);
+        r.g.x.rows = r.g.part[0].y.rows = 31;
+        OK(hone_linear_fwd(dev, &r.g, err));
+        part = r.g.part[0].y;
+        y.rows = 31;
+        mat_same_bits(&part, &y);
+        mat_free(&y);
+        teardown(&r);
+    }
+}
+
+/* d(sum of y dy) / d(x, A, B) by central differences, on forward passes in f32. */
+static double objective(hone_device *dev, struct lrun *r)
+{
+    double s = 0;
+    int p, t, o;
+
+    OK(hone_linear_fwd(dev, &r->g, err));
+    for (p = 0; p < r->parts; p++)
+        for (t = 0; t < r->c.n; t++)
+            for (o = 0; o < r->c.out[p]; o++)
+                s += get(&r->g.part[p].y, t, o) * get(&r->g.part[p].dy, t, o);
+    return s;
+}
+
+static void check_gradient(hone_device *dev, struct lrun *r, hone_mat *at, const hone_mat *grad, const char *what)
+{
+    double num = 0, den = 0;
+    const float h = 0x1p-4f; /* y is linear in x, A and B alone, so the step may be large */
+    int64_t i, j;
+
+    for (i = 0; i < at->rows; i++)
+        for (j = 0; j < at->cols; j++) {
+            float v = (float)get(at, i, j);
+            double up, down, d;
+
+            put(at, i, j, v + h);
+            up = objective(dev, r);
+            put(at, i, j, v - h);
+            down = objective(dev, r);
+            put(at, i, j, v);
+            d = (up - down) / (2 * (double)h);
+            num += (d - get(grad, i, j)) * (d - get(grad, i, j));
+            den += d * d;
+        }
+    if (!(sqrt(num / den) < 2e-4))
+        fail_msg("%s: relative error %.3g against central differences", what, sqrt(num / den));
+}
+
+static void gradients_are_derivatives(void **state)
+{
+    struct lcase c = {18, 9, {7, 5, 4}, HONE_F32, HONE_F32, 3, 0.4f, true, false, true};
+    struct lrun r;
+    int p;
+
+    (void)state;
+    FOR_EACH_ISA(dev, 1)
+    {
+        setup(&r, &c);
+        for (p = 0; p < 3; p += 2) {
+            memset(r.da[p].data, 0, sizeof(float) * 3 * 9);
+            memset(r.db[p].data, 0, sizeof(float) * 3 * (size_t)c.out[p]);
+        }
+        objective(dev, &r);
+        OK(hone_linear_bwd(dev, &r.g, err));
+        check_gradient(dev, &r, &r.g.x, &r.g.dx, "dx");
+        for (p = 0; p < 3; p += 2) {
+            check_gradient(dev, &r, &r.a[p], &r.da[p], "dA");
+            check_gradient(dev, &r, &r.b[p], &r.db[p], "dB");
+        }
+        teardown(&r);
+    }
+}
+
+static void dropout_keeps_its_share(void **state)
+{
+    uint64_t i, n = 200000;
+    double kept = 0, pairs = 0;
+    bool last = false;
+
+    (void)state;
+    for (i = 0; i < n; i++) {
+        bool k = hone_dropout_keep(1, 2, i, 0.1f);
+
+        assert_int_equal(k, hone_dropout_keep(1, 2, i, 0.1f));
+        kept += k;
+        pairs += k && last;
+        last = k;
+    }
+    assert_true(fabs(kept / (double)n - 0.9) < 0.003);
+    assert_true(fabs(pairs / (double)n - 0.81) < 0.004);
+    assert_true(hone_dropout_keep(1, 2, 0, 0.0f));
+}
+
+static void wrong_shapes_are_refused(void **state)
+{
+    hone_device *dev = device_new(HONE_ISA_REF, 1);
+    struct lcase c = {3, 8, {4}, HONE_F32, HONE_F32, 2, 0, false, false, true};
+    hone_error err = HONE_ERROR_INIT;
+    struct lrun r;
+
+    (void)state;
+    setup(&r, &c);
+    r.g.part[0].y.cols = 5;
+    assert_int_equal(hone_linear_fwd(dev, &r.g, &err), HONE_ESHAPE);
+    assert_string_equal(err.message, "linear_fwd: y is [3, 5], wanted [3, 4]");
+    err.code = 0;
+    r.g.part[0].y.cols = 4;
+    r.w[0].cols = 7;
+    assert_int_equal(hone_linear_fwd(dev, &r.g, &err), HONE_ESHAPE);
+    assert_string_equal(err.message, "linear_fwd: weight is F32 [4, 7], input has 8 columns");
+    r.w[0].cols = 8;
+    err.code = 0;
+    r.g.x.dtype = HONE_F16;
+    assert_int_equal(hone_linear_fwd(dev, &r.g, &err), HONE_ESHAPE);
+    r.g.x.dtype = HONE_F32;
+    teardown(&r);
+    hone_device_close(dev);
+}
+
+static void a_small_workspace_is_an_error(void **state)
+{
+    struct lcase c = {40, 64, {32}, HONE_F32, HONE_F32, 8, 0, false, false, true};
+    struct lrun r;
+    int isa;
+
+    (void)state;
+    for (isa = HONE_ISA_REF; isa <= HONE_ISA_AVX512BF16; isa++) {
+        hone_device_params p = {1, (hone_isa)isa, false};
+        hone_error err = HONE_ERROR_INIT;
+        hone_device *dev;
+
+        if (hone_device_open(&dev, &p, NULL))
+            continue;
+        setup(&r, &c);
+        assert_int_equal(hone_linear_fwd(dev, &r.g, &err), HONE_EINTERNAL);
+        assert_int_equal(hone_linear_bwd(dev, &r.g, NULL), HONE_EINTERNAL);
+        teardown(&r);
+        hone_device_close(dev);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_format_and_type),
+        cmocka_unit_test(odd_sizes),
+        cmocka_unit_test(larger_than_every_block),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(rows_do_not_depend_on_their_batch),
+        cmocka_unit_test(gradients_are_derivatives),
+        cmocka_unit_test(dropout_keeps_its_share),
+        cmocka_unit_test(wrong_shapes_are_refused),
+        cmocka_unit_test(a_small_workspace_is_an_error),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
