@@ -690,6 +690,16 @@ void hone_gguf_close(hone_gguf *g)
     hone_free(g);
 }
 
+uint64_t hone_gguf_mapped(const hone_gguf *g)
+{
+    uint64_t bytes = 0;
+    size_t i;
+
+    for (i = 0; i < g->n_parts; i++)
+        bytes += g->parts[i].map.size;
+    return bytes;
+}
+
 bool hone_gguf_is_file(const char *path)
 {
     char magic[4];

@@ -20,6 +20,7 @@ enum hone_gguf_type { /* value types of the format */
  * the file. Errors: HONE_EFORMAT / HONE_EUNSUPPORTED with file, tensor or key, and byte offset. */
 int hone_gguf_open(hone_gguf **out, const char *path, hone_error *err);
 void hone_gguf_close(hone_gguf *g);
+uint64_t hone_gguf_mapped(const hone_gguf *g); /* bytes of all parts */
 bool hone_gguf_is_file(const char *path); /* a regular file that starts with the magic */
 
 /* Metadata. Getters return false when the key is absent or of another kind. Any integer width is accepted for int,

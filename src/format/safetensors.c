@@ -436,6 +436,16 @@ void hone_safetensors_close(hone_safetensors *s)
     hone_free(s);
 }
 
+uint64_t hone_safetensors_mapped(const hone_safetensors *s)
+{
+    uint64_t bytes = 0;
+    size_t i;
+
+    for (i = 0; i < s->n_shards; i++)
+        bytes += s->shards[i].map.size;
+    return bytes;
+}
+
 size_t hone_safetensors_n_tensors(const hone_safetensors *s)
 {
     return s->n_tensors;
@@ -520,8 +530,6 @@ static int check_writable(const hone_tensor_info *const *order, size_t n, const 
         if (hone_dtype_bytes(t->dtype, count) != t->size)
             return hone_error_set(err, HONE_ESHAPE, "%s: tensor %s: %zu bytes given, its shape needs %zu",
                                   path, t->name, t->size, hone_dtype_bytes(t->dtype, count));
-        if (i && strcmp(order[i - 1]->name, t->name) == 0 && order[i - 1]->dtype == t->dtype)
-            return hone_error_set(err, HONE_EINVAL, "%s: tensor %s is given twice", path, t->name);
     }
     return 0;
 }
@@ -545,6 +553,10 @@ int hone_safetensors_write(const char *path, const hone_tensor_info *tensors, si
     if (rc)
         goto out;
     header = make_header(order, n);
+    if (header && json_object_size(header) != n + 1) {
+        rc = hone_error_set(err, HONE_EINVAL, "%s: a tensor is given twice, or named __metadata__", path);
+        goto out;
+    }
     if (header)
         hone_json_dump(&text, header, JSON_COMPACT);
     while (text.len % 8 && !text.failed)

@@ -9,13 +9,14 @@ typedef struct hone_safetensors hone_safetensors;
 
 /* Opens PATH: a .safetensors file, or a folder with model.safetensors or model.safetensors.index.json. Checks what the
  * reference library checks (header length, tiling without holes or overlaps, sizes against shapes, duplicate names).
- * Errors: HONE_ENOENT, HONE_EFORMAT with file and tensor, HONE_EUNSUPPORTED for a dtype that hone can not read
- * (only reported when such a tensor is looked up, so that foreign buffers do no harm). */
+ * A shard that disagrees with the index is an error. Errors: HONE_ENOENT, HONE_EFORMAT with file and tensor. A tensor
+ * of a type that hone can not read is listed with dtype HONE_DTYPE_COUNT: a foreign buffer does no harm. */
 int hone_safetensors_open(hone_safetensors **out, const char *path, hone_error *err);
 void hone_safetensors_close(hone_safetensors *s);
+uint64_t hone_safetensors_mapped(const hone_safetensors *s); /* bytes of all shards */
 size_t hone_safetensors_n_tensors(const hone_safetensors *s);
-const hone_tensor_info *hone_safetensors_tensor(const hone_safetensors *s, size_t i); /* dtype HONE_DTYPE_COUNT: unreadable */
-const hone_tensor_info *hone_safetensors_find(const hone_safetensors *s, const char *name);
+const hone_tensor_info *hone_safetensors_tensor(const hone_safetensors *s, size_t i); /* by shard, then offset */
+const hone_tensor_info *hone_safetensors_find(const hone_safetensors *s, const char *name); /* NULL: absent */
 
 /* Writes a file as the reference writer does: metadata {"format":"pt"} first, tensors by alignment then name, header
  * padded to 8 bytes; atomic. `tensors` give name, dtype, shape, data, size (file is ignored).

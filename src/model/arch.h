@@ -6,6 +6,7 @@
 #define HONE_MODEL_ARCH_H
 
 #include "base/base.h"
+#include "format/gguf.h"
 
 #define HONE_MAX_EOS 16
 
@@ -15,7 +16,7 @@ typedef struct hone_arch {
     int32_t n_layer;          /* L */
     int32_t width;            /* C, hidden size */
     int32_t n_head, n_kv;     /* H, K */
-    int32_t head_size;        /* D */
+    int32_t head_size;        /* D, even */
     int32_t ffn;              /* F */
     int32_t vocab;            /* V, rows of the embedding */
     int32_t context;          /* max_position_embeddings */
@@ -27,10 +28,37 @@ typedef struct hone_arch {
     float attention_scale;    /* D^-1/2 */
     float *inv_freq;          /* [D/2] rope frequencies, scaling applied; owned */
     float rope_factor;        /* multiplies cos and sin (yarn); else 1 */
-    int32_t eos[HONE_MAX_EOS]; /* eos ids of config.json / generation_config.json / GGUF */
+    int32_t eos[HONE_MAX_EOS]; /* eos ids of config.json / generation_config.json / GGUF, each once */
     int n_eos;
     int32_t bos;              /* -1: none */
+    bool interleaved;         /* the file stores q and k rows in ggml's interleaved order (GGUF of `llama`) */
     char *base_name;          /* path it was opened from, for adapter_config.json; owned */
 } hone_arch;
+
+/* Read config.json and generation_config.json (if any) of a Hugging Face folder as transformers 4 and 5 write them,
+ * with the class defaults of transformers for absent keys; or GGUF metadata, where switches that have no key (tied
+ * head, biases) follow from the tensors that are there. `out` is set on success only; hone_arch_clear frees it.
+ * HONE_ENOENT, HONE_EFORMAT (file and key), HONE_EUNSUPPORTED: architecture (with the list of those supported), rope
+ * type, partial rotary, windows that differ by layer, quantization_config, mixtures of experts. */
+int hone_arch_read_config(hone_arch *out, const char *dir, hone_error *err);
+int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err);
+void hone_arch_clear(hone_arch *a);
+
+/* How positions become angles. Formulas of transformers' modeling_rope_utils; see arch_rope.c. */
+typedef struct hone_rope_spec {
+    enum { HONE_ROPE_DEFAULT, HONE_ROPE_LINEAR, HONE_ROPE_LLAMA3, HONE_ROPE_YARN } type;
+    double theta;
+    double factor;                           /* linear, llama3, yarn */
+    double original;                         /* context before scaling: llama3, yarn */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;             /* yarn */
+    double attention_factor;                 /* yarn; 0: from the others */
+    double mscale, mscale_all_dim;           /* yarn; 0: absent */
+    bool no_truncate;                        /* yarn: the correction range is not rounded to whole dimensions */
+} hone_rope_spec;
+
+/* Fills a->inv_freq (allocated) and a->rope_factor for a->head_size. HONE_EFORMAT (`where` names the source) when a
+ * number makes no sense, HONE_ENOMEM. */
+int hone_arch_set_rope(hone_arch *a, const hone_rope_spec *s, const char *where, hone_error *err);
 
 #endif

@@ -1,0 +1,671 @@
+/* Which models hone knows, and how their two kinds of description become one hone_arch.
+ *
+ * A row of `families` is one Hugging Face class: its names, and what transformers assumes where config.json is silent.
+ * GGUF knows fewer names; it takes the first row that carries the name. A new family is a row here, its switches in
+ * hone_arch, and what the forward pass must do for them; what is not said here is refused, never guessed. */
+#include "model/arch.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "format/json.h"
+
+#define MAX_CONFIG ((size_t)16 << 20)
+
+enum bias_rule {
+    BIAS_FLAG, /* attention_bias: q, k, v and o; mlp_bias */
+    BIAS_NONE,
+    BIAS_QKV
+};
+enum window_rule {
+    WINDOW_NONE, /* the key means nothing to this class */
+    WINDOW_ALL, /* sliding_window, every layer */
+    WINDOW_FLAG /* use_sliding_window, from layer max_window_layers on */
+};
+
+static const struct family {
+    const char *name; /* hone_arch.family */
+    const char *hf_class; /* config.json: architectures */
+    const char *model_type; /* config.json: model_type */
+    const char *gguf; /* general.architecture; NULL: another row has the name */
+    int32_t n_kv; /* num_key_value_heads when absent; 0 = H */
+    int32_t head_size; /* head_dim when absent; 0 = C / H */
+    int32_t context; /* max_position_embeddings when absent */
+    int32_t window; /* sliding_window when absent */
+    enum window_rule window_rule;
+    enum bias_rule bias;
+    bool mlp_bias; /* the class knows mlp_bias */
+    bool qk_norm;
+    bool interleaved; /* GGUF: q and k rows are permuted */
+} families[] = {
+    {"llama", "LlamaForCausalLM", "llama", "llama", 0, 0, 2048, 0, WINDOW_NONE, BIAS_FLAG, true, false, true},
+    {"llama", "MistralForCausalLM", "mistral", NULL, 8, 0, 131072, 4096, WINDOW_ALL, BIAS_NONE, false, false,
+     true},
+    {"qwen2", "Qwen2ForCausalLM", "qwen2", "qwen2", 32, 0, 32768, 4096, WINDOW_FLAG, BIAS_QKV, false, false,
+     false},
+    {"qwen3", "Qwen3ForCausalLM", "qwen3", "qwen3", 32, 128, 32768, 4096, WINDOW_FLAG, BIAS_FLAG, false, true,
+     false},
+};
+
+static int unsupported(const char *path, const char *what, hone_error *err)
+{
+    hone_buf list = {0};
+    size_t i;
+    int rc;
+
+    for (i = 0; i < HONE_COUNT(families); i++)
+        hone_buf_printf(&list, "%s%s", i ? ", " : "", families[i].hf_class);
+    hone_buf_puts(&list, "; in GGUF: ");
+    for (i = 0; i < HONE_COUNT(families); i++)
+        if (families[i].gguf)
+            hone_buf_printf(&list, "%s%s", i ? ", " : "", families[i].gguf);
+    rc = hone_error_set(err, HONE_EUNSUPPORTED,
+                        "%s: the architecture %.100s is not supported; supported are %s", path, what,
+                        list.failed ? "few" : list.data);
+    hone_buf_clear(&list);
+    return rc;
+}
+
+/* Bounds that keep every product of dimensions far from overflow, and what the kernels ask for. */
+static int check_numbers(const hone_arch *a, const char *where, hone_error *err)
+{
+    const struct {
+        const char *what;
+        int32_t value, max;
+    } limits[] = {
+        {"layers", a->n_layer, 1 << 12},      {"width", a->width, 1 << 18},
+        {"heads", a->n_head, 1 << 12},        {"key-value heads", a->n_kv, 1 << 12},
+        {"head size", a->head_size, 1 << 12}, {"feed-forward width", a->ffn, 1 << 22},
+        {"vocabulary", a->vocab, 1 << 24},    {"context", a->context, INT32_MAX},
+    };
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(limits); i++)
+        if (limits[i].value < 1 || limits[i].value > limits[i].max)
+            return hone_error_set(err, HONE_EFORMAT, "%s: %s: %d is not in 1..%d", where, limits[i].what,
+                                  limits[i].value, limits[i].max);
+    if (a->n_head % a->n_kv)
+        return hone_error_set(err, HONE_EFORMAT, "%s: %d heads can not share %d key-value heads", where,
+                              a->n_head, a->n_kv);
+    if (a->head_size % 2)
+        return hone_error_set(err, HONE_EFORMAT, "%s: the head size %d is odd, RoPE needs pairs", where,
+                              a->head_size);
+    if (!(a->norm_eps > 0 && a->norm_eps < 1))
+        return hone_error_set(err, HONE_EFORMAT, "%s: the epsilon of the norms is %g", where,
+                              (double)a->norm_eps);
+    return 0;
+}
+
+static int add_eos(hone_arch *a, int64_t id, const char *where, hone_error *err)
+{
+    int i;
+
+    if (id < 0 || id > INT32_MAX) /* -1 is a customary "none" */
+        return 0;
+    for (i = 0; i < a->n_eos; i++)
+        if (a->eos[i] == id)
+            return 0;
+    if (a->n_eos == HONE_MAX_EOS)
+        return hone_error_set(err, HONE_ELIMIT, "%s: more than %d end-of-sequence ids", where, HONE_MAX_EOS);
+    a->eos[a->n_eos++] = (int32_t)id;
+    return 0;
+}
+
+/* The common end of both readers. */
+static int finish(hone_arch *a, const struct family *f, const hone_rope_spec *rope, const char *path,
+                  const char *where, hone_error *err)
+{
+    int rc;
+
+    a->family = f->name;
+    a->qk_norm = f->qk_norm;
+    rc = check_numbers(a, where, err);
+    if (rc)
+        return rc;
+    a->attention_scale = 1 / sqrtf((float)a->head_size);
+    a->base_name = hone_strdup(path);
+    if (!a->base_name)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    return hone_arch_set_rope(a, rope, where, err);
+}
+
+void hone_arch_clear(hone_arch *a)
+{
+    hone_free(a->inv_freq);
+    hone_free(a->base_name);
+    memset(a, 0, sizeof *a);
+}
+
+/* ---- config.json ---------------------------------------------------------------------------------------------------- */
+
+/* Everything a getter needs, and the first error: getters do nothing after it, so that a reader checks once. */
+typedef struct config {
+    const json_t *root;
+    const char *path;
+    hone_error *err;
+    int rc;
+} config;
+
+static const json_t *get(const json_t *dict, const char *key) /* NULL: absent or null */
+{
+    const json_t *v = json_object_get(dict, key);
+
+    return json_is_null(v) ? NULL : v;
+}
+
+static void wrong(config *c, const char *key, const char *wanted)
+{
+    if (!c->rc)
+        c->rc = hone_error_set(c->err, HONE_EFORMAT, "%s: \"%s\" must be %s", c->path, key, wanted);
+}
+
+static int32_t get_int(config *c, const char *key, int32_t otherwise)
+{
+    const json_t *v = get(c->root, key);
+
+    if (!v)
+        return otherwise;
+    if (!json_is_integer(v) || json_integer_value(v) < INT32_MIN || json_integer_value(v) > INT32_MAX) {
+        wrong(c, key, "an integer");
+        return otherwise;
+    }
+    return (int32_t)json_integer_value(v);
+}
+
+static int32_t need_int(config *c, const char *key)
+{
+    if (!get(c->root, key) && !c->rc)
+        c->rc = hone_error_set(c->err, HONE_EFORMAT, "%s: there is no \"%s\"", c->path, key);
+    return get_int(c, key, 0);
+}
+
+static double get_number(config *c, const json_t *dict, const char *key, double otherwise)
+{
+    const json_t *v = get(dict, key);
+
+    if (v && !json_is_number(v))
+        wrong(c, key, "a number");
+    return v ? json_number_value(v) : otherwise;
+}
+
+static bool get_bool(config *c, const json_t *dict, const char *key, bool otherwise)
+{
+    const json_t *v = get(dict, key);
+
+    if (v && !json_is_boolean(v))
+        wrong(c, key, "true or false");
+    return v ? json_is_true(v) : otherwise;
+}
+
+static const char *get_string(config *c, const json_t *dict, const char *key, const char *otherwise)
+{
+    const json_t *v = get(dict, key);
+
+    if (v && !json_is_string(v))
+        wrong(c, key, "a string");
+    return json_is_string(v) ? json_string_value(v) : otherwise;
+}
+
+/* The row: by model_type, which is what transformers goes by, and the class must not contradict it. */
+static int find_family(const struct family **out, const config *c)
+{
+    const char *type = json_string_value(get(c->root, "model_type"));
+    const json_t *classes = get(c->root, "architectures"), *v;
+    const char *name = json_string_value(json_array_get(classes, 0));
+    size_t i, j;
+
+    for (i = 0; i < HONE_COUNT(families); i++) {
+        bool match = type && strcmp(type, families[i].model_type) == 0;
+
+        if (!type)
+            match = name && strcmp(name, families[i].hf_class) == 0;
+        if (!match)
+            continue;
+        *out = &families[i];
+        if (json_array_size(classes) == 0)
+            return 0;
+        json_array_foreach(classes, j, v)
+        {
+            if (json_is_string(v) && strcmp(json_string_value(v), families[i].hf_class) == 0)
+                return 0;
+        }
+        break;
+    }
+    return unsupported(c->path, name ? name : type ? type : "(not named)", c->err);
+}
+
+static void read_window(hone_arch *a, const struct family *f, config *c)
+{
+    const json_t *types = get(c->root, "layer_types"), *v;
+    int32_t from, sliding = 0;
+    bool explicit_null = json_is_null(json_object_get(c->root, "sliding_window"));
+    size_t i;
+
+    if (f->window_rule == WINDOW_NONE)
+        return;
+    a->window = explicit_null ? 0 : get_int(c, "sliding_window", f->window);
+    if (a->window < 0)
+        wrong(c, "sliding_window", "a number of tokens");
+    if (f->window_rule == WINDOW_ALL || c->rc)
+        return;
+    if (!get_bool(c, c->root, "use_sliding_window", false)) {
+        a->window = 0;
+        return;
+    }
+    if (types) {
+        json_array_foreach(types, i, v)
+        {
+            sliding += json_is_string(v) && strcmp(json_string_value(v), "sliding_attention") == 0;
+        }
+    } else {
+        from = get_int(c, "max_window_layers", 28);
+        sliding = from < a->n_layer ? a->n_layer - HONE_MAX(from, 0) : 0;
+    }
+    if (sliding == 0)
+        a->window = 0;
+    else if (sliding < a->n_layer && a->window && !c->rc)
+        c->rc =
+            hone_error_set(c->err, HONE_EUNSUPPORTED,
+                           "%s: a sliding window in %d of %d layers is not supported (in all or in none is)",
+                           c->path, sliding, a->n_layer);
+}
+
+static void read_eos(hone_arch *a, config *c)
+{
+    const json_t *v = get(c->root, "eos_token_id"), *id;
+    size_t i;
+
+    if (json_is_integer(v) && !c->rc)
+        c->rc = add_eos(a, json_integer_value(v), c->path, c->err);
+    json_array_foreach(v, i, id)
+    {
+        if (!json_is_integer(id))
+            wrong(c, "eos_token_id", "an id or a list of ids");
+        else if (!c->rc)
+            c->rc = add_eos(a, json_integer_value(id), c->path, c->err);
+    }
+    v = get(c->root, "bos_token_id");
+    if (a->bos < 0 && json_is_integer(v) && json_integer_value(v) >= 0 && json_integer_value(v) <= INT32_MAX)
+        a->bos = (int32_t)json_integer_value(v);
+}
+
+static void read_rope(hone_rope_spec *s, const hone_arch *a, config *c)
+{
+    static const char *const names[] = {"default", "linear", "llama3", "yarn"};
+    const json_t *dict = get(c->root, "rope_scaling"), *truncate;
+    const char *type;
+    size_t i;
+
+    if (!dict) /* a rope_scaling of transformers 4 replaces the rope_parameters of 5 altogether */
+        dict = get(c->root, "rope_parameters");
+    if (dict && !json_is_object(dict)) {
+        wrong(c, "rope_scaling", "an object");
+        return;
+    }
+    if (get(dict, "full_attention") || get(dict, "sliding_attention")) {
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
+                               "%s: rope parameters by layer type are not supported", c->path);
+        return;
+    }
+    type = get_string(c, dict, "rope_type", get_string(c, dict, "type", "default"));
+    for (i = 0; i < HONE_COUNT(names) && strcmp(type, names[i]) != 0; i++)
+        ;
+    if (i == HONE_COUNT(names)) {
+        if (!c->rc)
+            c->rc = hone_error_set(
+                c->err, HONE_EUNSUPPORTED,
+                "%s: the rope type %.40s is not supported; supported are default, linear, llama3, "
+                "yarn",
+                c->path, type);
+        return;
+    }
+    s->type = (int)i;
+    s->theta = get_number(c, dict, "rope_theta", get_number(c, c->root, "rope_theta", 10000));
+    s->original = get_number(c, c->root, "original_max_position_embeddings",
+                             get_number(c, dict, "original_max_position_embeddings", a->context));
+    s->factor = get_number(c, dict, "factor", s->type == HONE_ROPE_YARN ? a->context / s->original : 0);
+    s->low_freq_factor = get_number(c, dict, "low_freq_factor", 0);
+    s->high_freq_factor = get_number(c, dict, "high_freq_factor", 0);
+    s->beta_fast = get_number(c, dict, "beta_fast", 32);
+    s->beta_slow = get_number(c, dict, "beta_slow", 1);
+    s->attention_factor = get_number(c, dict, "attention_factor", 0);
+    s->mscale = get_number(c, dict, "mscale", 0);
+    s->mscale_all_dim = get_number(c, dict, "mscale_all_dim", 0);
+    truncate = get(dict, "truncate");
+    s->no_truncate = truncate && json_is_false(truncate);
+    if (get_number(c, dict, "partial_rotary_factor", get_number(c, c->root, "partial_rotary_factor", 1)) !=
+            1 &&
+        !c->rc)
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
+                               "%s: \"partial_rotary_factor\" other than 1 is not supported", c->path);
+}
+
+static void read_numbers(hone_arch *a, const struct family *f, config *c)
+{
+    bool kv_given = json_object_get(c->root, "num_key_value_heads") != NULL; /* null means H in every class */
+
+    a->n_layer = need_int(c, "num_hidden_layers");
+    a->width = need_int(c, "hidden_size");
+    a->n_head = need_int(c, "num_attention_heads");
+    a->ffn = need_int(c, "intermediate_size");
+    a->vocab = need_int(c, "vocab_size");
+    a->n_kv = get_int(c, "num_key_value_heads", kv_given || !f->n_kv ? a->n_head : f->n_kv);
+    a->head_size = get_int(c, "head_dim", json_object_get(c->root, "head_dim") ? 0 : f->head_size);
+    if (!c->rc && !a->head_size && a->n_head > 0) {
+        if (a->width % a->n_head)
+            wrong(c, "hidden_size", "a multiple of num_attention_heads");
+        a->head_size = a->width / a->n_head;
+    }
+    a->context = get_int(c, "max_position_embeddings", f->context);
+    a->norm_eps = (float)get_number(c, c->root, "rms_norm_eps", 1e-6);
+    a->tied = get_bool(c, c->root, "tie_word_embeddings", false);
+    a->qkv_bias = f->bias == BIAS_QKV;
+    if (f->bias == BIAS_FLAG)
+        a->qkv_bias = a->o_bias = get_bool(c, c->root, "attention_bias", false);
+    a->mlp_bias = f->mlp_bias && get_bool(c, c->root, "mlp_bias", false);
+}
+
+static void refuse_foreign(config *c)
+{
+    const json_t *q = get(c->root, "quantization_config");
+    const char *method = json_string_value(get(q, "quant_method")), *act;
+
+    if (q && !c->rc)
+        c->rc =
+            hone_error_set(c->err, HONE_EUNSUPPORTED,
+                           "%s: \"quantization_config\" (%.40s): checkpoints quantised in this form are not "
+                           "supported; use 16-bit weights or GGUF",
+                           c->path, method ? method : "unnamed");
+    act = get_string(c, c->root, "hidden_act", "silu");
+    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0 && !c->rc)
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
+                               "%s: \"hidden_act\": %.40s is not supported; silu is", c->path, act);
+}
+
+/* The ids of generation_config.json join those of config.json. */
+static int read_generation_config(hone_arch *a, const char *dir, hone_error *err)
+{
+    char *path = hone_path_join(dir, "generation_config.json");
+    json_t *root = NULL;
+    config c = {NULL, path, err, 0};
+    int rc = 0;
+
+    if (!path)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", dir);
+    if (hone_path_exists(path))
+        rc = hone_json_load(&root, path, MAX_CONFIG, err);
+    if (root) {
+        c.root = root;
+        read_eos(a, &c);
+        rc = c.rc;
+    }
+    json_decref(root);
+    hone_free(path);
+    return rc;
+}
+
+static int read_config(hone_arch *a, const json_t *root, const char *dir, const char *path, hone_error *err)
+{
+    config c = {root, path, err, 0};
+    const struct family *f;
+    hone_rope_spec rope = {0};
+    const char *type;
+    int rc;
+
+    if (!json_is_object(root))
+        return hone_error_set(err, HONE_EFORMAT, "%s: is no JSON object", path);
+    rc = find_family(&f, &c);
+    if (rc)
+        return rc;
+    type = get_string(&c, root, "model_type", f->model_type);
+    snprintf(a->model_type, sizeof a->model_type, "%s", type);
+    refuse_foreign(&c);
+    read_numbers(a, f, &c);
+    if (!c.rc)
+        read_window(a, f, &c);
+    if (!c.rc)
+        read_rope(&rope, a, &c);
+    read_eos(a, &c);
+    if (!c.rc)
+        c.rc = finish(a, f, &rope, dir, path, err);
+    return c.rc ? c.rc : read_generation_config(a, dir, err);
+}
+
+int hone_arch_read_config(hone_arch *out, const char *dir, hone_error *err)
+{
+    hone_arch a = {.bos = -1};
+    char *path = hone_path_join(dir, "config.json");
+    json_t *root = NULL;
+    int rc;
+
+    if (!path)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", dir);
+    rc = hone_json_load(&root, path, MAX_CONFIG, err);
+    if (!rc)
+        rc = read_config(&a, root, dir, path, err);
+    json_decref(root);
+    hone_free(path);
+    if (rc)
+        hone_arch_clear(&a);
+    else
+        *out = a;
+    return rc;
+}
+
+/* ---- GGUF ----------------------------------------------------------------------------------------------------------- */
+
+typedef struct metadata {
+    const hone_gguf *g;
+    const char *path, *architecture;
+    hone_error *err;
+    int rc;
+    char key[128]; /* of the last look-up */
+} metadata;
+
+static const char *key_of(metadata *m, const char *suffix)
+{
+    snprintf(m->key, sizeof m->key, "%s.%s", m->architecture, suffix);
+    return m->key;
+}
+
+/* An integer that must fit; `need`: an absent key is an error. A list, one entry a layer, is refused: the layers of
+ * the supported families are alike. */
+static int32_t meta_int(metadata *m, const char *suffix, int32_t otherwise, bool need)
+{
+    size_t n;
+    int type;
+    int64_t v;
+
+    if (m->rc)
+        return otherwise;
+    if (hone_gguf_int(m->g, key_of(m, suffix), &v)) {
+        if (v >= INT32_MIN && v <= INT32_MAX)
+            return (int32_t)v;
+        m->rc = hone_error_set(m->err, HONE_EFORMAT, "%s: %s is %lld", m->path, m->key, (long long)v);
+    } else if (hone_gguf_array(m->g, m->key, &n, &type)) {
+        m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED, "%s: %s differs by layer, which is not supported",
+                               m->path, m->key);
+    } else if (need) {
+        m->rc = hone_error_set(m->err, HONE_EFORMAT, "%s: there is no integer %s", m->path, m->key);
+    }
+    return otherwise;
+}
+
+static double meta_double(metadata *m, const char *suffix, double otherwise)
+{
+    double v;
+
+    return hone_gguf_double(m->g, key_of(m, suffix), &v) ? v : otherwise;
+}
+
+static bool is_text(const char *s, size_t len, const char *text)
+{
+    return len == strlen(text) && memcmp(s, text, len) == 0;
+}
+
+/* The arguments of the scaling. A llama3 scaling has no keys: its tensor of divisors is applied by apply_divisors. */
+static void meta_rope(metadata *m, hone_rope_spec *s, const hone_arch *a)
+{
+    const char *type;
+    size_t len;
+    int32_t dims = meta_int(m, "rope.dimension_count", a->head_size, false);
+    double attention;
+
+    s->theta = meta_double(m, "rope.freq_base", 10000);
+    s->factor = meta_double(m, "rope.scaling.factor", meta_double(m, "rope.scale_linear", 1));
+    s->original = meta_int(m, "rope.scaling.original_context_length", a->context, false);
+    s->beta_fast = meta_double(m, "rope.scaling.yarn_beta_fast", 32);
+    s->beta_slow = meta_double(m, "rope.scaling.yarn_beta_slow", 1);
+    s->type = s->factor == 1 || s->factor == 0 ? HONE_ROPE_DEFAULT : HONE_ROPE_LINEAR;
+    if (hone_gguf_string(m->g, key_of(m, "rope.scaling.type"), &type, &len)) {
+        if (is_text(type, len, "none"))
+            s->type = HONE_ROPE_DEFAULT;
+        else if (is_text(type, len, "yarn"))
+            s->type = HONE_ROPE_YARN;
+        else if (!is_text(type, len, "linear") && !m->rc)
+            m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
+                                   "%s: %s: %.*s is not supported; supported are none, linear, yarn", m->path,
+                                   m->key, (int)HONE_MIN(len, (size_t)40), type);
+    }
+    attention = meta_double(m, "rope.scaling.attn_factor", 1);
+    if (s->type == HONE_ROPE_YARN && attention != 1 &&
+        s->factor > 0) /* ggml multiplies its own factor by this one */
+        s->attention_factor = attention * (s->factor > 1 ? 0.1 * log(s->factor) + 1 : 1);
+    if (dims != a->head_size && !m->rc)
+        m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
+                               "%s: RoPE over %d of %d dimensions of a head is not supported", m->path, dims,
+                               a->head_size);
+}
+
+/* rope_freqs.weight divides the frequencies: how GGUF carries the scaling of Llama 3. */
+static int apply_divisors(hone_arch *a, const hone_gguf *g, hone_error *err)
+{
+    const hone_tensor_info *t = hone_gguf_find(g, "rope_freqs.weight");
+    int32_t i, n = a->head_size / 2;
+
+    if (!t)
+        return 0;
+    if (t->dtype != HONE_F32 || t->n_dims != 1 || t->shape[0] != n)
+        return hone_error_set(err, HONE_ESHAPE,
+                              "%s: tensor rope_freqs.weight: wanted F32 [%d], found %s [%lld]", t->file, n,
+                              t->type, (long long)t->shape[0]);
+    for (i = 0; i < n; i++) {
+        float divisor;
+
+        memcpy(&divisor, (const char *)t->data + 4 * i, 4);
+        if (!(divisor > 0 && isfinite(divisor)))
+            return hone_error_set(err, HONE_EFORMAT, "%s: tensor rope_freqs.weight: entry %d is %g", t->file,
+                                  i, (double)divisor);
+        a->inv_freq[i] /= divisor;
+    }
+    return 0;
+}
+
+static void meta_numbers(hone_arch *a, metadata *m)
+{
+    const hone_tensor_info *embed = hone_gguf_find(m->g, "token_embd.weight");
+    int32_t window, value_length;
+    size_t n;
+    int type;
+
+    a->n_layer = meta_int(m, "block_count", 0, true);
+    a->width = meta_int(m, "embedding_length", 0, true);
+    a->ffn = meta_int(m, "feed_forward_length", 0, true);
+    a->n_head = meta_int(m, "attention.head_count", 0, true);
+    a->n_kv = meta_int(m, "attention.head_count_kv", a->n_head, false);
+    a->context = meta_int(m, "context_length", 0, true);
+    a->head_size = meta_int(m, "attention.key_length", a->n_head > 0 ? a->width / a->n_head : 0, false);
+    value_length = meta_int(m, "attention.value_length", a->head_size, false);
+    window = meta_int(m, "attention.sliding_window", 0, false);
+    a->norm_eps = (float)meta_double(m, "attention.layer_norm_rms_epsilon", 0);
+    a->vocab = embed && embed->n_dims == 2 ? (int32_t)HONE_MIN(embed->shape[0], INT32_MAX) : 0;
+    if (m->rc)
+        return;
+    if (value_length != a->head_size)
+        m->rc =
+            hone_error_set(m->err, HONE_EUNSUPPORTED, "%s: heads with keys of %d and values of %d dimensions",
+                           m->path, a->head_size, value_length);
+    else if (window > 0 && window < a->context)
+        m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
+                               "%s: a sliding window in a GGUF file of this architecture", m->path);
+    else if (meta_int(m, "expert_count", 0, false) > 0)
+        m->rc =
+            hone_error_set(m->err, HONE_EUNSUPPORTED, "%s: mixtures of experts are not supported", m->path);
+    else if (!embed || embed->n_dims != 2)
+        m->rc = hone_error_set(m->err, HONE_EFORMAT, "%s: there is no matrix token_embd.weight", m->path);
+    else if (meta_int(m, "vocab_size", a->vocab, false) != a->vocab)
+        m->rc = hone_error_set(m->err, HONE_ESHAPE,
+                               "%s: tensor token_embd.weight has %d rows, %s.vocab_size is %d", m->path,
+                               a->vocab, m->architecture, meta_int(m, "vocab_size", 0, false));
+    else if (hone_gguf_array(m->g, "tokenizer.ggml.tokens", &n, &type) && n != (size_t)a->vocab)
+        m->rc = hone_error_set(m->err, HONE_ESHAPE,
+                               "%s: tensor token_embd.weight has %d rows, the vocabulary %zu tokens", m->path,
+                               a->vocab, n);
+}
+
+static void meta_tokens(hone_arch *a, metadata *m)
+{
+    static const char *const ends[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    int64_t id;
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(ends); i++)
+        if (!m->rc && hone_gguf_int(m->g, ends[i], &id))
+            m->rc = add_eos(a, id, m->path, m->err);
+    if (hone_gguf_int(m->g, "tokenizer.ggml.bos_token_id", &id) && id >= 0 && id <= INT32_MAX)
+        a->bos = (int32_t)id;
+}
+
+static int read_gguf(hone_arch *a, metadata *m, const struct family *f)
+{
+    hone_rope_spec rope = {0};
+
+    meta_numbers(a, m);
+    if (!m->rc)
+        meta_rope(m, &rope, a);
+    if (!m->rc)
+        meta_tokens(a, m);
+    if (m->rc)
+        return m->rc;
+    a->tied = !hone_gguf_find(m->g, "output.weight");
+    a->qkv_bias = f->bias == BIAS_QKV || (f->bias == BIAS_FLAG && hone_gguf_find(m->g, "blk.0.attn_q.bias"));
+    a->o_bias = f->bias == BIAS_FLAG && hone_gguf_find(m->g, "blk.0.attn_output.bias");
+    a->mlp_bias = f->mlp_bias && hone_gguf_find(m->g, "blk.0.ffn_gate.bias");
+    a->interleaved = f->interleaved;
+    m->rc = finish(a, f, &rope, m->path, m->path, m->err);
+    return m->rc ? m->rc : apply_divisors(a, m->g, m->err);
+}
+
+int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err)
+{
+    hone_arch a = {.bos = -1};
+    metadata m = {.g = g, .path = path, .err = err};
+    const struct family *f = NULL;
+    const char *name, *kind;
+    size_t len, i;
+    int rc;
+
+    if (hone_gguf_string(g, "general.type", &kind, &len) && !is_text(kind, len, "model"))
+        return hone_error_set(err, HONE_EUNSUPPORTED, "%s: holds no model: general.type is %.*s", path,
+                              (int)HONE_MIN(len, (size_t)40), kind);
+    if (!hone_gguf_string(g, "general.architecture", &name, &len))
+        return hone_error_set(err, HONE_EFORMAT, "%s: there is no string general.architecture", path);
+    for (i = 0; !f && i < HONE_COUNT(families); i++)
+        if (families[i].gguf && is_text(name, len, families[i].gguf))
+            f = &families[i];
+    if (!f) {
+        char text[41];
+
+        snprintf(text, sizeof text, "%.*s", (int)HONE_MIN(len, sizeof text - 1), name);
+        return unsupported(path, text, err);
+    }
+    m.architecture = f->gguf;
+    snprintf(a.model_type, sizeof a.model_type, "%s", f->gguf);
+    rc = read_gguf(&a, &m, f);
+    if (rc)
+        hone_arch_clear(&a);
+    else
+        *out = a;
+    return rc;
+}

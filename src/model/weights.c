@@ -1,0 +1,438 @@
+/* Binding the tensors of a checkpoint to the places of the decoder.
+ *
+ * Both formats hold the same tensors under different names, so one table of names and one walk over the layers serve
+ * both. Everything is checked here, once: the tensor is there, its shape is what the architecture asks for, its type
+ * can be read. The other way round, a tensor of the decoder that the architecture has no place for (a bias that
+ * config.json does not speak of, a layer too many) is an error too: a model that is silently not the one in the file
+ * is the worst outcome.
+ *
+ * Matrices stay in the mapping. Copied to the heap are vectors (as f32) and, for GGUF files of `llama`, the q and k
+ * rows, which ggml keeps in interleaved order: of each head, file row 2m + t is row t D/2 + m here. */
+#include "model/weights.h"
+
+#include <string.h>
+
+#include "format/safetensors.h"
+#include "model/weights_own.h"
+
+const char *const hone_proj_name[HONE_N_PROJ] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                                 "gate_proj", "up_proj", "down_proj"};
+
+/* Names in the block, Hugging Face and GGUF, without ".weight" / ".bias". */
+static const char *const proj_names[HONE_N_PROJ][2] = {
+    {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
+    {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
+    {"mlp.down_proj", "ffn_down"},
+};
+static const char *const norm_names[4][2] = {
+    {"input_layernorm", "attn_norm"},
+    {"post_attention_layernorm", "ffn_norm"},
+    {"self_attn.q_norm", "attn_q_norm"},
+    {"self_attn.k_norm", "attn_k_norm"},
+};
+static const char *const top_names[3][2] = {
+    {"model.embed_tokens", "token_embd"},
+    {"model.norm", "output_norm"},
+    {"lm_head", "output"},
+};
+enum { TOP_EMBED, TOP_NORM, TOP_HEAD };
+
+void hone_proj_path(char out[96], int layer, int proj)
+{
+    snprintf(out, 96, "model.layers.%d.%s", layer, proj_names[proj][0]);
+}
+
+/* The checkpoint under the binder's hands. */
+typedef struct source {
+    const char *path;
+    const hone_gguf *gguf; /* one of the two */
+    const hone_safetensors *st;
+    bool *used; /* [n_tensors] */
+    size_t n_tensors;
+    hone_weights *w;
+    hone_weights_own *own;
+} source;
+
+static const hone_tensor_info *tensor_at(const source *s, size_t i)
+{
+    return s->gguf ? hone_gguf_tensor(s->gguf, i) : hone_safetensors_tensor(s->st, i);
+}
+
+static const hone_tensor_info *find(source *s, const char *name)
+{
+    const hone_tensor_info *t = s->gguf ? hone_gguf_find(s->gguf, name) : hone_safetensors_find(s->st, name);
+
+    if (t)
+        s->used[t - tensor_at(s, 0)] = true;
+    return t;
+}
+
+static void top_name(const source *s, char out[96], int which)
+{
+    snprintf(out, 96, "%s.weight", top_names[which][s->gguf != NULL]);
+}
+
+static void layer_name(const source *s, char out[96], int layer, const char *const names[2],
+                       const char *suffix)
+{
+    snprintf(out, 96, "%s.%d.%s%s", s->gguf ? "blk" : "model.layers", layer, names[s->gguf != NULL], suffix);
+}
+
+static void print_shape(char out[96], const hone_tensor_info *t)
+{
+    int i, n = 0;
+
+    n += snprintf(out, 96, "[");
+    for (i = 0; i < t->n_dims && i < 4; i++)
+        n += snprintf(out + n, (size_t)(96 - n), "%s%lld", i ? ", " : "", (long long)t->shape[i]);
+    snprintf(out + n, (size_t)(96 - n), t->n_dims > 4 ? ", ...]" : "]");
+}
+
+/* Finds a tensor and checks it against [rows, cols], or [rows] when cols is 0. */
+static int need(source *s, const hone_tensor_info **out, const char *name, int32_t rows, int32_t cols,
+                hone_error *err)
+{
+    const hone_tensor_info *t = find(s, name);
+    char found[96], wanted[48];
+
+    if (!t)
+        return hone_error_set(err, HONE_EFORMAT, "%s: the tensor %s is missing", s->path, name);
+    if (t->n_dims != (cols ? 2 : 1) || t->shape[0] != rows || (cols && t->shape[1] != cols)) {
+        print_shape(found, t);
+        if (cols)
+            snprintf(wanted, sizeof wanted, "[%d, %d]", rows, cols);
+        else
+            snprintf(wanted, sizeof wanted, "[%d]", rows);
+        return hone_error_set(err, HONE_ESHAPE, "%s: tensor %s: wanted shape %s, found %s", t->file, name,
+                              wanted, found);
+    }
+    if (t->dtype == HONE_DTYPE_COUNT || !hone_dtype_is_weight(t->dtype))
+        return hone_error_set(
+            err, HONE_EUNSUPPORTED,
+            "%s: tensor %s is stored as %s; hone reads F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K "
+            "Q5_K Q6_K",
+            t->file, name, t->type);
+    *out = t;
+    return 0;
+}
+
+static int matrix(source *s, hone_weight *out, const char *name, int32_t rows, int32_t cols, hone_error *err)
+{
+    const hone_tensor_info *t;
+    int rc = need(s, &t, name, rows, cols, err);
+
+    if (rc)
+        return rc;
+    out->data = t->data;
+    out->dtype = t->dtype;
+    out->rows = rows;
+    out->cols = cols;
+    return 0;
+}
+
+static int vector(source *s, float **out, const char *name, int32_t n, hone_error *err)
+{
+    const hone_tensor_info *t;
+    int rc = need(s, &t, name, n, 0, err);
+
+    if (rc)
+        return rc;
+    *out = hone_weights_own_alloc(s->own, (size_t)n * sizeof(float), err);
+    if (!*out)
+        return HONE_ENOMEM;
+    s->w->copied_bytes += (size_t)n * sizeof(float);
+    hone_dequantise(*out, t->data, t->dtype, n);
+    return 0;
+}
+
+/* Rows of `size` bytes from ggml's interleaved order to rotate-half order, head by head. */
+static void reorder(char *out, const char *in, size_t size, int heads, int head_size)
+{
+    int h, half, m;
+
+    for (h = 0; h < heads; h++)
+        for (half = 0; half < 2; half++)
+            for (m = 0; m < head_size / 2; m++) {
+                int from = h * head_size + 2 * m + half, to = h * head_size + half * (head_size / 2) + m;
+
+                memcpy(out + (size_t)to * size, in + (size_t)from * size, size);
+            }
+}
+
+/* Brings q or k of a file in interleaved order, and its bias, into Hugging Face order. */
+static int straighten(source *s, hone_weight *p, int heads, hone_error *err)
+{
+    size_t row = hone_dtype_bytes(p->dtype, p->cols), size = row * (size_t)p->rows;
+    size_t bias_size = (size_t)p->rows * sizeof(float);
+    char *copy = hone_weights_own_alloc(s->own, size, err);
+
+    if (!copy)
+        return HONE_ENOMEM;
+    reorder(copy, p->data, row, heads, s->w->arch.head_size);
+    p->data = copy;
+    s->w->copied_bytes += size;
+    if (p->bias) {
+        copy = hone_weights_own_alloc(s->own, bias_size, err);
+        if (!copy)
+            return HONE_ENOMEM;
+        reorder(copy, (const char *)p->bias, sizeof(float), heads, s->w->arch.head_size);
+        p->bias = (const float *)copy;
+        s->w->copied_bytes += bias_size;
+    }
+    return 0;
+}
+
+void hone_weights_proj_shape(const hone_arch *a, int proj, int32_t *rows, int32_t *cols)
+{
+    int32_t q = a->n_head * a->head_size, kv = a->n_kv * a->head_size;
+
+    *rows = proj == HONE_Q                        ? q
+            : proj == HONE_K || proj == HONE_V    ? kv
+            : proj == HONE_O || proj == HONE_DOWN ? a->width
+                                                  : a->ffn;
+    *cols = proj == HONE_O ? q : proj == HONE_DOWN ? a->ffn : a->width;
+}
+
+bool hone_weights_proj_bias(const hone_arch *a, int proj)
+{
+    return proj <= HONE_V ? a->qkv_bias : proj == HONE_O ? a->o_bias : a->mlp_bias;
+}
+
+static int bind_projection(source *s, int layer, int p, hone_error *err)
+{
+    const hone_arch *a = &s->w->arch;
+    hone_weight *out = &s->w->layer[layer].proj[p];
+    int32_t rows, cols;
+    float *bias;
+    char name[96];
+    int rc;
+
+    hone_weights_proj_shape(a, p, &rows, &cols);
+    layer_name(s, name, layer, proj_names[p], ".weight");
+    rc = matrix(s, out, name, rows, cols, err);
+    if (!rc && hone_weights_proj_bias(a, p)) {
+        layer_name(s, name, layer, proj_names[p], ".bias");
+        rc = vector(s, &bias, name, rows, err);
+        out->bias = rc ? NULL : bias;
+    }
+    if (!rc && a->interleaved && p <= HONE_K)
+        rc = straighten(s, out, p == HONE_Q ? a->n_head : a->n_kv, err);
+    return rc;
+}
+
+static int bind_layer(source *s, int layer, hone_error *err)
+{
+    const hone_arch *a = &s->w->arch;
+    hone_layer_weights *l = &s->w->layer[layer];
+    float **norms[4] = {&l->attn_norm, &l->ffn_norm, &l->q_norm, &l->k_norm};
+    char name[96];
+    int p, rc = 0;
+
+    for (p = 0; !rc && p < HONE_N_PROJ; p++)
+        rc = bind_projection(s, layer, p, err);
+    for (p = 0; !rc && p < (a->qk_norm ? 4 : 2); p++) {
+        layer_name(s, name, layer, norm_names[p], ".weight");
+        rc = vector(s, norms[p], name, p < 2 ? a->width : a->head_size, err);
+    }
+    return rc;
+}
+
+/* Embedding and head. Of a tied pair the file holds one, as a rule the embedding; when it holds both and they differ,
+ * the head is what it says, as transformers 5 has it. A GGUF file with a head of its own is not tied to begin with. */
+static int bind_ends(source *s, hone_error *err)
+{
+    hone_weights *w = s->w;
+    hone_arch *a = &w->arch;
+    char embed[96], head[96];
+    int rc;
+
+    top_name(s, embed, TOP_EMBED);
+    top_name(s, head, TOP_HEAD);
+    if (a->tied && !find(s, embed) && find(s, head))
+        memcpy(embed, head, sizeof embed);
+    rc = matrix(s, &w->embed, embed, a->vocab, a->width, err);
+    if (rc)
+        return rc;
+    if (a->tied && !find(s, head)) {
+        w->head = w->embed;
+        return 0;
+    }
+    rc = matrix(s, &w->head, head, a->vocab, a->width, err);
+    if (!rc && a->tied) {
+        a->tied = w->head.dtype == w->embed.dtype &&
+                  memcmp(w->head.data, w->embed.data,
+                         hone_dtype_bytes(w->head.dtype, a->width) * (size_t)a->vocab) == 0;
+        if (a->tied)
+            w->head = w->embed;
+    }
+    return rc;
+}
+
+static bool starts_with(const char *s, const char *prefix)
+{
+    return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static bool ends_with(const char *s, const char *suffix)
+{
+    size_t n = strlen(s), m = strlen(suffix);
+
+    return n >= m && strcmp(s + n - m, suffix) == 0;
+}
+
+/* Tensors of the decoder that nothing above asked for. Stored constants (inverse frequencies) carry no information. */
+static int refuse_unused(const source *s, hone_error *err)
+{
+    static const char *const decoder[] = {"model.", "lm_head.", "blk.", "output", "token_embd"};
+    static const char *const constants[] = {".inv_freq", ".attn_rot_embd", ".attn_rot_embd.weight"};
+    size_t i, j;
+
+    for (i = 0; i < s->n_tensors; i++) {
+        const char *name = tensor_at(s, i)->name;
+        bool ours = false;
+
+        for (j = 0; j < HONE_COUNT(decoder); j++)
+            ours |= starts_with(name, decoder[j]);
+        for (j = 0; j < HONE_COUNT(constants); j++)
+            ours &= !ends_with(name, constants[j]);
+        if (ours && !s->used[i])
+            return hone_error_set(
+                err, HONE_EFORMAT,
+                "%s: the tensor %.200s has no place in a %s model of %d layers with these settings",
+                tensor_at(s, i)->file, name, s->w->arch.model_type, s->w->arch.n_layer);
+    }
+    return 0;
+}
+
+static int bind(source *s, hone_error *err)
+{
+    hone_weights *w = s->w;
+    char name[96];
+    int32_t i;
+    int rc;
+
+    s->used = hone_calloc(s->n_tensors, sizeof *s->used);
+    w->layer = hone_calloc((size_t)w->arch.n_layer, sizeof *w->layer);
+    if (!s->used || !w->layer) {
+        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path);
+        goto out;
+    }
+    rc = bind_ends(s, err);
+    if (!rc) {
+        top_name(s, name, TOP_NORM);
+        rc = vector(s, &w->final_norm, name, w->arch.width, err);
+    }
+    for (i = 0; !rc && i < w->arch.n_layer; i++)
+        rc = bind_layer(s, i, err);
+    if (!rc)
+        rc = refuse_unused(s, err);
+out:
+    hone_free(s->used);
+    return rc;
+}
+
+static int open_gguf(hone_weights *w, const char *path, hone_error *err)
+{
+    hone_weights_own *own = w->impl;
+    source s = {.path = path, .w = w, .own = own};
+    int rc = hone_gguf_open(&own->gguf, path, err);
+
+    if (!rc)
+        rc = hone_arch_read_gguf(&w->arch, own->gguf, path, err);
+    if (rc)
+        return rc;
+    s.gguf = own->gguf;
+    s.n_tensors = hone_gguf_n_tensors(own->gguf);
+    w->mapped_bytes = hone_gguf_mapped(own->gguf);
+    return bind(&s, err);
+}
+
+static int open_folder(hone_weights *w, const char *path, hone_error *err)
+{
+    hone_weights_own *own = w->impl;
+    source s = {.path = path, .w = w, .own = own};
+    int rc = hone_arch_read_config(&w->arch, path, err);
+
+    if (!rc)
+        rc = hone_safetensors_open(&own->st, path, err);
+    if (rc)
+        return rc;
+    s.st = own->st;
+    s.n_tensors = hone_safetensors_n_tensors(own->st);
+    w->mapped_bytes = hone_safetensors_mapped(own->st);
+    return bind(&s, err);
+}
+
+int hone_weights_open(hone_weights **out, const char *path, hone_error *err)
+{
+    hone_weights *w = NULL;
+    int rc;
+
+    *out = NULL;
+    if (!hone_path_exists(path))
+        return hone_error_set(err, HONE_ENOENT, "%s: there is no such file or folder", path);
+    rc = hone_weights_own_new(&w, err);
+    if (rc)
+        return rc;
+    rc = hone_path_is_dir(path) ? open_folder(w, path, err) : open_gguf(w, path, err);
+    if (rc)
+        hone_weights_close(w);
+    else
+        *out = w;
+    return rc;
+}
+
+/* ---- what a hone_weights owns --------------------------------------------------------------------------------------- */
+
+int hone_weights_own_new(hone_weights **out, hone_error *err)
+{
+    hone_weights *w = hone_calloc(1, sizeof *w);
+
+    *out = NULL;
+    if (w)
+        w->impl = hone_calloc(1, sizeof(hone_weights_own));
+    if (!w || !w->impl) {
+        hone_free(w);
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the table of weights");
+    }
+    *out = w;
+    return 0;
+}
+
+void *hone_weights_own_alloc(hone_weights_own *own, size_t size, hone_error *err)
+{
+    void **grown = hone_realloc_array(own->block, own->n_blocks + 1, sizeof *grown), *p;
+
+    if (!grown) {
+        hone_error_set(err, HONE_ENOMEM, "out of memory for weights");
+        return NULL;
+    }
+    own->block = grown;
+    p = hone_alloc(size);
+    if (!p) {
+        hone_error_set(err, HONE_ENOMEM, "out of memory for %zu bytes of weights", size);
+        return NULL;
+    }
+    own->block[own->n_blocks++] = p;
+    return p;
+}
+
+void hone_weights_close(hone_weights *w)
+{
+    hone_weights_own *own;
+    size_t i;
+
+    if (!w)
+        return;
+    own = w->impl;
+    hone_gguf_close(own->gguf);
+    hone_safetensors_close(own->st);
+    for (i = 0; i < own->n_blocks; i++)
+        hone_free(own->block[i]);
+    hone_free(own->block);
+    hone_big_free(own->big, own->big_size);
+    hone_free(own);
+    hone_free(w->layer);
+    hone_arch_clear(&w->arch);
+    hone_free(w);
+}
