@@ -38,7 +38,9 @@ json_string() {
          END { printf "\"" }'
 }
 
-# json_field NAME FILE: the first number (or true, false) under that name in a JSON document that hone wrote.
-json_field() { tr -d '\n' <"$2" | grep -oE "\"$1\": *[-+0-9.eEtrufals]+" | head -n 1 | sed 's/^[^:]*: *//'; }
+# For awk programs over lines of JSON that hone wrote: number("loss") is that field of the line, "" when it is absent.
+awk_number='function number(name) {
+    return match($0, "\"" name "\": *[-+0-9.eE]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : ""
+}'
 
 html() { sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g; s/"/\&quot;/g'; }

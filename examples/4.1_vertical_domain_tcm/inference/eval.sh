@@ -9,25 +9,23 @@ need_model
 need_adapter
 
 mkdir -p "$out/eval"
-"$HONE" eval --model "$model" --data "$here/data/eval.jsonl" --per-row "$out/eval/base.jsonl" --json >"$out/eval/base.json"
-"$HONE" eval --model "$model" --adapter "$adapter" --data "$here/data/eval.jsonl" --per-row "$out/eval/tuned.jsonl" --json \
-    >"$out/eval/tuned.json"
+"$HONE" eval --model "$model" --adapter "$adapter" --data "$here/data/eval.jsonl" --max-length 8192 \
+    --per-row "$out/eval/rows.jsonl" --json >"$out/eval/result.json"
 
-# {"row": 0, "loss_sum": 1.5, "tokens": 3} -> "row loss_sum tokens"
-rows() { # FILE
-    awk '{ gsub(/[{}"]/, ""); n = split($0, field, ","); delete v
-           for (i = 1; i <= n; i++) { split(field[i], kv, ":"); gsub(/ /, "", kv[1]); v[kv[1]] = kv[2] + 0 }
-           print v["row"], v["loss_sum"], v["tokens"] }' "$1"
-}
+# A line {"row", "loss_sum", "tokens", "base_loss_sum"} for every dialogue, in the order of the file.
 titles() { grep -oE '【主诉】[^。]*。为了' "$here/data/eval.jsonl" | sed 's/【主诉】//; s/。为了//'; }
-paste -d ' ' <(rows "$out/eval/base.jsonl") <(rows "$out/eval/tuned.jsonl") | paste - <(titles) |
-    awk -F '\t' '{ split($1, n, " ")
-        if (n[1] != n[4] || n[3] != n[6] || n[3] == 0) { print "rows of base and tuned differ" >"/dev/stderr"; exit 1 }
-        printf "%d\t%d\t%.4f\t%.4f\t%.1f\t%s\n", n[1], n[3], n[2] / n[3], n[5] / n[6], 100 * (n[5] / n[2] - 1), $2
-        base += n[2]; tuned += n[5]; tokens += n[3]; rows++; if (n[5] >= n[2]) worse++ }
-        END { if (!rows) exit 1
+paste "$out/eval/rows.jsonl" <(titles) | awk -F '\t' "$awk_number"'
+    {
+        n = number("tokens"); t = number("loss_sum"); b = number("base_loss_sum")
+        if (n <= 0 || t <= 0 || b <= 0) { print "eval: unexpected line " NR ": " $1 >"/dev/stderr"; bad = 1; exit 1 }
+        printf "%d\t%d\t%.4f\t%.4f\t%.1f\t%s\n", number("row"), n, b / n, t / n, 100 * (t / b - 1), $2
+        base += b; tuned += t; tokens += n; if (t >= b) worse++
+    }
+    END {
+        if (bad || !tokens) exit 1
         printf "all\t%d\t%.4f\t%.4f\t%.1f\t%s\n", tokens, base / tokens, tuned / tokens, 100 * (tuned / base - 1),
-               (worse == 0 && tuned <= 0.85 * base ? "reached" : "missed") }' >"$out/eval/table.tsv"
+               (worse == 0 && tuned <= 0.85 * base ? "reached" : "missed")
+    }' >"$out/eval/table.tsv"
 printf '%-4s %7s %9s %9s %9s  %s\n' row tokens "base" "tuned" change "held-out dialogue"
 awk -F '\t' '{ printf "%-4s %7d %9s %9s %8s%%  %s\n", $1, $2, $3, $4, $5, ($1 == "all" ? "(token-weighted)" : $6) }' "$out/eval/table.tsv"
 if grep -q 'reached$' "$out/eval/table.tsv"; then

@@ -15,11 +15,10 @@ cell() { # FILE: its text as one table cell
     printf '</td>'
 }
 curve() { # metrics.jsonl as an SVG: training loss as a line, held-out losses as dots
-    awk '
-    function number(name) { return match($0, "\"" name "\": *[-+0-9.eE]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : -1 }
+    awk "$awk_number"'
     { s = number("step"); l = number("loss"); e = number("eval_loss") }
-    l >= 0 { x[++n] = s; y[n] = l; if (l > top) top = l; if (s > last) last = s }
-    e >= 0 { ex[++m] = s; ey[m] = e; if (e > top) top = e; if (s > last) last = s }
+    l != "" { x[++n] = s; y[n] = l; if (l > top) top = l; if (s > last) last = s }
+    e != "" { ex[++m] = s; ey[m] = e; if (e > top) top = e; if (s > last) last = s }
     END {
         if (!n) exit
         w = 720; h = 260; left = 46; low = 26
@@ -62,9 +61,8 @@ END
     if [ -s "$adapter/metrics.jsonl" ]; then
         echo '<h2>训练</h2><p>蓝线：每步的训练损失。红点：验证损失（不参与挑选适配器）。</p>'
         curve "$adapter/metrics.jsonl"
-        awk '
-        function number(name) { return match($0, "\"" name "\": *[-+0-9.eE]+") ? substr($0, RSTART + length(name) + 3, RLENGTH - length(name) - 3) + 0 : 0 }
-        /"loss"/ && !/"eval_loss"/ { n++; tokens += number("tokens"); trained += number("trained_tokens"); seconds = number("seconds"); if (number("rss_bytes") > rss) rss = number("rss_bytes") }
+        awk "$awk_number"'
+        number("loss") != "" { n++; tokens += number("tokens"); trained += number("trained_tokens"); seconds = number("seconds"); if (number("rss_bytes") > rss) rss = number("rss_bytes") }
         END { printf "<p>%d 次更新，计算 %d 个 token，其中受训练 %d 个；%.0f 秒；内存 %.2f GB。</p>\n", n, tokens, trained, seconds, rss / 1e9 }' "$adapter/metrics.jsonl"
     fi
     if [ -s "$out/eval/table.tsv" ]; then
