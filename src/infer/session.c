@@ -31,7 +31,7 @@ struct hone_session {
 
 static hone_activation_params activation_params(const hone_session *s)
 {
-    hone_activation_params p = {.tokens = s->chunk, .max_seq = 1};
+    hone_activation_params p = {.tokens = s->chunk, .max_seq = 1, .max_kv = s->capacity};
 
     return p;
 }
@@ -54,7 +54,6 @@ static int prepare(hone_session *s, const hone_adapter *a, hone_error *err)
         s->act_bytes = hone_activations_size(s->model, a, &p);
     }
     hone_model_workspace_spec(&spec, s->model, a, &p);
-    spec.max_kv = HONE_MAX(spec.max_kv, s->capacity);
     return hone_workspace_reserve(s->model->dev, &spec, err);
 }
 
@@ -135,12 +134,8 @@ static int extend(hone_session *s, const hone_adapter *a, const int32_t *ids, si
     int rc =
         hone_model_decode(s->model, a, s->act, s->kv, ids, (int32_t)n, want_logits ? s->logits : NULL, err);
 
-    if (rc) {
-        /* how far the cache came is unknown: nothing of it is worth keeping */
-        hone_kv_truncate(s->kv, 0);
-        s->n_held = 0;
-        return rc;
-    }
+    if (rc)
+        return rc; /* the cache is as long as before */
     memcpy(s->held + s->n_held, ids, n * sizeof *ids);
     s->n_held += n;
     return 0;

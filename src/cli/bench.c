@@ -1,0 +1,161 @@
+/* hone bench step: the speed of one training step beside the machine's own peak. */
+#include <string.h>
+
+#include "cli.h"
+
+static json_t *result_json(const hone_bench_params *p, const hone_bench_result *r, const char *mode,
+                           const char *precision)
+{
+    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i}",
+                     "tokens_per_second", json_number(r->tokens_per_second), "tokens_per_second_best",
+                     json_number(r->tokens_per_second_best), "peak_bytes", (json_int_t)r->peak_bytes,
+                     "planned_bytes", (json_int_t)r->planned_bytes, "machine_peak_gflops",
+                     json_number(r->machine_peak_gflops), "gflop_per_token", json_number(r->gflop_per_token),
+                     "roofline_share", json_number(r->roofline_share), "loss_first",
+                     json_number(r->loss_first), "loss_last", json_number(r->loss_last), "device", r->device,
+                     "threads", r->threads, "model", p->model ? p->model : p->shape, "mode", mode,
+                     "precision", precision, "r", p->r, "tokens", (int)p->tokens, "steps", p->steps);
+}
+
+static void print_result(const hone_bench_params *p, const hone_bench_result *r, const char *precision)
+{
+    char peak[32], plan[32];
+
+    printf("%s, LoRA r %d, %d tokens, %s, %s with %d threads, median of %d steps\n",
+           p->model ? p->model : p->shape, p->r, (int)p->tokens, precision, r->device, r->threads, p->steps);
+    printf("  tokens/s          %10.1f   (best %.1f)\n", r->tokens_per_second, r->tokens_per_second_best);
+    printf("  GFLOP a token     %10.3f\n", r->gflop_per_token);
+    printf("  machine GFLOP/s   %10.1f   (multiply-adds in registers, measured beside every step)\n",
+           r->machine_peak_gflops);
+    printf("  share of peak     %9.1f %%\n", 100 * r->roofline_share);
+    printf("  peak memory       %10s   (planned %s)\n", size_text(peak, r->peak_bytes),
+           size_text(plan, r->planned_bytes));
+    printf("  loss              %10.4f   to %.4f\n", r->loss_first, r->loss_last);
+}
+
+static int run(const common *c, const hone_bench_params *p, const char *mode, const char *precision,
+               bool json)
+{
+    hone_error err = HONE_ERROR_INIT;
+    hone_bench_result result;
+    hone_device *device = NULL;
+    int rc = EXIT_SUCCESS;
+
+    memset(&result, 0, sizeof result);
+    if (device_open(&device, c, &err) || hone_bench_step(p, device, &result, &err))
+        rc = fail_with(&err);
+    else if (json)
+        rc = json_print(result_json(p, &result, mode, precision));
+    else
+        print_result(p, &result, precision);
+    hone_device_close(device);
+    return rc;
+}
+
+int command_bench(int argc, char **argv)
+{
+    common c = {0};
+    const char *model = NULL, *shape = NULL, *mode = "lora", *precision = "auto", *what = NULL;
+    int64_t r = 8, tokens = 512, steps = 5, seed = 42;
+    double dropout = 0;
+    bool json = false;
+    const option options[] = {
+        {.name = "--model",
+         .kind = OPTION_TEXT,
+         .value = &model,
+         .argument = "PATH",
+         .help = "GGUF file or Hugging Face directory."},
+        {.name = "--shape",
+         .kind = OPTION_CHOICE,
+         .value = &shape,
+         .argument = "NAME",
+         .choices = "smol|qwen",
+         .help = "Random weights in the shape of SmolLM2-135M or Qwen2.5-0.5B, instead of a model."},
+        {.name = "--mode",
+         .kind = OPTION_CHOICE,
+         .value = &mode,
+         .argument = "M",
+         .choices = "lora|full",
+         .standard = "lora",
+         .help = "What is trained. Full fine-tuning is not part of this version."},
+        {.name = "--r",
+         .kind = OPTION_INT,
+         .value = &r,
+         .argument = "N",
+         .min = 1,
+         .max = 1024,
+         .standard = "8",
+         .help = "Rank of the adapter, on all linear layers."},
+        {.name = "--tokens",
+         .kind = OPTION_INT,
+         .value = &tokens,
+         .argument = "N",
+         .min = 2,
+         .max = 1e6,
+         .standard = "512",
+         .help = "Tokens of the one document; every position is a target."},
+        {.name = "--steps",
+         .kind = OPTION_INT,
+         .value = &steps,
+         .argument = "N",
+         .min = 1,
+         .max = 1e6,
+         .standard = "5",
+         .help = "Steps timed, after one to warm up."},
+        {.name = "--dropout",
+         .kind = OPTION_NUMBER,
+         .value = &dropout,
+         .argument = "P",
+         .max = 0.99,
+         .standard = "0",
+         .help = "Dropout on the adapter's input."},
+        {.name = "--precision",
+         .kind = OPTION_CHOICE,
+         .value = &precision,
+         .argument = "P",
+         .choices = PRECISIONS,
+         .standard = "auto: bf16 where the machine has it, else f32",
+         .help = "Type of the activations."},
+        {.name = "--seed",
+         .kind = OPTION_INT,
+         .value = &seed,
+         .argument = "N",
+         .max = 9e15,
+         .standard = "42",
+         .help = "Seed of ids, weights and adapter."},
+        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        {0}};
+    const usage u = {
+        "bench",
+        "step --model PATH | --shape smol|qwen [OPTIONS]",
+        "Times a training step on one document: forward, backward, clipping and optimiser, without "
+        "recomputation. The machine's matrix peak is measured beside every step, so that the share of it "
+        "means something on a busy machine too.",
+        options,
+        1,
+        1};
+    hone_bench_params p;
+    parse_result parsed;
+    int n;
+
+    parsed = options_parse(&u, &c, argc, argv, &what, &n);
+    if (parsed != PARSE_RUN)
+        return parse_exit(parsed);
+    if (strcmp(what, "step") != 0)
+        return usage_error(&u, "there is no bench '%s', there is: step", what);
+    if (!model == !shape)
+        return usage_error(&u, "give either --model or --shape");
+    if (strcmp(mode, "full") == 0)
+        return fail(
+            "bench: --mode full: full fine-tuning is not supported in this version, only --mode lora");
+    memset(&p, 0, sizeof p);
+    p.model = model;
+    p.shape = shape;
+    p.r = (int)r;
+    p.tokens = (int32_t)tokens;
+    p.steps = (int)steps;
+    p.dropout = dropout;
+    p.precision = precision_of(precision);
+    p.seed = (uint64_t)seed;
+    return run(&c, &p, mode, precision, json);
+}

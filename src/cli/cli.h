@@ -1,0 +1,198 @@
+/* What the commands of the program share: the option table, messages, progress, JSON output and loading a model.
+ *
+ * Results go to stdout, everything else to stderr; no colour where stderr or stdout is no terminal. A command returns
+ * the exit code: EXIT_SUCCESS, EXIT_FAILURE after one line "hone: <message>" on stderr, EXIT_USAGE for a wrong command
+ * line. Only the public headers of the library are used here. */
+#ifndef HONE_CLI_H
+#define HONE_CLI_H
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "hone/hone.h"
+
+#define EXIT_USAGE 2
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* ---- options ------------------------------------------------------------------------------------------------- */
+
+typedef enum option_kind {
+    OPTION_FLAG,   /* value: bool */
+    OPTION_TEXT,   /* value: const char *, borrowed from argv */
+    OPTION_CHOICE, /* the same, one of the words in `choices` */
+    OPTION_LIST,   /* value: text_list; the option may be repeated */
+    OPTION_INT,    /* value: int64_t in [min, max] */
+    OPTION_NUMBER  /* value: double in [min, max] */
+} option_kind;
+
+typedef struct text_list {
+    const char **item;
+    size_t n;
+} text_list;
+
+/* One option. The table of a command yields parsing, help and the messages about mistakes. */
+typedef struct option {
+    const char *name; /* "--max-new-tokens"; NULL ends a table */
+    option_kind kind;
+    void *value;          /* holds the default before parsing */
+    const char *argument; /* "N": its name in the help; NULL for a flag */
+    const char *help;     /* one or two sentences */
+    const char *standard; /* the default, as the help shows it; NULL: none worth telling */
+    const char *choices;  /* OPTION_CHOICE: "auto|f32|bf16" */
+    double min, max;      /* OPTION_INT, OPTION_NUMBER */
+    bool *given;          /* set to true when the option was given; may be NULL */
+} option;
+
+/* A command line: what help prints above the options, and how many plain arguments there are. */
+typedef struct usage {
+    const char *command;   /* "train" */
+    const char *synopsis;  /* one or more lines, each the arguments after the command */
+    const char *about;     /* a paragraph */
+    const option *options; /* of the command itself; the common ones are added */
+    int min_args, max_args;
+} usage;
+
+/* The options that every command takes. */
+typedef struct common {
+    int64_t threads;
+    const char *isa;
+    bool quiet, no_color;
+} common;
+
+typedef enum parse_result { PARSE_RUN, PARSE_HELP, PARSE_WRONG } parse_result;
+
+/* Parses argv[1..argc) (argv[0] is the command). Plain arguments are stored in args[0..*n_args) and borrowed.
+ * PARSE_HELP: help was printed on stdout; PARSE_WRONG: one line (and the option's help) on stderr. Sets up colours and
+ * quietness from the common options. */
+parse_result options_parse(const usage *u, common *c, int argc, char **argv, const char **args, int *n_args);
+/* The exit code of a parse that is not PARSE_RUN. */
+int parse_exit(parse_result r);
+/* "hone: <command>: <message>", the synopsis, and EXIT_USAGE. */
+int usage_error(const usage *u, const char *format, ...) HONE_PRINTF(2, 3);
+void text_list_clear(text_list *l);
+/* The entry of names[0..n) closest to `word`, or NULL when none is near. */
+const char *nearest(const char *word, const char *const *names, size_t n);
+
+/* ---- messages and progress (terminal.c) ---------------------------------------------------------------------- */
+
+void terminal_setup(bool quiet, bool no_color);
+bool stdout_is_terminal(void);
+bool stderr_is_terminal(void);
+bool stdout_color(void); /* a terminal, and colours are not switched off */
+bool stderr_color(void);
+
+/* "note: ..." on stderr unless --quiet. */
+void note(const char *format, ...) HONE_PRINTF(1, 2);
+/* "warning: ..." on stderr, even with --quiet. */
+void warn(const char *format, ...) HONE_PRINTF(1, 2);
+/* A plain line on stderr unless --quiet. */
+void say(const char *format, ...) HONE_PRINTF(1, 2);
+/* "hone: ..." on stderr; returns EXIT_FAILURE. */
+int fail(const char *format, ...) HONE_PRINTF(1, 2);
+int fail_with(const hone_error *err);
+/* The line that is overwritten in place on a terminal; nothing elsewhere or with --quiet. NULL erases it. note, warn,
+ * say and fail erase it first. */
+void progress(const char *format, ...) HONE_PRINTF(1, 2);
+bool progress_wanted(void);
+
+/* A size as "812.4 MiB", a duration as "3m12s"; into out, returned. */
+const char *size_text(char out[32], uint64_t bytes);
+const char *duration_text(char out[32], double seconds);
+
+/* The number of the last SIGINT or SIGTERM since stop_signals_catch, or 0. once: a second one ends the program. */
+void stop_signals_catch(bool once);
+int stop_signal(void);
+void stop_signal_clear(void);
+
+/* ---- output (output.c) ---------------------------------------------------------------------------------------- */
+
+/* Prints one JSON document and a newline on stdout, and takes `doc`. NULL doc: out of memory. Returns the exit code. */
+int json_print(json_t *doc);
+json_t *json_number(double x);                     /* null when x is not finite */
+json_t *json_text(const char *text, size_t len);   /* ill-formed UTF-8 becomes U+FFFD */
+/* Flushes stdout; a failed write is reported, once for the program. Returns the exit code, `code` when all went well. */
+int output_finish(int code);
+
+/* A file that appears whole or not at all: written aside, synced, renamed. */
+typedef struct atomic_file {
+    FILE *file;
+    char *path, *temporary;
+} atomic_file;
+int atomic_open(atomic_file *f, const char *path); /* 0, or EXIT_FAILURE after a message */
+int atomic_close(atomic_file *f, bool keep);
+
+/* Reads a whole file, "-" = stdin; 0, or EXIT_FAILURE after a message. Freed with free. */
+int read_file(char **out, size_t *len, const char *path);
+/* Syntax of a JSON text; 0, or EXIT_FAILURE after a message with file, line and column. first_line: number of its first
+ * line in `path`. */
+int check_json(const char *text, size_t len, const char *path, int64_t first_line);
+
+/* ---- models (engine.c) ---------------------------------------------------------------------------------------- */
+
+/* A model ready to answer. Zero-initialise; engine_close frees whatever is there. */
+typedef struct engine {
+    hone_device *device;
+    hone_tokenizer *tokenizer;
+    hone_chat *chat; /* NULL: the model has no template and none was asked for */
+    hone_model *model;
+    hone_adapter *adapter;
+    hone_session *session;
+} engine;
+
+int device_open(hone_device **out, const common *c, hone_error *err);
+hone_precision precision_of(const char *text); /* one of the choices below */
+#define PRECISIONS "auto|f32|bf16"
+
+/* Opens everything. adapter NULL: base only. need_chat: a missing template is an error. Warns when the adapter was trained
+ * with another template or tokenizer. 0, or EXIT_FAILURE after a message. */
+int engine_open(engine *e, const common *c, const char *model, const char *adapter, const char *precision,
+                int64_t context, bool need_chat);
+void engine_close(engine *e);
+
+/* Sampling options of generate and chat, for a table of options. */
+typedef struct sampling_options {
+    double temperature, top_p, min_p, repetition_penalty;
+    int64_t top_k, seed, max_new_tokens;
+    bool penalty_given;
+} sampling_options;
+sampling_options sampling_options_default(void);
+#define SAMPLING_OPTIONS(s)                                                                                            \
+    {.name = "--temperature", .kind = OPTION_NUMBER, .value = &(s).temperature, .argument = "T", .max = 100,           \
+     .standard = "0.7",                                                                                                \
+     .help = "Divides the scores before sampling; 0 takes the best token every time (and switches the repetition "     \
+             "penalty off unless it is given)."},                                                                      \
+        {.name = "--top-k", .kind = OPTION_INT, .value = &(s).top_k, .argument = "N", .max = 1e9, .standard = "50",    \
+         .help = "Samples from the N best tokens only; 0 = off."},                                                     \
+        {.name = "--top-p", .kind = OPTION_NUMBER, .value = &(s).top_p, .argument = "P", .max = 1, .standard = "0.9",  \
+         .help = "Samples from the smallest set of best tokens whose probability reaches P; 1 = off."},                \
+        {.name = "--min-p", .kind = OPTION_NUMBER, .value = &(s).min_p, .argument = "P", .max = 1, .standard = "0",    \
+         .help = "Drops tokens less probable than P times the best; 0 = off."},                                        \
+        {.name = "--repetition-penalty", .kind = OPTION_NUMBER, .value = &(s).repetition_penalty, .argument = "X",     \
+         .min = 0.01, .max = 100, .standard = "1.1", .given = &(s).penalty_given,                                      \
+         .help = "Makes tokens that occurred already less likely; 1 = off."},                                          \
+        {.name = "--seed", .kind = OPTION_INT, .value = &(s).seed, .argument = "N", .max = 9e15, .standard = "0",      \
+         .help = "Seed of the draws; the same seed gives the same answer."},                                           \
+    {                                                                                                                  \
+        .name = "--max-new-tokens", .kind = OPTION_INT, .value = &(s).max_new_tokens, .argument = "N", .min = 1,       \
+        .max = 1e9, .standard = "1024", .help = "Most tokens of an answer."                                            \
+    }
+hone_sampling sampling_of(const sampling_options *s);
+
+/* ---- commands --------------------------------------------------------------------------------------------------- */
+
+int command_train(int argc, char **argv);
+int command_plan(int argc, char **argv);
+int command_eval(int argc, char **argv);
+int command_generate(int argc, char **argv);
+int command_chat(int argc, char **argv);
+int command_tokenize(int argc, char **argv);
+int command_inspect(int argc, char **argv);
+int command_bench(int argc, char **argv);
+
+/* Shared by train and plan: loads the file, applies --set, checks, prints the notices. 0, or EXIT_FAILURE. */
+int config_open(hone_config **out, const char *path, const text_list *set, const char *precision);
+void plan_print(FILE *f, const hone_plan *plan);
+json_t *plan_json(const hone_plan *plan);
+
+#endif

@@ -1,0 +1,102 @@
+/* Loading a model for generate and chat. */
+#include <string.h>
+
+#include "cli.h"
+
+int device_open(hone_device **out, const common *c, hone_error *err)
+{
+    hone_device_params p = hone_device_default();
+    int rc = hone_isa_parse(&p.isa, c->isa, err);
+
+    if (rc)
+        return rc;
+    p.threads = (int)c->threads;
+    return hone_device_open(out, &p, err);
+}
+
+hone_precision precision_of(const char *text)
+{
+    if (strcmp(text, "f32") == 0)
+        return HONE_PRECISION_F32;
+    return strcmp(text, "bf16") == 0 ? HONE_PRECISION_BF16 : HONE_PRECISION_AUTO;
+}
+
+/* An adapter remembers the template and the tokenizer it was trained with; others give other prompts. */
+static void compare_hashes(const engine *e, const char *adapter)
+{
+    uint64_t template_hash, tokenizer_hash;
+
+    hone_adapter_hashes(e->adapter, &template_hash, &tokenizer_hash);
+    if (tokenizer_hash && tokenizer_hash != hone_tokenizer_hash(e->tokenizer))
+        warn("%s was trained with another tokenizer than this model has: answers may be wrong", adapter);
+    if (template_hash && e->chat && template_hash != hone_chat_hash(e->chat))
+        warn("%s was trained with another chat template than this model has: answers may be wrong", adapter);
+}
+
+static int open_parts(engine *e, const common *c, const char *model, const char *adapter,
+                      const char *precision, int64_t context, bool need_chat, hone_error *err)
+{
+    hone_model_params p = hone_model_default();
+    int rc;
+
+    p.precision = precision_of(precision);
+    rc = device_open(&e->device, c, err);
+    if (!rc)
+        rc = hone_tokenizer_open(&e->tokenizer, model, err);
+    if (rc)
+        return rc;
+    if (need_chat) {
+        rc = hone_chat_open(&e->chat, model, e->tokenizer, err);
+        if (rc)
+            return rc;
+        if (hone_chat_notice(e->chat))
+            note("%s", hone_chat_notice(e->chat));
+    }
+    rc = hone_model_open(&e->model, e->device, model, &p, err);
+    if (!rc && adapter)
+        rc = hone_adapter_open(&e->adapter, e->model, adapter, err);
+    if (!rc && adapter)
+        compare_hashes(e, adapter);
+    if (!rc)
+        rc = hone_session_open(&e->session, e->model, e->tokenizer, e->chat, (int32_t)context, err);
+    return rc;
+}
+
+int engine_open(engine *e, const common *c, const char *model, const char *adapter, const char *precision,
+                int64_t context, bool need_chat)
+{
+    hone_error err = HONE_ERROR_INIT;
+
+    if (open_parts(e, c, model, adapter, precision, context, need_chat, &err))
+        return fail_with(&err);
+    return 0;
+}
+
+void engine_close(engine *e)
+{
+    hone_session_close(e->session);
+    hone_adapter_close(e->adapter);
+    hone_model_close(e->model);
+    hone_chat_close(e->chat);
+    hone_tokenizer_close(e->tokenizer);
+    hone_device_close(e->device);
+    memset(e, 0, sizeof *e);
+}
+
+sampling_options sampling_options_default(void)
+{
+    hone_sampling d = hone_sampling_default();
+    sampling_options s = {d.temperature, d.top_p, d.min_p, d.repetition_penalty, d.top_k, 0, 1024, false};
+
+    return s;
+}
+
+hone_sampling sampling_of(const sampling_options *o)
+{
+    hone_sampling s = {o->temperature, (int32_t)o->top_k,     o->top_p,
+                       o->min_p,       o->repetition_penalty, (uint64_t)o->seed};
+
+    if (o->temperature == 0 && !o->penalty_given)
+        s.repetition_penalty = 1;
+    return s;
+}

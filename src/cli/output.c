@@ -1,0 +1,180 @@
+/* Results: JSON documents, files that appear whole, and input files. */
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli.h"
+
+#define MAX_INPUT ((size_t)1 << 30) /* bytes of an input file */
+
+int json_print(json_t *doc)
+{
+    int rc;
+
+    if (!doc)
+        return fail("out of memory");
+    rc = json_dumpf(doc, stdout, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(doc);
+    putchar('\n');
+    return rc && !ferror(stdout) ? fail("the result can not be written as JSON") : EXIT_SUCCESS;
+}
+
+json_t *json_number(double x)
+{
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+/* The length of the well-formed character at s, or 0. */
+static size_t utf8_length(const unsigned char *s, size_t n)
+{
+    size_t need = s[0] < 0x80                   ? 1
+                  : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+                  : s[0] >= 0xe0 && s[0] < 0xf0 ? 3
+                  : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+                                                : 0;
+    size_t i;
+
+    if (need == 0 || need > n)
+        return 0;
+    for (i = 1; i < need; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) || (s[0] == 0xf0 && s[1] < 0x90) ||
+        (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return need;
+}
+
+json_t *json_text(const char *text, size_t len)
+{
+    const unsigned char *s = (const unsigned char *)text;
+    char *clean = malloc(3 * len + 1);
+    size_t i = 0, n = 0;
+    json_t *out;
+
+    if (!clean)
+        return NULL;
+    while (i < len) {
+        size_t m = utf8_length(s + i, len - i);
+
+        memcpy(clean + n, m ? text + i : "\xef\xbf\xbd", m ? m : 3);
+        n += m ? m : 3;
+        i += m ? m : 1;
+    }
+    out = json_stringn(clean, n);
+    free(clean);
+    return out;
+}
+
+int output_finish(int code)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return code;
+    fail("the output can not be written: %s", strerror(errno ? errno : EIO));
+    return code ? code : EXIT_FAILURE;
+}
+
+int atomic_open(atomic_file *f, const char *path)
+{
+    memset(f, 0, sizeof *f);
+    f->path = strdup(path);
+    if (!f->path || asprintf(&f->temporary, "%s.tmp.%ld", path, (long)getpid()) < 0) {
+        f->temporary = NULL;
+        free(f->path);
+        return fail("out of memory");
+    }
+    f->file = fopen(f->temporary, "w");
+    if (!f->file) {
+        int rc = fail("%s: can not write: %s", path, strerror(errno));
+
+        free(f->path);
+        free(f->temporary);
+        return rc;
+    }
+    return 0;
+}
+
+int atomic_close(atomic_file *f, bool keep)
+{
+    int rc = 0;
+
+    if (keep) {
+        /* each step only when those before it went well; errno is the first failure's */
+        bool whole = !ferror(f->file) && fflush(f->file) == 0 && fsync(fileno(f->file)) == 0;
+
+        if (!whole)
+            rc = fail("%s: can not write: %s", f->path, strerror(errno));
+    }
+    if (fclose(f->file) != 0 && keep && !rc)
+        rc = fail("%s: can not write: %s", f->path, strerror(errno));
+    if (keep && !rc && rename(f->temporary, f->path) != 0)
+        rc = fail("%s: can not write: %s", f->path, strerror(errno));
+    if (!keep || rc)
+        unlink(f->temporary);
+    free(f->path);
+    free(f->temporary);
+    return rc;
+}
+
+int read_file(char **out, size_t *len, const char *path)
+{
+    FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "r");
+    const char *name = f == stdin ? "standard input" : path;
+    char *data = NULL;
+    size_t n = 0, capacity = 0;
+    struct stat st;
+    int rc = 0;
+
+    *out = NULL;
+    if (!f)
+        return fail("%s: can not open: %s", path, strerror(errno));
+    if (fstat(fileno(f), &st) == 0 && S_ISDIR(st.st_mode)) {
+        fclose(f);
+        return fail("%s: is a folder, a file is needed", path);
+    }
+    for (;;) {
+        if (n + 1 >= capacity) {
+            char *grown;
+
+            capacity = capacity ? 2 * capacity : 65536;
+            grown = capacity <= 2 * MAX_INPUT ? realloc(data, capacity) : NULL;
+            if (!grown) {
+                rc = fail("%s: too large to read (limit %zu MiB)", name, MAX_INPUT >> 20);
+                break;
+            }
+            data = grown;
+        }
+        n += fread(data + n, 1, capacity - n - 1, f);
+        if (ferror(f)) {
+            rc = fail("%s: can not read: %s", name, strerror(errno));
+            break;
+        }
+        if (feof(f))
+            break;
+    }
+    if (f != stdin)
+        fclose(f);
+    if (rc) {
+        free(data);
+        return rc;
+    }
+    data[n] = 0;
+    *out = data;
+    *len = n;
+    return 0;
+}
+
+int check_json(const char *text, size_t len, const char *path, int64_t first_line)
+{
+    json_error_t error;
+    json_t *doc = json_loadb(text, len, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL | JSON_DECODE_ANY, &error);
+
+    if (!doc)
+        return fail("%s:%lld:%d: %s", strcmp(path, "-") ? path : "standard input",
+                    (long long)(first_line + (error.line > 0 ? error.line - 1 : 0)), error.column,
+                    error.text);
+    json_decref(doc);
+    return 0;
+}

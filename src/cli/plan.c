@@ -1,0 +1,193 @@
+/* hone plan, and what it shares with train: opening a configuration and showing a memory plan. */
+#include <string.h>
+
+#include "cli.h"
+
+int config_open(hone_config **out, const char *path, const text_list *set, const char *precision)
+{
+    hone_error err = HONE_ERROR_INIT;
+    hone_config *c = NULL;
+    size_t i;
+    int rc = hone_config_load(&c, path, &err);
+
+    for (i = 0; !rc && i < set->n; i++)
+        rc = hone_config_set(c, set->item[i], &err);
+    if (!rc && precision) {
+        char assignment[64];
+
+        snprintf(assignment, sizeof assignment, "training.precision=%s", precision);
+        rc = hone_config_set(c, assignment, &err);
+    }
+    if (!rc)
+        rc = hone_config_check(c, &err);
+    if (rc) {
+        hone_config_free(c);
+        return fail_with(&err);
+    }
+    for (i = 0; i < c->n_notice; i++)
+        note("%s", c->notice[i]);
+    *out = c;
+    return 0;
+}
+
+void plan_print(FILE *f, const hone_plan *plan)
+{
+    char size[32];
+    int i;
+
+    for (i = 0; i < plan->n; i++)
+        fprintf(f, "  %-22s %12s  %s\n", plan->item[i].purpose, size_text(size, plan->item[i].bytes),
+                plan->item[i].detail);
+    fprintf(f, "  %-22s %12s", "total", size_text(size, plan->total));
+    if (plan->available)
+        fprintf(f, "  of %s available", size_text(size, plan->available));
+    putc('\n', f);
+}
+
+json_t *plan_json(const hone_plan *plan)
+{
+    json_t *items = json_array();
+    int i;
+
+    for (i = 0; i < plan->n; i++)
+        json_array_append_new(items, json_pack("{s:s, s:o, s:I}", "purpose", plan->item[i].purpose, "detail",
+                                               json_text(plan->item[i].detail, strlen(plan->item[i].detail)),
+                                               "bytes", (json_int_t)plan->item[i].bytes));
+    return json_pack("{s:i, s:I, s:I, s:I, s:o}", "recompute", plan->recompute, "micro_batch_tokens",
+                     (json_int_t)plan->tokens, "total_bytes", (json_int_t)plan->total, "available_bytes",
+                     (json_int_t)plan->available, "items", items);
+}
+
+/* Bytes of a purpose and detail in a plan, or -1 when it has no such line. */
+static int64_t item_bytes(const hone_plan *p, const hone_plan_item *like)
+{
+    int i;
+
+    for (i = 0; i < p->n; i++)
+        if (strcmp(p->item[i].purpose, like->purpose) == 0 && strcmp(p->item[i].detail, like->detail) == 0)
+            return (int64_t)p->item[i].bytes;
+    return -1;
+}
+
+static void print_cells(const hone_plan_report *r, const hone_plan_item *item)
+{
+    char size[32];
+    int k;
+
+    for (k = 0; k < 3; k++) {
+        int64_t bytes = item_bytes(&r->plan[k], item);
+
+        printf("%13s", bytes < 0 ? "-" : size_text(size, (uint64_t)bytes));
+    }
+}
+
+/* Every line that any level has, in order of appearance. */
+static void print_table(const hone_plan_report *r)
+{
+    char size[32];
+    int k, i, j;
+
+    printf("memory by recomputation level (0 keeps all, 1 recomputes norms and gated products, 2 whole "
+           "blocks)\n");
+    printf("  %-22s%13s%13s%13s\n", "", "level 0", "level 1", "level 2");
+    for (k = 0; k < 3; k++)
+        for (i = 0; i < r->plan[k].n; i++) {
+            const hone_plan_item *item = &r->plan[k].item[i];
+            bool known = false;
+
+            for (j = 0; j < k; j++)
+                known = known || item_bytes(&r->plan[j], item) >= 0;
+            if (known)
+                continue;
+            printf("  %-22s", item->purpose);
+            print_cells(r, item);
+            printf("  %s\n", item->detail);
+        }
+    printf("  %-22s", "total");
+    for (k = 0; k < 3; k++)
+        printf("%13s", size_text(size, r->plan[k].total));
+    printf("\n  available: %s\n", size_text(size, r->plan[r->chosen].available));
+    printf("chosen: level %d, %s, micro-batches of up to %lld tokens\n", r->chosen,
+           size_text(size, r->plan[r->chosen].total), (long long)r->plan[r->chosen].tokens);
+    printf("rows: %lld   steps: %lld (%lld an epoch)   tokens an epoch: %lld, %lld of them trained\n",
+           (long long)r->rows, (long long)r->steps, (long long)r->steps_per_epoch,
+           (long long)r->tokens_per_epoch, (long long)r->trained_tokens_per_epoch);
+}
+
+static json_t *report_json(const hone_plan_report *r)
+{
+    json_t *levels = json_array();
+    int k;
+
+    for (k = 0; k < 3; k++)
+        json_array_append_new(levels, plan_json(&r->plan[k]));
+    return json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:I}", "plans", levels, "chosen", r->chosen, "rows",
+                     (json_int_t)r->rows, "steps", (json_int_t)r->steps, "steps_per_epoch",
+                     (json_int_t)r->steps_per_epoch, "tokens_per_epoch", (json_int_t)r->tokens_per_epoch,
+                     "trained_tokens_per_epoch", (json_int_t)r->trained_tokens_per_epoch);
+}
+
+static void on_note(void *ud, const char *line)
+{
+    (void)ud;
+    note("%s", line);
+}
+
+int command_plan(int argc, char **argv)
+{
+    common c = {0};
+    text_list set = {0};
+    const char *precision = NULL, *path;
+    bool json = false;
+    const option options[] = {
+        {.name = "--set",
+         .kind = OPTION_LIST,
+         .value = &set,
+         .argument = "KEY=VALUE",
+         .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."},
+        {.name = "--precision",
+         .kind = OPTION_CHOICE,
+         .value = &precision,
+         .argument = "P",
+         .choices = PRECISIONS,
+         .help = "Overrides training.precision."},
+        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        {0}};
+    const usage u = {
+        "plan",
+        "CONFIG.yaml [OPTIONS]",
+        "Opens the model, the tokenizer and the data of a training configuration and prints the memory "
+        "that a run will take at each recomputation level, which level it will choose, and how many "
+        "steps and tokens it has.",
+        options,
+        1,
+        1};
+    const hone_train_callbacks callbacks = {.note = on_note};
+    hone_plan_report report;
+    hone_error err = HONE_ERROR_INIT;
+    hone_config *config = NULL;
+    hone_device *device = NULL;
+    parse_result r;
+    int n, rc;
+
+    r = options_parse(&u, &c, argc, argv, &path, &n);
+    if (r != PARSE_RUN) {
+        text_list_clear(&set);
+        return parse_exit(r);
+    }
+    rc = config_open(&config, path, &set, precision);
+    if (rc)
+        goto out;
+    memset(&report, 0, sizeof report);
+    if (device_open(&device, &c, &err) || hone_train_plan(config, device, &callbacks, &report, &err))
+        rc = fail_with(&err);
+    else if (json)
+        rc = json_print(report_json(&report));
+    else
+        print_table(&report);
+out:
+    hone_device_close(device);
+    hone_config_free(config);
+    text_list_clear(&set);
+    return rc;
+}

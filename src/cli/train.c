@@ -1,0 +1,217 @@
+/* hone train: everything a person sees of a run. The run itself is hone_train_run's; this file turns its callbacks into
+ * lines. A signal asks the run to stop after the running micro-batch; the adapter is saved, and the exit code is
+ * 128 + the signal's number, so that a script does not take a stopped run for a finished one. A second signal ends the
+ * program at once. */
+#include <math.h>
+#include <string.h>
+
+#include "cli.h"
+
+static void on_note(void *ud, const char *line)
+{
+    (void)ud;
+    note("%s", line);
+}
+
+static void on_data(void *ud, const char *which, const hone_dataset_report *r)
+{
+    char size[32];
+
+    (void)ud;
+    say("%s data: %llu rows read, %llu used, %llu dropped; %llu tokens in %llu sequences, %llu trained (%s "
+        "in memory)",
+        strcmp(which, "train") == 0 ? "training" : "evaluation", (unsigned long long)r->rows_read,
+        (unsigned long long)r->rows_used, (unsigned long long)r->rows_dropped, (unsigned long long)r->tokens,
+        (unsigned long long)r->sequences, (unsigned long long)r->trained, size_text(size, r->bytes));
+    say("  lengths: shortest %llu, median %llu, longest %llu; %llu trained turns",
+        (unsigned long long)r->shortest, (unsigned long long)r->median, (unsigned long long)r->longest,
+        (unsigned long long)r->turns);
+    if (r->rows_truncated || r->rows_split || r->dropped_overlong || r->dropped_untrained)
+        say("  too long: %llu rows truncated (%llu tokens cut, %llu of them trained), %llu split, %llu "
+            "dropped; %llu "
+            "dropped with nothing left to train",
+            (unsigned long long)r->rows_truncated, (unsigned long long)r->tokens_cut,
+            (unsigned long long)r->trained_cut, (unsigned long long)r->rows_split,
+            (unsigned long long)r->dropped_overlong, (unsigned long long)r->dropped_untrained);
+    if (r->straddled)
+        say("  %llu tokens cross the border of a trained span", (unsigned long long)r->straddled);
+}
+
+static void on_plan(void *ud, const hone_plan *plan)
+{
+    (void)ud;
+    say("memory plan: recomputation level %d, micro-batches of up to %lld tokens", plan->recompute,
+        (long long)plan->tokens);
+    plan_print(stderr, plan);
+}
+
+static void on_step(void *ud, const hone_step *s, bool log)
+{
+    char line[400], left[32], size[32];
+
+    (void)ud;
+    if (!log && !progress_wanted())
+        return;
+    snprintf(line, sizeof line,
+             "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  norm %.3g  %.0f tokens/s  %s  %s left",
+             (long long)s->step, (long long)s->total_steps, s->epoch, s->loss, s->learning_rate, s->grad_norm,
+             s->tokens_per_second, size_text(size, s->rss_bytes), duration_text(left, s->remaining_seconds));
+    if (log)
+        say("%s", line);
+    else
+        progress("%s", line);
+}
+
+static void on_eval(void *ud, int64_t step, const hone_eval_result *r, bool best)
+{
+    (void)ud;
+    say("step %lld  evaluation: loss %.4f  perplexity %.4g  accuracy %.2f %%  (%lld tokens)%s",
+        (long long)step, r->loss, r->perplexity, 100 * r->accuracy, (long long)r->tokens,
+        best ? "  best so far" : "");
+}
+
+static bool on_stop(void *ud)
+{
+    bool *told = ud;
+
+    if (stop_signal() && !*told) {
+        *told = true;
+        say("stopping: the adapter is being saved (a second signal ends the program at once)");
+    }
+    return stop_signal() != 0;
+}
+
+static json_t *result_json(const hone_config *c, const hone_train_result *r)
+{
+    json_t *doc =
+        json_pack("{s:I, s:o, s:I, s:I, s:o, s:I, s:I, s:b, s:s}", "steps", (json_int_t)r->steps,
+                  "train_loss", json_number(r->train_loss), "tokens", (json_int_t)r->tokens, "trained_tokens",
+                  (json_int_t)r->trained_tokens, "seconds", json_number(r->seconds), "planned_bytes",
+                  (json_int_t)r->planned_bytes, "peak_bytes", (json_int_t)r->peak_bytes, "stopped",
+                  r->stopped, "output_dir", c->training.output_dir);
+
+    if (r->has_eval)
+        json_object_set_new(doc, "eval",
+                            json_pack("{s:o, s:o, s:o, s:I, s:I, s:I}", "loss", json_number(r->eval.loss),
+                                      "perplexity", json_number(r->eval.perplexity), "accuracy",
+                                      json_number(r->eval.accuracy), "tokens", (json_int_t)r->eval.tokens,
+                                      "rows", (json_int_t)r->eval.rows, "step", (json_int_t)r->best_step));
+    return doc;
+}
+
+static void print_result(const hone_config *c, const hone_train_result *r)
+{
+    char peak[32], plan[32], seconds[32];
+
+    printf("%s after %lld steps in %s: training loss %.4f\n", r->stopped ? "stopped" : "finished",
+           (long long)r->steps, duration_text(seconds, r->seconds), r->train_loss);
+    if (r->has_eval)
+        printf("kept: the adapter of step %lld, evaluation loss %.4f, perplexity %.4g, accuracy %.2f %%\n",
+               (long long)r->best_step, r->eval.loss, r->eval.perplexity, 100 * r->eval.accuracy);
+    printf("memory: peak %s, planned %s\n", size_text(peak, r->peak_bytes),
+           size_text(plan, r->planned_bytes));
+    printf("adapter: %s\n", c->training.output_dir);
+    printf("talk to it: hone chat --model '%s' --adapter '%s'\n", c->model.name_or_path,
+           c->training.output_dir);
+}
+
+static int print_reference(void)
+{
+    hone_error err = HONE_ERROR_INIT;
+    char *text;
+
+    if (hone_config_reference(&text, &err))
+        return fail_with(&err);
+    fputs(text, stdout);
+    hone_free(text);
+    return EXIT_SUCCESS;
+}
+
+static int run(const common *c, const hone_config *config, bool json)
+{
+    bool told = false;
+    hone_train_callbacks callbacks = {
+        .ud = &told, .note = on_note, .step = on_step, .eval = on_eval, .stop = on_stop};
+    hone_error err = HONE_ERROR_INIT;
+    hone_train_result result;
+    hone_device *device = NULL;
+    int rc = EXIT_SUCCESS;
+
+    if (!c->quiet) {
+        callbacks.data = on_data;
+        callbacks.plan = on_plan;
+    }
+    memset(&result, 0, sizeof result);
+    stop_signals_catch(true);
+    if (device_open(&device, c, &err) || hone_train_run(config, device, &callbacks, &result, &err)) {
+        rc = fail_with(&err);
+        goto out;
+    }
+    progress(NULL);
+    if (json)
+        rc = json_print(result_json(config, &result));
+    else
+        print_result(config, &result);
+    if (!rc && result.stopped && stop_signal())
+        rc = 128 + stop_signal();
+out:
+    hone_device_close(device);
+    return rc;
+}
+
+int command_train(int argc, char **argv)
+{
+    common c = {0};
+    text_list set = {0};
+    const char *precision = NULL, *path = NULL;
+    bool json = false, reference = false;
+    const option options[] = {
+        {.name = "--set",
+         .kind = OPTION_LIST,
+         .value = &set,
+         .argument = "KEY=VALUE",
+         .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."},
+        {.name = "--precision",
+         .kind = OPTION_CHOICE,
+         .value = &precision,
+         .argument = "P",
+         .choices = PRECISIONS,
+         .help = "Overrides training.precision."},
+        {.name = "--json",
+         .kind = OPTION_FLAG,
+         .value = &json,
+         .help = "Prints the result as one JSON document."},
+        {.name = "--help-config",
+         .kind = OPTION_FLAG,
+         .value = &reference,
+         .help = "Prints every key of the YAML file with its meaning and default, and ends."},
+        {0}};
+    const usage u = {
+        "train",
+        "CONFIG.yaml [OPTIONS]\n--help-config",
+        "Trains as the YAML file says. Writes adapter_model.safetensors, adapter_config.json, "
+        "metrics.jsonl and config.yaml into training.output_dir. Ctrl-C or SIGTERM saves the adapter and "
+        "ends with exit code 128 + the signal (130 for Ctrl-C).",
+        options,
+        0,
+        1};
+    hone_config *config = NULL;
+    parse_result r;
+    int n, rc;
+
+    r = options_parse(&u, &c, argc, argv, &path, &n);
+    if (r != PARSE_RUN)
+        rc = parse_exit(r);
+    else if (reference)
+        rc = print_reference();
+    else if (n == 0)
+        rc = usage_error(&u, "the configuration file is missing");
+    else {
+        rc = config_open(&config, path, &set, precision);
+        if (!rc)
+            rc = run(&c, config, json);
+    }
+    hone_config_free(config);
+    text_list_clear(&set);
+    return rc;
+}
