@@ -4,8 +4,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../common.sh
 . "$here/../common.sh"
 need_hone
-need_model
 need_adapter
+need_model
 
 say "中医问诊助手（教学示例）。内容由小模型生成，不是医疗建议，不能代替执业医师面诊；急症请立即就医。"
 say "可以这样开头："

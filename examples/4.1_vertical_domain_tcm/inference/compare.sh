@@ -6,8 +6,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../common.sh
 . "$here/../common.sh"
 need_hone
-need_model
 need_adapter
+need_model
 
 answers=$out/answers
 rm -rf "$answers"

@@ -5,8 +5,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../common.sh
 . "$here/../common.sh"
 need_hone
-need_model
 need_adapter
+need_model
 
 mkdir -p "$out/eval"
 "$HONE" eval --model "$model" --adapter "$adapter" --data "$here/data/eval.jsonl" --max-length 8192 \
