@@ -13,14 +13,15 @@
 #include "base/base.h"
 #include "infer/sampling.h"
 
-static int32_t read_ids(char *line, int32_t *ids)
+/* The next word of *line, or NULL; *line moves past it. */
+static char *next_word(char **line)
 {
-    int32_t n = 0;
-    char *word = strtok(line, " \n");
+    char *word;
 
-    while ((word = strtok(NULL, " \n")))
-        ids[n++] = (int32_t)strtol(word, NULL, 10);
-    return n;
+    do
+        word = strsep(line, " \n");
+    while (word && !*word);
+    return word;
 }
 
 static void check_case(FILE *f, char *head, int number)
@@ -31,21 +32,22 @@ static void check_case(FILE *f, char *head, int number)
     hone_sampling p = {0};
     hone_sampler *s;
     hone_error err = HONE_ERROR_INIT;
-    int32_t vocab, n, id, i = 0;
+    int32_t vocab, n = 0, id, i = 0;
     const int32_t *kept;
     const double *w;
     double total = 0;
     size_t n_kept, k;
-    char *word;
+    char *word, *rest;
 
     assert_int_equal(sscanf(head, "case %d %lf %d %lf %lf %lf", &vocab, &p.temperature, &p.top_k, &p.top_p,
                             &p.min_p, &p.repetition_penalty),
                      6);
     assert_int_equal(hone_sampling_check(&p, &err), 0);
     assert_non_null(fgets(line, sizeof line, f));
-    n = read_ids(line, prompt);
+    for (rest = line, next_word(&rest); (word = next_word(&rest)); n++)
+        prompt[n] = (int32_t)strtol(word, NULL, 10);
     assert_non_null(fgets(line, sizeof line, f));
-    for (word = strtok(line, " \n"); (word = strtok(NULL, " \n")); i++) {
+    for (rest = line, next_word(&rest); (word = next_word(&rest)); i++) {
         uint32_t bits = (uint32_t)strtoul(word, NULL, 16);
 
         memcpy(&logits[i], &bits, sizeof bits);
@@ -55,17 +57,17 @@ static void check_case(FILE *f, char *head, int number)
     assert_int_equal(hone_sampler_new(&s, vocab, &err), 0);
     hone_sampler_start(s, &p, prompt, (size_t)n);
     assert_int_equal(hone_sampler_next(s, &id, logits, &err), 0);
-    word = strtok(line, " \n");
-    assert_string_equal(word, "kept");
+    rest = line;
+    assert_string_equal(next_word(&rest), "kept");
     if (p.temperature == 0) {
-        assert_int_equal(id, strtol(strtok(NULL, ":"), NULL, 10));
+        assert_int_equal(id, strtol(next_word(&rest), NULL, 10));
         hone_sampler_free(s);
         return;
     }
     n_kept = hone_sampler_kept(s, &kept, &w);
     for (k = 0; k < n_kept; k++)
         total += w[k];
-    for (k = 0; (word = strtok(NULL, " \n")); k++) {
+    for (k = 0; (word = next_word(&rest)); k++) {
         char *prob;
         long want = strtol(word, &prob, 10);
 
