@@ -516,8 +516,8 @@ static void what_is_saved_loads_back(void **state)
         "training.gradient_checkpointing=1",
         "training.precision=bf16",
         "training.report_to=none",
-        "training.output_dir=\"a b: # 'x' \\\"q\\\" \\\\ \\n \\t \\N \\L \\e \\u200b "
-        "\xe4\xb8\xad\xe6\x96\x87\"",
+        "training.output_dir=\"a b: # 'x' \\\"q\\\" \\\\ \\n \\t \\N \\L \\e \\u200b \\u4e2d\"",
+        "model.name_or_path=\xe4\xb8\xad\xe6\x96\x87",
         "data.train_data_path=['*.json', \"- x\", 'true', \"~\", '1e3', \"\\ufeff\"]",
         "lora.target_modules=[q_proj]",
         "distributed.backend='no'",

@@ -1,0 +1,125 @@
+/* From the paths a user writes to the files that are read, always in the same order: what a folder or a glob yields is
+ * sorted by bytes, since a locale's order differs between machines. */
+#include <dirent.h>
+#include <errno.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/data.h"
+
+typedef struct list {
+    char **item;
+    size_t n, capacity;
+} list;
+
+static int add(list *l, const char *folder, const char *name, hone_error *err)
+{
+    if (l->n == l->capacity) {
+        size_t capacity = l->capacity ? 2 * l->capacity : 8;
+        char **item = hone_realloc_array(l->item, capacity, sizeof *item);
+
+        if (!item)
+            return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", name);
+        l->item = item;
+        l->capacity = capacity;
+    }
+    l->item[l->n] = folder ? hone_path_join(folder, name) : hone_strdup(name);
+    if (!l->item[l->n])
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", name);
+    l->n++;
+    return 0;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int add_folder(list *l, const char *path, hone_error *err)
+{
+    DIR *dir = opendir(path);
+    size_t first = l->n;
+    struct dirent *e;
+    int rc = 0;
+
+    if (!dir)
+        return hone_error_set(err, HONE_EIO, "%s: cannot open the folder: %s", path, strerror(errno));
+    while (!rc && (e = readdir(dir)) != NULL) {
+        if (e->d_name[0] == '.' || !row_reader_find(e->d_name))
+            continue;
+        rc = add(l, path, e->d_name, err);
+        if (!rc && hone_path_is_dir(l->item[l->n - 1]))
+            hone_free(l->item[--l->n]);
+    }
+    closedir(dir);
+    if (!rc && l->n == first) {
+        char endings[128];
+
+        row_reader_endings(endings, sizeof endings);
+        rc = hone_error_set(err, HONE_ENOENT, "%s: no file of rows in this folder (%s)", path, endings);
+    }
+    if (!rc)
+        qsort(l->item + first, l->n - first, sizeof *l->item, by_bytes);
+    return rc;
+}
+
+static int add_glob(list *l, const char *pattern, hone_error *err)
+{
+    size_t first = l->n, i;
+    glob_t g = {0};
+    int rc = 0, status = glob(pattern, GLOB_NOSORT, NULL, &g);
+
+    if (status && status != GLOB_NOMATCH)
+        rc = status == GLOB_NOSPACE ? hone_error_set(err, HONE_ENOMEM, "%s: out of memory", pattern)
+                                    : hone_error_set(err, HONE_EIO, "%s: cannot read a folder", pattern);
+    for (i = 0; !rc && !status && i < g.gl_pathc; i++)
+        if (!hone_path_is_dir(g.gl_pathv[i]))
+            rc = add(l, NULL, g.gl_pathv[i], err);
+    globfree(&g);
+    if (!rc && l->n == first)
+        rc = hone_error_set(err, HONE_ENOENT, "%s: no file matches", pattern);
+    if (!rc)
+        qsort(l->item + first, l->n - first, sizeof *l->item, by_bytes);
+    return rc;
+}
+
+int paths_expand(char ***out, size_t *n_out, const char *const *paths, size_t n, hone_error *err)
+{
+    char endings[128];
+    list l = {0};
+    size_t i;
+    int rc = n ? 0 : hone_error_set(err, HONE_EINVAL, "no data file is given");
+
+    for (i = 0; !rc && i < n; i++)
+        if (hone_path_is_dir(paths[i]))
+            rc = add_folder(&l, paths[i], err);
+        else if (!hone_path_exists(paths[i]) && strpbrk(paths[i], "*?["))
+            rc = add_glob(&l, paths[i], err);
+        else
+            rc = add(&l, NULL, paths[i], err);
+    for (i = 0; !rc && i < l.n; i++)
+        if (!hone_path_exists(l.item[i])) {
+            rc = hone_error_set(err, HONE_ENOENT, "%s: no such file", l.item[i]);
+        } else if (!row_reader_find(l.item[i])) {
+            row_reader_endings(endings, sizeof endings);
+            rc = hone_error_set(err, HONE_EUNSUPPORTED, "%s: no reader for this ending; supported: %s",
+                                l.item[i], endings);
+        }
+    if (rc) {
+        paths_clear(l.item, l.n);
+        l = (list){0};
+    }
+    *out = l.item;
+    *n_out = l.n;
+    return rc;
+}
+
+void paths_clear(char **item, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        hone_free(item[i]);
+    hone_free(item);
+}

@@ -1,0 +1,115 @@
+/* The iterator over the rows of all files. */
+#include <string.h>
+
+#include "data/data.h"
+
+struct hone_rows {
+    char **file;
+    size_t n_files, at; /* file[at] is open while source.path is set */
+    row_source source;
+    conversation conversation;
+    uint64_t index; /* of the next row */
+    uint64_t in_file; /* rows of the open file so far */
+    int failed; /* the error that ended the reading */
+};
+
+int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, hone_error *err)
+{
+    hone_rows *r = hone_calloc(1, sizeof *r);
+    int rc = r ? paths_expand(&r->file, &r->n_files, paths, n, err)
+               : hone_error_set(err, HONE_ENOMEM, "out of memory");
+
+    if (rc) {
+        hone_free(r);
+        r = NULL;
+    }
+    *out = r;
+    return rc;
+}
+
+/* Parses the text that the source holds and converts it. */
+static int read_row(hone_rows *r, hone_row *row, hone_error *err)
+{
+    row_source *s = &r->source;
+    json_error_t e;
+    json_t *value = json_loadb(s->row.data, s->row.len, JSON_REJECT_DUPLICATES, &e);
+    int rc;
+
+    if (!value && (json_error_code(&e) == json_error_out_of_memory || !e.text[0]))
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path);
+    if (!value)
+        return hone_error_set(err, HONE_EFORMAT, "%s:%llu: broken JSON: %s", s->path,
+                              (unsigned long long)(s->row_line + (e.line > 0 ? (uint64_t)e.line - 1 : 0)),
+                              e.text);
+    if (json_is_object(value))
+        rc = conversation_read(&r->conversation, value, s->path, s->row_line, err);
+    else
+        rc = hone_error_set(err, HONE_EFORMAT, "%s:%llu: a row must be an object, {...}", s->path,
+                            (unsigned long long)s->row_line);
+    json_decref(value);
+    if (rc)
+        return rc;
+    *row = (hone_row){s->path,
+                      (uint32_t)r->at,
+                      s->row_line,
+                      r->index++,
+                      r->conversation.text.data,
+                      r->conversation.text.len,
+                      r->conversation.n_messages,
+                      r->conversation.trained};
+    r->in_file++;
+    return 1;
+}
+
+static int next_row(hone_rows *r, hone_row *row, hone_error *err)
+{
+    int rc;
+
+    for (; r->at < r->n_files; r->at++) {
+        if (!r->source.path) {
+            rc = row_source_open(&r->source, r->file[r->at], err);
+            if (rc)
+                return rc;
+            r->in_file = 0;
+        }
+        rc = row_source_next(&r->source, err);
+        if (rc < 0)
+            return rc;
+        if (rc)
+            return read_row(r, row, err);
+        if (!r->in_file)
+            return hone_error_set(err, HONE_EFORMAT, "%s: no rows in this file", r->file[r->at]);
+        row_source_close(&r->source);
+    }
+    return 0;
+}
+
+int hone_rows_next(hone_rows *r, hone_row *row, hone_error *err)
+{
+    int rc =
+        r->failed ? hone_error_set(err, r->failed, "the reading has failed before") : next_row(r, row, err);
+
+    if (rc < 0)
+        r->failed = rc;
+    return rc;
+}
+
+size_t hone_rows_files(const hone_rows *r)
+{
+    return r->n_files;
+}
+
+const char *hone_rows_file(const hone_rows *r, size_t i)
+{
+    return i < r->n_files ? r->file[i] : NULL;
+}
+
+void hone_rows_close(hone_rows *r)
+{
+    if (!r)
+        return;
+    row_source_close(&r->source);
+    conversation_clear(&r->conversation);
+    paths_clear(r->file, r->n_files);
+    hone_free(r);
+}
