@@ -19,12 +19,17 @@ while [ $# -gt 0 ]; do
     case $1 in
     --per-row) rows=$2 ;;
     --adapter) tuned=1 ;;
+    --chat | --prompts) lines=$(wc -l <"$2") ;;
     --set) case $2 in training.output_dir=*) folder=${2#*=} ;; esac ;;
     esac
     shift
 done
 case $command in
-tokenize) echo '{"text":"\"mask\": [1,1]","ids":[11,2,3,4,5],"mask":[0,0,1,1,1],"pieces":["\"ids\": [7]","]"]}' ;;
+tokenize)
+    for _ in $(seq "$lines"); do
+        echo '{"text":"\"mask\": [1,1]","ids":[11,2,3,4,5],"mask":[0,0,1,1,1],"pieces":["\"ids\": [7]","]"]}'
+    done
+    ;;
 train)
     mkdir -p "$folder"
     echo weights >"$folder/adapter_model.safetensors"
@@ -39,7 +44,7 @@ eval)
 {"row":3,"loss_sum":'"$LAST"',"tokens":100,"base_loss_sum":200.0}' >"$rows"
     echo '{"base":{},"tuned":{}}'
     ;;
-generate) echo "${tuned:+tuned} <script>alert(1)</script> & \"end\"" ;;
+generate) for _ in $(seq "$lines"); do printf '%s\n' "first\\n${tuned:+tuned} <script>alert(1)</script> & \"end\""; done ;;
 esac
 END
 chmod +x "$tmp/hone"

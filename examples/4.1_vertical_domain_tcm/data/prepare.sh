@@ -18,6 +18,7 @@ faults=0
 echo "模型：$model"
 printf '%-6s %4s %6s %6s %8s %8s %6s  %s\n' set row turns chars tokens trained share "chief complaint"
 for set in train eval; do
+    "$HONE" tokenize --model "$model" --chat "$data/$set.jsonl" --json >"$work/$set.jsonl" # a document a line
     row=0
     while IFS= read -r line; do
         printf '%s' "$line" >"$work/row.json"
@@ -31,9 +32,9 @@ for set in train eval; do
             say "$set.jsonl 第 $((row + 1)) 行：系统提示与 data/system.txt 不同"
             faults=$((faults + 1))
         fi
-        "$HONE" tokenize --model "$model" --chat "$work/row.json" --json | tr -d '\n' >"$work/tokens.json"
+        sed -n "$((row + 1))p" "$work/$set.jsonl" >"$work/tokens.json"
         tokens=$(grep -oE '"ids": *\[[^]]*\]' "$work/tokens.json" | grep -oE '[0-9]+' | wc -l)
-        trained=$(grep -oE '"mask": *\[[^]]*\]' "$work/tokens.json" | grep -oE '\b(1|true)\b' | wc -l)
+        trained=$(grep -oE '"mask": *\[[^]]*\]' "$work/tokens.json" | grep -oE '\b1\b' | wc -l)
         turns=$(grep -o '"role": "assistant"' "$work/row.json" | wc -l)
         chars=$(grep -oE '"content": "[^"]*"' "$work/row.json" | sed 's/^"content": "//; s/"$//' | tr -d '\n' | LC_ALL=C.UTF-8 wc -m)
         title=$(grep -oE '【主诉】[^。]*' "$work/row.json" | head -n 1 | sed 's/【主诉】//')

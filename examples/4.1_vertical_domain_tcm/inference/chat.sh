@@ -7,8 +7,10 @@ need_hone
 need_adapter
 need_model
 
-say "中医问诊助手（教学示例）。内容由小模型生成，不是医疗建议，不能代替执业医师面诊；急症请立即就医。"
-say "可以这样开头："
-grep -v '^#' "$here/data/cases.txt" | sed 's/^/  · /' >&2
-say "命令：/base 换成基座，/tuned 换回微调后的模型，/clear 重新开始，/quit 结束。"
-exec "$HONE" chat --model "$model" --adapter "$adapter" --system "$(cat "$here/data/system.txt")" "$@"
+notice=$(
+    echo "中医问诊助手（教学示例）。内容由小模型生成，不是医疗建议，不能代替执业医师面诊；急症请立即就医。"
+    echo "可以这样开头："
+    grep -v '^#' "$here/data/cases.txt" | sed 's/^/  · /'
+    echo "命令：/base 换成基座，/tuned 换回微调后的模型，/clear 重新开始，/quit 结束。"
+)
+exec "$HONE" chat --model "$model" --adapter "$adapter" --system "$(cat "$here/data/system.txt")" --notice "$notice" "$@"
