@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <jansson.h>
-
+#include "format/json.h"
 #include "format/safetensors.h"
 #include "model/adapter.h"
 
@@ -243,12 +242,10 @@ static int read_tensors(hone_adapter *a, const char *path, hone_error *err)
 int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_error *err)
 {
     char *config = hone_path_join(dir, "adapter_config.json"),
-         *tensors = hone_path_join(dir, "adapter_model.safetensors"), *text = NULL;
+         *tensors = hone_path_join(dir, "adapter_model.safetensors");
     hone_adapter *a = NULL;
     settings s = {0};
     json_t *doc = NULL;
-    json_error_t where;
-    size_t len;
     int rc = HONE_ENOMEM;
 
     *out = NULL;
@@ -256,12 +253,10 @@ int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_e
         hone_error_set(err, rc, "%s: out of memory", dir);
         goto out;
     }
-    if ((rc = hone_file_read(&text, &len, config, CONFIG_LIMIT, err)) < 0)
+    if ((rc = hone_json_load(&doc, config, CONFIG_LIMIT, err)) < 0)
         goto out;
-    doc = json_loadb(text, len, JSON_REJECT_DUPLICATES, &where);
     if (!json_is_object(doc)) {
-        rc = doc ? hone_error_set(err, HONE_EFORMAT, "%s: not a JSON object", config)
-                 : hone_error_set(err, HONE_EFORMAT, "%s:%d: %s", config, where.line, where.text);
+        rc = hone_error_set(err, HONE_EFORMAT, "%s: not a JSON object", config);
         goto out;
     }
     if ((rc = read_settings(&s, doc, config, err)) < 0 ||
@@ -277,7 +272,6 @@ out:
     hone_adapter_close(a);
     hone_free(s.targets.item);
     json_decref(doc);
-    hone_free(text);
     hone_free(config);
     hone_free(tensors);
     return rc;
@@ -370,10 +364,11 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
                                             "use_qalora"};
     static const char *const empty_key[] = {"alpha_pattern", "loftq_config", "rank_pattern"};
     const char *base = a->model->w->arch.base_name;
-    char template_text[17], tokenizer_text[17], *text = NULL;
+    char template_text[17], tokenizer_text[17];
+    hone_buf text = {0};
     json_t *doc;
     size_t i;
-    int failed = 0, rc;
+    int failed = 0, rc = 0;
 
     snprintf(template_text, sizeof template_text, "%016" PRIx64, template_hash);
     snprintf(tokenizer_text, sizeof tokenizer_text, "%016" PRIx64, tokenizer_hash);
@@ -390,13 +385,16 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
         failed |= json_object_set_new(doc, false_key[i], json_false());
     for (i = 0; i < HONE_COUNT(empty_key); i++)
         failed |= json_object_set_new(doc, empty_key[i], json_object());
-    if (!failed)
-        text = json_dumps(doc, JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
-    if (text)
-        rc = hone_file_write(path, text, strlen(text), err);
-    else /* the one thing but memory that can fail here is a path that is no UTF-8 */
+    if (failed) /* the one thing but memory that can fail here is a name that is no UTF-8 */
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory, or a name to be written is no UTF-8", path);
-    free(text);
+    else
+        hone_json_dump(&text, doc,
+                       JSON_INDENT(2) | JSON_SORT_KEYS | JSON_ENSURE_ASCII | JSON_REAL_PRECISION(15));
+    if (text.failed)
+        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    else if (!failed)
+        rc = hone_file_write(path, text.data, text.len, err);
+    hone_buf_clear(&text);
     json_decref(doc);
     return rc;
 }
