@@ -1,0 +1,440 @@
+/* Byte-level BPE: see bpe.h. */
+#include <string.h>
+
+#include "text/bpe.h"
+
+#define PROBES 4096
+#define SHORT 192                      /* bytes up to which a search of the array beats the heap */
+#define NO_RANK INT32_MAX              /* of a pair that no merge joins; signed, so that SSE2 compares it */
+#define CACHE_SLOTS (1u << 16)
+#define CACHE_BYTES ((size_t)8 << 20)  /* touched only as far as entries fill it */
+#define CACHE_LONGEST 128              /* longer pieces hardly come again */
+
+/* An entry: {u32 hash tag, u16 bytes, u16 tokens}, ids, bytes; 4-byte aligned in one block. */
+struct hone_bpe_cache {
+    _Atomic uint32_t slot[CACHE_SLOTS]; /* offset of an entry in 4-byte units; 0 none */
+    _Atomic size_t used;                /* 4-byte units taken */
+    uint32_t *block;
+};
+
+enum { UNKNOWN, WHOLE, NOT_WHOLE };
+
+int hone_bpe_init(hone_bpe *b, const hone_vocab *vocab, size_t n_merges, hone_error *err)
+{
+    size_t i;
+
+    memset(b, 0, sizeof *b);
+    b->vocab = vocab;
+    b->unk = -1;
+    if (n_merges >= HONE_VOCAB_MAX)
+        return hone_error_set(err, HONE_ELIMIT, "%zu merges are more than %u", n_merges, HONE_VOCAB_MAX - 1);
+    b->bits = 10;
+    while ((size_t)1 << b->bits < n_merges + n_merges / 2)
+        b->bits++;
+    b->slot = hone_alloc(sizeof *b->slot << b->bits);
+    b->whole = hone_calloc(vocab->n, 1);
+    b->cache = hone_calloc(1, sizeof *b->cache);
+    if (b->cache)
+        b->cache->block = hone_alloc(CACHE_BYTES);
+    if (!b->slot || !b->whole || !b->cache || !b->cache->block)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the merges");
+    memset(b->slot, 0xff, sizeof *b->slot << b->bits);
+    atomic_init(&b->cache->used, 1);
+    for (i = 0; i < 256; i++) {
+        char byte = (char)i;
+
+        b->byte_id[i] = hone_vocab_find(vocab, &byte, 1, false);
+    }
+    return 0;
+}
+
+void hone_bpe_clear(hone_bpe *b)
+{
+    hone_free(b->slot);
+    hone_free(b->whole);
+    if (b->cache)
+        hone_free(b->cache->block);
+    hone_free(b->cache);
+    memset(b, 0, sizeof *b);
+}
+
+static inline uint64_t pair_of(int32_t left, int32_t right)
+{
+    return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+}
+
+static inline uint32_t pair_slot(const hone_bpe *b, uint64_t pair)
+{
+    return (uint32_t)(pair * 0x9e3779b97f4a7c15u >> (64 - b->bits));
+}
+
+/* The merge of a pair, or NULL. */
+static inline const hone_merge *find_merge(const hone_bpe *b, int32_t left, int32_t right)
+{
+    uint64_t pair = pair_of(left, right);
+    uint32_t mask = (1u << b->bits) - 1, i = pair_slot(b, pair);
+
+    for (;; i = (i + 1) & mask) {
+        const hone_merge *m = &b->slot[i];
+
+        if (m->pair == pair)
+            return m;
+        if (m->pair == UINT64_MAX)
+            return NULL;
+    }
+}
+
+int hone_bpe_add_merge(hone_bpe *b, const char *left, size_t left_len, const char *right, size_t right_len,
+                       hone_error *err)
+{
+    char small[512], *bytes = left_len + right_len <= sizeof small ? small : hone_alloc(left_len + right_len);
+    bool raw[2];
+    size_t n[2];
+    int32_t id[3] = {-1, -1, -1};
+    uint32_t mask = (1u << b->bits) - 1, i, probe;
+    uint64_t pair;
+    int code = 0;
+
+    if (!bytes)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for a merge");
+    n[0] = hone_vocab_unspell(bytes, left, left_len, &raw[0]);
+    n[1] = hone_vocab_unspell(bytes + n[0], right, right_len, &raw[1]);
+    id[0] = hone_vocab_find(b->vocab, bytes, n[0], raw[0]);
+    id[1] = hone_vocab_find(b->vocab, bytes + n[0], n[1], raw[1]);
+    if (raw[0] == raw[1]) {
+        id[2] = hone_vocab_find(b->vocab, bytes, n[0] + n[1], raw[0]);
+    } else { /* the whole is raw, spelled with both spellings */
+        memcpy(bytes, left, left_len);
+        memcpy(bytes + left_len, right, right_len);
+        id[2] = hone_vocab_find(b->vocab, bytes, left_len + right_len, true);
+    }
+    if (bytes != small)
+        hone_free(bytes);
+    for (i = 0; i < 3; i++)
+        if (id[i] < 0)
+            return hone_error_set(err, HONE_EFORMAT, "merge %u, '%.*s' with '%.*s': %s is no token of the vocabulary",
+                                  b->n_merges, (int)HONE_MIN(left_len, 100), left, (int)HONE_MIN(right_len, 100), right,
+                                  i == 0 ? "the left part" : i == 1 ? "the right part" : "the whole");
+    if (b->n_merges + 1 >= (1u << b->bits))
+        return hone_error_set(err, HONE_ELIMIT, "more merges than were announced");
+    pair = pair_of(id[0], id[1]);
+    for (i = pair_slot(b, pair), probe = 0; b->slot[i].pair != UINT64_MAX && b->slot[i].pair != pair; i = (i + 1) & mask)
+        if (++probe >= PROBES)
+            return hone_error_set(err, HONE_ELIMIT, "the merges defeat the hash table");
+    b->slot[i] = (hone_merge){.pair = pair, .rank = b->n_merges++, .id = id[2]};
+    b->hash = hone_hash_mix(b->hash ^ pair) + (uint32_t)id[2];
+    return code;
+}
+
+void hone_bpe_work_clear(hone_bpe_work *w)
+{
+    hone_free(w->id);
+    hone_free(w->len);
+    hone_free(w->block);
+    memset(w, 0, sizeof *w);
+}
+
+static int reserve(hone_bpe_work *w, size_t n)
+{
+    size_t capacity = HONE_MAX(n, (size_t)SHORT);
+    int32_t *id;
+    uint32_t *len;
+
+    if (n <= w->capacity)
+        return 0;
+    id = hone_realloc_array(w->id, capacity, sizeof *id);
+    if (id)
+        w->id = id;
+    len = hone_realloc_array(w->len, capacity, sizeof *len);
+    if (len)
+        w->len = len;
+    if (!id || !len)
+        return HONE_ENOMEM;
+    w->capacity = capacity;
+    return 0;
+}
+
+/* The symbols to start from, one per byte; a byte without a token becomes unk, or lengthens its neighbour's share of
+ * the text when it is dropped (the first symbol's, if it leads). Room for n symbols must exist. */
+static size_t start_symbols(const hone_bpe *b, const unsigned char *s, size_t n, int32_t *id, uint32_t *len)
+{
+    size_t i, m = 0;
+    uint32_t lost = 0;
+    bool unknown = false;
+
+    for (i = 0; i < n; i++) {
+        int32_t t = b->byte_id[s[i]];
+
+        if (t < 0) {
+            if (b->unk < 0) {
+                if (m)
+                    len[m - 1]++;
+                else
+                    lost++;
+                continue;
+            }
+            if (unknown && b->fuse_unk) {
+                len[m - 1]++;
+                continue;
+            }
+            t = b->unk;
+            unknown = true;
+        } else {
+            unknown = false;
+        }
+        id[m] = t;
+        len[m] = 1 + lost;
+        lost = 0;
+        m++;
+    }
+    return m;
+}
+
+static void merge_short(const hone_bpe *b, hone_bpe_work *w)
+{
+    int32_t rank[SHORT + 1], joined[SHORT + 1], *id = w->id;
+    uint32_t *len = w->len;
+    size_t n = w->n, i;
+
+    for (i = 0; i + 1 < n; i++) {
+        const hone_merge *m = find_merge(b, id[i], id[i + 1]);
+
+        rank[i] = m ? (int32_t)m->rank : NO_RANK;
+        joined[i] = m ? m->id : -1;
+    }
+    while (n > 1) {
+        int32_t best = NO_RANK;
+        size_t at = 0, pairs = n - 1;
+        const hone_merge *m;
+
+        for (i = 0; i < pairs; i++)
+            best = rank[i] < best ? rank[i] : best;
+        if (best == NO_RANK)
+            break;
+        while (rank[at] != best)
+            at++;
+        id[at] = joined[at];
+        len[at] += len[at + 1];
+        n--;
+        memmove(id + at + 1, id + at + 2, (n - at - 1) * sizeof *id);
+        memmove(len + at + 1, len + at + 2, (n - at - 1) * sizeof *len);
+        if (at + 1 < n) { /* pair at + 1 moves to at + 1's new place; pair at is looked up anew */
+            memmove(rank + at + 1, rank + at + 2, (n - at - 2) * sizeof *rank);
+            memmove(joined + at + 1, joined + at + 2, (n - at - 2) * sizeof *joined);
+            m = find_merge(b, id[at], id[at + 1]);
+            rank[at] = m ? (int32_t)m->rank : NO_RANK;
+            joined[at] = m ? m->id : -1;
+        }
+        if (at) {
+            m = find_merge(b, id[at - 1], id[at]);
+            rank[at - 1] = m ? (int32_t)m->rank : NO_RANK;
+            joined[at - 1] = m ? m->id : -1;
+        }
+    }
+    w->n = n;
+}
+
+/* ---- the long algorithm: a linked list of symbols and a heap of rank << 32 | position --------------------------------- */
+
+typedef struct symbol {
+    uint32_t prev, next; /* positions; n = none */
+    int32_t rank;        /* of the pair that starts here, NO_RANK when none does or the symbol is gone */
+    int32_t joined;
+} symbol;
+
+static void heap_push(uint64_t *heap, size_t *n, uint64_t key)
+{
+    size_t i = (*n)++;
+
+    while (i && heap[(i - 1) / 2] > key) {
+        heap[i] = heap[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    heap[i] = key;
+}
+
+static uint64_t heap_pop(uint64_t *heap, size_t *n)
+{
+    uint64_t top = heap[0], key = heap[--*n];
+    size_t i = 0, child;
+
+    while ((child = 2 * i + 1) < *n) {
+        if (child + 1 < *n && heap[child + 1] < heap[child])
+            child++;
+        if (heap[child] >= key)
+            break;
+        heap[i] = heap[child];
+        i = child;
+    }
+    heap[i] = key;
+    return top;
+}
+
+/* Looks up the pair that starts at i, notes it and queues it. */
+static void queue_pair(const hone_bpe *b, const int32_t *id, symbol *sym, uint32_t n, uint32_t i, uint64_t *heap,
+                       size_t *n_heap)
+{
+    const hone_merge *m = sym[i].next < n ? find_merge(b, id[i], id[sym[i].next]) : NULL;
+
+    sym[i].rank = m ? (int32_t)m->rank : NO_RANK;
+    if (m) {
+        sym[i].joined = m->id;
+        heap_push(heap, n_heap, (uint64_t)m->rank << 32 | i);
+    }
+}
+
+/* The heap holds at most one entry per symbol at the start and two per merge after: below 3 n. An entry is stale when the
+ * pair at its position has another rank by now; an equal rank means the same pair again, so it is good. */
+static int merge_long(const hone_bpe *b, hone_bpe_work *w)
+{
+    uint32_t n = (uint32_t)w->n, i, k;
+    size_t need, n_heap = 0;
+    symbol *sym;
+    uint64_t *heap;
+
+    if (__builtin_mul_overflow((size_t)n, 3 * sizeof *heap + sizeof *sym, &need))
+        return HONE_ENOMEM;
+    if (need > w->block_size) {
+        void *block = hone_realloc(w->block, need);
+
+        if (!block)
+            return HONE_ENOMEM;
+        w->block = block;
+        w->block_size = need;
+    }
+    heap = w->block;
+    sym = (symbol *)(heap + (size_t)3 * n);
+    for (i = 0; i < n; i++) {
+        sym[i].prev = i ? i - 1 : n;
+        sym[i].next = i + 1;
+    }
+    for (i = 0; i < n; i++)
+        queue_pair(b, w->id, sym, n, i, heap, &n_heap);
+    while (n_heap) {
+        uint64_t top = heap_pop(heap, &n_heap);
+        uint32_t right;
+
+        i = (uint32_t)top;
+        if (sym[i].rank != (int32_t)(top >> 32))
+            continue;
+        right = sym[i].next;
+        w->id[i] = sym[i].joined;
+        w->len[i] += w->len[right];
+        sym[right].rank = NO_RANK;
+        w->len[right] = 0;
+        sym[i].next = sym[right].next;
+        if (sym[i].next < n)
+            sym[sym[i].next].prev = i;
+        queue_pair(b, w->id, sym, n, i, heap, &n_heap);
+        if (sym[i].prev < n)
+            queue_pair(b, w->id, sym, n, sym[i].prev, heap, &n_heap);
+    }
+    for (i = 0, k = 0; i < n; i = sym[i].next, k++) {
+        w->id[k] = w->id[i];
+        w->len[k] = w->len[i];
+    }
+    w->n = k;
+    return 0;
+}
+
+static int merge_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n)
+{
+    int code = reserve(w, n);
+
+    if (code)
+        return code;
+    w->n = start_symbols(b, s, n, w->id, w->len);
+    if (w->n <= SHORT)
+        merge_short(b, w);
+    else
+        code = merge_long(b, w);
+    return code;
+}
+
+/* ---- the cache ---------------------------------------------------------------------------------------------------------- */
+
+static bool cache_get(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n, uint64_t h)
+{
+    const hone_bpe_cache *c = b->cache;
+    uint32_t at = atomic_load_explicit(&c->slot[h & (CACHE_SLOTS - 1)], memory_order_acquire), i, tokens;
+    const uint32_t *e = c->block + at;
+
+    if (!at || e[0] != (uint32_t)(h >> 32) || (e[1] & 0xffff) != n)
+        return false;
+    tokens = e[1] >> 16;
+    if (memcmp(e + 2 + tokens, s, n))
+        return false;
+    for (i = 0; i < tokens; i++) {
+        w->id[i] = (int32_t)e[2 + i];
+        w->len[i] = b->vocab->token[w->id[i]].len;
+    }
+    w->n = tokens;
+    return true;
+}
+
+static void cache_put(const hone_bpe *b, const hone_bpe_work *w, const unsigned char *s, size_t n, uint64_t h)
+{
+    hone_bpe_cache *c = b->cache;
+    size_t units = 2 + w->n + (n + 3) / 4, at, i, total = 0;
+
+    for (i = 0; i < w->n; i++) {
+        if (w->len[i] != b->vocab->token[w->id[i]].len)
+            return; /* an entry can not tell the lengths of unknown bytes */
+        total += w->len[i];
+    }
+    if (total != n || atomic_load_explicit(&c->used, memory_order_relaxed) + units > CACHE_BYTES / 4)
+        return;
+    at = atomic_fetch_add_explicit(&c->used, units, memory_order_relaxed);
+    if (at + units > CACHE_BYTES / 4)
+        return;
+    c->block[at] = (uint32_t)(h >> 32);
+    c->block[at + 1] = (uint32_t)(w->n << 16 | n);
+    memcpy(c->block + at + 2, w->id, w->n * sizeof *w->id);
+    memcpy(c->block + at + 2 + w->n, s, n);
+    atomic_store_explicit(&c->slot[h & (CACHE_SLOTS - 1)], (uint32_t)at, memory_order_release);
+}
+
+static int one(hone_bpe_work *w, int32_t id, size_t n)
+{
+    w->id[0] = id;
+    w->len[0] = (uint32_t)n;
+    w->n = 1;
+    return 0;
+}
+
+int hone_bpe_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n)
+{
+    int code = reserve(w, HONE_MIN(n, (size_t)SHORT));
+    uint64_t h;
+
+    if (code)
+        return code;
+    if (n == 1 && b->byte_id[s[0]] >= 0)
+        return one(w, b->byte_id[s[0]], 1);
+    if (n <= b->vocab->longest) {
+        int32_t id = hone_vocab_find(b->vocab, s, n, false);
+
+        if (id >= 0) {
+            uint8_t known = atomic_load_explicit(&b->whole[id], memory_order_relaxed);
+
+            if (b->ignore_merges || known == WHOLE)
+                return one(w, id, n);
+            if (known == UNKNOWN) {
+                code = merge_piece(b, w, s, n);
+                if (!code)
+                    atomic_store_explicit(&b->whole[id], w->n == 1 && w->id[0] == id && w->len[0] == n ? WHOLE : NOT_WHOLE,
+                                          memory_order_relaxed);
+                return code;
+            }
+        }
+    }
+    if (n > CACHE_LONGEST)
+        return merge_piece(b, w, s, n);
+    h = hone_hash_bytes(s, n);
+    if (cache_get(b, w, s, n, h))
+        return 0;
+    code = merge_piece(b, w, s, n);
+    if (!code)
+        cache_put(b, w, s, n, h);
+    return code;
+}

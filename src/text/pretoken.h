@@ -1,0 +1,94 @@
+/* Pre-tokenisation: cuts a text into the pieces that the model encodes one by one.
+ *
+ * A pre-tokenizer is a list of steps; each cuts the pieces of the one before. A step finds its matches with a scanner (a
+ * hand-written matcher of a known expression, over our own property tables), or with PCRE2 for any other expression,
+ * and what it does with matches and the gaps between them is its behaviour. Steps run depth first, so that nothing is
+ * stored between them. */
+#ifndef HONE_TEXT_PRETOKEN_H
+#define HONE_TEXT_PRETOKEN_H
+
+#include "base/base.h"
+
+/* Matches at s[i], i < n: the end of the match, or i when there is none. The text is well-formed UTF-8 and i stands on
+ * a character. */
+typedef size_t (*hone_scan_fn)(const unsigned char *s, size_t n, size_t i);
+
+typedef struct hone_scanner {
+    const char *name;
+    const char *pattern; /* as tokenizer.json spells it */
+    hone_scan_fn scan;
+} hone_scanner;
+
+/* The scanner of an expression, by its pattern or by its name; NULL: unknown. */
+const hone_scanner *hone_scanner_by_pattern(const char *pattern, size_t len);
+const hone_scanner *hone_scanner_by_name(const char *name);
+
+enum hone_behavior {
+    HONE_SPLIT_ISOLATED, HONE_SPLIT_REMOVED, HONE_SPLIT_WITH_PREVIOUS, HONE_SPLIT_WITH_NEXT, HONE_SPLIT_CONTIGUOUS
+};
+
+enum hone_step_kind { HONE_STEP_SCAN, HONE_STEP_REGEX, HONE_STEP_STRING, HONE_STEP_PREFIX_SPACE };
+
+typedef struct hone_regex hone_regex;
+
+typedef struct hone_step {
+    enum hone_step_kind kind;
+    enum hone_behavior behavior;
+    bool invert;
+    hone_scan_fn scan;
+    hone_regex *regex;
+    char *string; /* literal text to find */
+    size_t string_len;
+} hone_step;
+
+#define HONE_MAX_STEPS 16
+
+typedef struct hone_pretoken {
+    hone_step step[HONE_MAX_STEPS];
+    size_t n_steps;
+    hone_buf identity; /* what the steps are, in a fixed form: for hashing and messages */
+} hone_pretoken;
+
+void hone_pretoken_clear(hone_pretoken *p);
+
+/* Append a step. Errors: HONE_EUNSUPPORTED, HONE_ELIMIT, HONE_ENOMEM. */
+int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len, enum hone_behavior behavior, bool invert,
+                              hone_error *err);
+int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_behavior behavior, bool invert, hone_error *err);
+int hone_pretoken_add_string(hone_pretoken *p, const char *s, size_t len, enum hone_behavior behavior, bool invert,
+                             hone_error *err);
+int hone_pretoken_add_prefix_space(hone_pretoken *p, hone_error *err);
+
+/* Takes one piece: s[0..n), of which the first `inserted` bytes (0 or 1) are not in the text, the rest starting at
+ * byte `at` of it. Non-zero stops the run and is returned. */
+typedef int (*hone_piece_fn)(void *ud, const unsigned char *s, size_t n, size_t at, size_t inserted);
+
+typedef struct hone_match {
+    size_t begin, end;
+    bool match;
+} hone_match;
+
+/* Memory for runs; zero-initialise, hone_pretoken_work_clear frees. One per thread or call. */
+typedef struct hone_pretoken_work {
+    void *match_data; /* PCRE2's */
+    hone_match *list;
+    size_t n, capacity;
+} hone_pretoken_work;
+
+void hone_pretoken_work_clear(hone_pretoken_work *w);
+
+/* Hands the pieces of s[0..n) to `piece`, in order. */
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n, hone_piece_fn piece,
+                      void *ud, hone_error *err);
+
+/* ---- expressions without a scanner (pretoken_regex.c) ------------------------------------------------------------------- */
+
+/* Compiles an expression of Oniguruma's Ruby syntax. What it has that PCRE2 lacks, or means otherwise, is refused. */
+int hone_regex_open(hone_regex **out, const char *pattern, size_t len, hone_error *err);
+void hone_regex_close(hone_regex *r);
+/* Next match in s[0..n) at or after `from`: 1 and its range, 0 none, negative error. *match_data: of the work. */
+int hone_regex_find(const hone_regex *r, void **match_data, const unsigned char *s, size_t n, size_t from, size_t *begin,
+                    size_t *end, hone_error *err);
+void hone_regex_free_match_data(void *match_data);
+
+#endif

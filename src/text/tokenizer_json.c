@@ -1,0 +1,650 @@
+/* tokenizer.json of the `tokenizers` library.
+ *
+ * The file may have 30 MB, nearly all of it vocabulary and merges: those two are read as a stream, straight into their
+ * tables; the components are small, and jansson reads each from its bytes. Every component and every field that decides
+ * ids is either carried out or refused by name. */
+#include <jansson.h>
+#include <string.h>
+
+#include "format/json_stream.h"
+#include "text/tokenizer_impl.h"
+
+#define FILE_MAX ((size_t)1 << 30)
+
+/* Bytes of a value, found while the file is walked and read afterwards, because its order is free. */
+typedef struct extent {
+    const char *text; /* NULL: absent */
+    size_t len;
+} extent;
+
+typedef struct loader {
+    hone_tokenizer *t;
+    const char *path;
+    hone_error *err;
+    hone_json json;
+    extent model, added, normalizer, pre_tokenizer, post_processor, decoder; /* top level */
+    extent vocab, merges, unk_token;                                         /* of the model */
+    size_t n_merges;
+    bool byte_level; /* a ByteLevel pre-tokenizer was met: the model works on bytes */
+} loader;
+
+static int unsupported(loader *l, const char *what, const char *name, const char *supported)
+{
+    return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: %s '%s' is not supported (supported: %s)", l->path, what, name,
+                          supported);
+}
+
+static int no_memory(loader *l)
+{
+    return hone_error_set(l->err, HONE_ENOMEM, "%s: out of memory", l->path);
+}
+
+/* Prefixes the message of a part that does not know the file. */
+static int with_path(loader *l, int code, const hone_error *inner, const char *where)
+{
+    return code ? hone_error_set(l->err, code, "%s: %s%s", l->path, where, inner->message) : 0;
+}
+
+/* ---- walking ------------------------------------------------------------------------------------------------------------------ */
+
+/* Places a reader on an extent such that its messages count lines from the start of the file. */
+static void enter_extent(loader *l, const extent *e)
+{
+    l->json.at = e->text;
+    l->json.depth = 0;
+    l->json.first = false;
+}
+
+static int walk_top(loader *l)
+{
+    static const char *const known[] = {"version",        "truncation", "padding",     "added_tokens", "normalizer",
+                                        "pre_tokenizer", "post_processor", "decoder", "model"};
+    extent unused = {0};
+    extent *const place[] = {&unused, &unused, &unused, &l->added, &l->normalizer, &l->pre_tokenizer, &l->post_processor,
+                             &l->decoder, &l->model};
+    bool seen[HONE_COUNT(known)] = {false};
+    hone_json *j = &l->json;
+    const char *key;
+    size_t len, i;
+
+    if (!hone_json_object(j))
+        return j->code;
+    while (hone_json_key(j, &key, &len)) {
+        for (i = 0; i < HONE_COUNT(known) && !hone_json_is(key, len, known[i]); i++)
+            ;
+        if (i == HONE_COUNT(known))
+            return hone_json_fail(j, HONE_EFORMAT, "'%.*s' is no key of a tokenizer.json", (int)HONE_MIN(len, (size_t)80), key);
+        if (seen[i])
+            return hone_json_fail(j, HONE_EFORMAT, "'%s' stands twice", known[i]);
+        seen[i] = true;
+        if (!hone_json_value(j, &place[i]->text, &place[i]->len))
+            return j->code;
+        if (i == 0 && !hone_json_is(unused.text, unused.len, "\"1.0\""))
+            return hone_json_fail(j, HONE_EUNSUPPORTED, "tokenizer.json version %.*s; supported: \"1.0\"",
+                                  (int)HONE_MIN(unused.len, (size_t)40), unused.text);
+    }
+    if (!hone_json_end(j))
+        return j->code;
+    if (!l->model.text)
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: there is no 'model'", l->path);
+    return 0;
+}
+
+/* Counts the merges on the way. */
+static bool walk_merges(loader *l)
+{
+    hone_json *j = &l->json;
+
+    hone_json_peek(j);
+    l->merges.text = j->at;
+    if (!hone_json_array(j))
+        return false;
+    while (hone_json_item(j)) {
+        if (!hone_json_value(j, NULL, NULL))
+            return false;
+        l->n_merges++;
+    }
+    l->merges.len = (size_t)(j->at - l->merges.text);
+    return !j->code;
+}
+
+static bool is_null(const extent *e)
+{
+    return !e->text || hone_json_is(e->text, e->len, "null");
+}
+
+static int walk_model(loader *l)
+{
+    hone_json *j = &l->json;
+    hone_bpe *b = &l->t->bpe;
+    bool ignore_merges = false, fuse_unk = false, byte_fallback = false;
+    const char *key;
+    size_t len;
+    extent type = {0}, value = {0};
+
+    enter_extent(l, &l->model);
+    if (!hone_json_object(j))
+        return j->code;
+    while (hone_json_key(j, &key, &len)) {
+        bool good;
+
+        if (hone_json_is(key, len, "type"))
+            good = hone_json_value(j, &type.text, &type.len);
+        else if (hone_json_is(key, len, "vocab"))
+            good = hone_json_value(j, &l->vocab.text, &l->vocab.len);
+        else if (hone_json_is(key, len, "merges"))
+            good = hone_json_peek(j) == '[' ? walk_merges(l) : hone_json_value(j, &l->merges.text, &l->merges.len);
+        else if (hone_json_is(key, len, "unk_token"))
+            good = hone_json_value(j, &l->unk_token.text, &l->unk_token.len);
+        else if (hone_json_is(key, len, "ignore_merges"))
+            good = hone_json_bool(j, &ignore_merges);
+        else if (hone_json_is(key, len, "fuse_unk"))
+            good = hone_json_bool(j, &fuse_unk);
+        else if (hone_json_is(key, len, "byte_fallback"))
+            good = hone_json_bool(j, &byte_fallback);
+        else if (hone_json_is(key, len, "dropout") || hone_json_is(key, len, "continuing_subword_prefix") ||
+                 hone_json_is(key, len, "end_of_word_suffix")) {
+            char name[32];
+
+            memcpy(name, key, len);
+            name[len] = 0;
+            good = hone_json_value(j, &value.text, &value.len);
+            if (good && !is_null(&value) && !hone_json_is(value.text, value.len, "\"\"") &&
+                !hone_json_is(value.text, value.len, "0.0") && !hone_json_is(value.text, value.len, "0"))
+                return hone_json_fail(j, HONE_EUNSUPPORTED, "a BPE model with '%s' is not supported", name);
+        } else {
+            good = hone_json_value(j, NULL, NULL); /* the library passes over it as well */
+        }
+        if (!good)
+            return j->code;
+    }
+    if (j->code)
+        return j->code;
+    if (type.text ? !hone_json_is(type.text, type.len, "\"BPE\"") : !l->merges.text)
+        return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\")", l->path,
+                              type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
+    if (!l->vocab.text || !l->merges.text)
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: the model has no '%s'", l->path, l->vocab.text ? "merges" : "vocab");
+    if (byte_fallback)
+        return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: a BPE model with 'byte_fallback' is not supported", l->path);
+    b->ignore_merges = ignore_merges;
+    b->fuse_unk = fuse_unk;
+    return 0;
+}
+
+/* ---- vocabulary and merges -------------------------------------------------------------------------------------------------------- */
+
+static int load_vocab(loader *l)
+{
+    hone_error inner = HONE_ERROR_INIT;
+    hone_json *j = &l->json;
+    const char *key;
+    size_t len;
+    int64_t id;
+    int code;
+
+    enter_extent(l, &l->vocab);
+    if (!hone_json_object(j))
+        return j->code;
+    while (hone_json_key(j, &key, &len)) {
+        if (hone_json_peek(j) == '"' || !hone_json_int(j, &id)) /* a second string would overwrite the key */
+            return hone_json_fail(j, HONE_EFORMAT, "a token's id must be a whole number");
+        code = hone_vocab_add(&l->t->vocab, id, key, len, &inner);
+        if (code)
+            return hone_json_fail(j, code, "%s", inner.message);
+    }
+    if (j->code)
+        return j->code;
+    code = hone_vocab_index(&l->t->vocab, true, &inner);
+    return with_path(l, code, &inner, "vocab: ");
+}
+
+/* One merge: "a b" with exactly one space, or ["a", "b"]. The parts are copied, since one string overwrites the last. */
+static int load_merge(loader *l, hone_buf *left)
+{
+    hone_json *j = &l->json;
+    hone_error inner = HONE_ERROR_INIT;
+    const char *s, *space;
+    size_t len;
+    int code;
+
+    if (hone_json_peek(j) == '[') {
+        hone_json_array(j);
+        if (!hone_json_item(j) || !hone_json_string(j, &s, &len))
+            return hone_json_fail(j, HONE_EFORMAT, "a merge is a pair of strings");
+        left->len = 0;
+        hone_buf_add(left, s, len);
+        if (left->failed)
+            return no_memory(l);
+        if (!hone_json_item(j) || !hone_json_string(j, &s, &len) || hone_json_item(j) || j->code)
+            return hone_json_fail(j, HONE_EFORMAT, "a merge is a pair of strings");
+        code = hone_bpe_add_merge(&l->t->bpe, left->data, left->len, s, len, &inner);
+    } else {
+        if (!hone_json_string(j, &s, &len))
+            return j->code;
+        space = memchr(s, ' ', len);
+        if (!space || memchr(space + 1, ' ', len - (size_t)(space + 1 - s)))
+            return hone_json_fail(j, HONE_EFORMAT, "a merge must hold exactly one space");
+        code = hone_bpe_add_merge(&l->t->bpe, s, (size_t)(space - s), space + 1, len - (size_t)(space + 1 - s), &inner);
+    }
+    return code ? hone_json_fail(j, code, "%s", inner.message) : 0;
+}
+
+static int load_merges(loader *l)
+{
+    hone_json *j = &l->json;
+    hone_bpe *b = &l->t->bpe;
+    bool ignore_merges = b->ignore_merges, fuse_unk = b->fuse_unk;
+    hone_buf left = {0};
+    int code = hone_bpe_init(b, &l->t->vocab, l->n_merges, l->err);
+
+    if (code)
+        return code;
+    b->ignore_merges = ignore_merges;
+    b->fuse_unk = fuse_unk;
+    enter_extent(l, &l->merges);
+    if (!hone_json_array(j))
+        return j->code;
+    while (!code && hone_json_item(j))
+        code = load_merge(l, &left);
+    hone_buf_clear(&left);
+    return code ? code : j->code;
+}
+
+static int load_unknown(loader *l)
+{
+    hone_json *j = &l->json;
+    const char *s;
+    size_t len, i;
+
+    if (is_null(&l->unk_token))
+        return 0;
+    enter_extent(l, &l->unk_token);
+    if (!hone_json_string(j, &s, &len))
+        return j->code;
+    l->t->bpe.unk = hone_vocab_find_spelling(&l->t->vocab, s, len);
+    if (l->t->bpe.unk == -2)
+        return no_memory(l);
+    for (i = 0; i < 256 && l->t->bpe.unk < 0; i++) /* without it an unknown byte would be an error in the library */
+        if (l->t->bpe.byte_id[i] < 0)
+            return hone_error_set(l->err, HONE_EFORMAT, "%s: unk_token '%.*s' is no token of the vocabulary", l->path,
+                                  (int)HONE_MIN(len, (size_t)80), s);
+    return 0;
+}
+
+/* ---- added tokens --------------------------------------------------------------------------------------------------------------------- */
+
+/* The id the library gives the next added token that is not in the model's vocabulary: behind all others. */
+static int64_t next_id(const loader *l, size_t n_model, int64_t largest_added)
+{
+    (void)l;
+    return HONE_MAX((int64_t)n_model, largest_added + 1);
+}
+
+static int add_token(loader *l, const hone_added_token *token, int64_t id, size_t n_model, int64_t *largest)
+{
+    hone_tokenizer *t = l->t;
+    hone_error inner = HONE_ERROR_INIT;
+    int64_t own = hone_vocab_find_spelling(&t->vocab, token->text, token->len);
+    int shown = (int)HONE_MIN(token->len, (size_t)80);
+    int code;
+
+    if (own == -2)
+        return no_memory(l);
+    if (own < 0) {
+        own = next_id(l, n_model, *largest);
+        if (own == id && (code = hone_vocab_add(&t->vocab, id, token->text, token->len, &inner)))
+            return hone_json_fail(&l->json, code, "added token '%.*s': %s", shown, token->text, inner.message);
+    }
+    if (own != id)
+        return hone_json_fail(&l->json, HONE_EFORMAT,
+                              "added token '%.*s' claims id %lld, but the vocabulary and the order of the list give it %lld",
+                              shown, token->text, (long long)id, (long long)own);
+    *largest = HONE_MAX(*largest, id);
+    return hone_tokenizer_add(t, token, l->err);
+}
+
+static int same_text(const void *a, const void *b)
+{
+    const hone_added_token *x = a, *y = b;
+    int order = memcmp(x->text, y->text, HONE_MIN(x->len, y->len));
+
+    return order ? order : (x->len > y->len) - (x->len < y->len);
+}
+
+static int refuse_repeated(loader *l)
+{
+    hone_tokenizer *t = l->t;
+    size_t i;
+
+    if (t->n_added)
+        qsort(t->added, t->n_added, sizeof *t->added, same_text); /* hone_tokenizer_finish sorts by id */
+    for (i = 1; i < t->n_added; i++)
+        if (!same_text(&t->added[i - 1], &t->added[i]))
+            return hone_error_set(l->err, HONE_EFORMAT, "%s: added token '%.80s' stands twice", l->path, t->added[i].text);
+    return 0;
+}
+
+static int load_added(loader *l)
+{
+    hone_json *j = &l->json;
+    size_t n_model = l->t->vocab.n_used;
+    int64_t largest = -1;
+    hone_buf content = {0};
+    int code = 0;
+
+    if (is_null(&l->added))
+        return 0;
+    enter_extent(l, &l->added);
+    if (!hone_json_array(j))
+        return j->code;
+    while (!code && hone_json_item(j)) {
+        hone_added_token token = {.normalized = true};
+        const char *key, *s;
+        size_t len;
+        int64_t id = -1;
+        bool has_content = false, good = hone_json_object(j);
+
+        while (good && hone_json_key(j, &key, &len)) {
+            bool *flag = hone_json_is(key, len, "special")     ? &token.special :
+                         hone_json_is(key, len, "single_word") ? &token.single_word :
+                         hone_json_is(key, len, "lstrip")      ? &token.lstrip :
+                         hone_json_is(key, len, "rstrip")      ? &token.rstrip :
+                         hone_json_is(key, len, "normalized")  ? &token.normalized :
+                                                                 NULL;
+
+            if (flag) {
+                good = hone_json_bool(j, flag);
+            } else if (hone_json_is(key, len, "id")) {
+                good = hone_json_int(j, &id);
+            } else if (hone_json_is(key, len, "content")) {
+                good = hone_json_string(j, &s, &len);
+                content.len = 0;
+                if (good)
+                    hone_buf_add(&content, s, len);
+                has_content = true;
+            } else {
+                good = hone_json_value(j, NULL, NULL);
+            }
+        }
+        if (content.failed)
+            code = no_memory(l);
+        else if (j->code)
+            code = j->code;
+        else if (!has_content || id < 0 || id >= HONE_VOCAB_MAX)
+            code = hone_json_fail(j, HONE_EFORMAT, "an added token needs an 'id' within 0..%u and a 'content'", HONE_VOCAB_MAX - 1);
+        if (code)
+            break;
+        token.text = content.data;
+        token.len = content.len;
+        token.id = (int32_t)id;
+        code = add_token(l, &token, id, n_model, &largest);
+    }
+    hone_buf_clear(&content);
+    if (!code)
+        code = j->code;
+    return code ? code : refuse_repeated(l);
+}
+
+/* ---- components ------------------------------------------------------------------------------------------------------------------------- */
+
+static const char *type_of(const json_t *c)
+{
+    const char *type = json_string_value(json_object_get(c, "type"));
+
+    return type ? type : "";
+}
+
+static bool flag_of(const json_t *c, const char *key, bool otherwise)
+{
+    const json_t *v = json_object_get(c, key);
+
+    return json_is_boolean(v) ? json_boolean_value(v) : otherwise;
+}
+
+static int load_normalizer(loader *l, const json_t *c)
+{
+    const char *type = type_of(c);
+    size_t i;
+    int code = 0;
+
+    if (!strcmp(type, "NFC")) {
+        l->t->normalizer = HONE_NORMALIZER_NFC;
+        return 0;
+    }
+    if (strcmp(type, "Sequence"))
+        return unsupported(l, "normalizer", type, "NFC, Sequence");
+    for (i = 0; i < json_array_size(json_object_get(c, "normalizers")) && !code; i++)
+        code = load_normalizer(l, json_array_get(json_object_get(c, "normalizers"), i));
+    return code;
+}
+
+static int split_behavior(loader *l, const json_t *c, enum hone_behavior *behavior)
+{
+    static const char *const name[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    const char *given = json_string_value(json_object_get(c, "behavior"));
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(name); i++)
+        if (given && !strcmp(given, name[i])) {
+            *behavior = (enum hone_behavior)i;
+            return 0;
+        }
+    return unsupported(l, "Split behavior", given ? given : "", "Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
+}
+
+static int load_split(loader *l, const json_t *c, hone_error *inner)
+{
+    const json_t *pattern = json_object_get(c, "pattern"), *regex = json_object_get(pattern, "Regex"),
+                 *string = json_object_get(pattern, "String");
+    bool invert = flag_of(c, "invert", false);
+    enum hone_behavior behavior = HONE_SPLIT_ISOLATED;
+    int code = split_behavior(l, c, &behavior);
+
+    if (code)
+        return code;
+    if (json_is_string(regex))
+        return hone_pretoken_add_pattern(&l->t->pretoken, json_string_value(regex), json_string_length(regex), behavior,
+                                         invert, inner);
+    if (json_is_string(string))
+        return hone_pretoken_add_string(&l->t->pretoken, json_string_value(string), json_string_length(string), behavior,
+                                        invert, inner);
+    return hone_error_set(l->err, HONE_EFORMAT, "%s: pre_tokenizer: a Split needs a pattern, {\"Regex\"} or {\"String\"}",
+                          l->path);
+}
+
+static int load_pre_tokenizer(loader *l, const json_t *c)
+{
+    hone_pretoken *p = &l->t->pretoken;
+    const char *type = type_of(c);
+    hone_error inner = HONE_ERROR_INIT;
+    const json_t *list = json_object_get(c, "pretokenizers");
+    size_t i;
+    int code = 0;
+
+    if (!strcmp(type, "Sequence")) {
+        for (i = 0; i < json_array_size(list) && !code; i++)
+            code = load_pre_tokenizer(l, json_array_get(list, i));
+        return code;
+    }
+    if (l->byte_level)
+        return unsupported(l, "pre_tokenizer", type, "ByteLevel as the last one");
+    if (!strcmp(type, "ByteLevel")) {
+        l->byte_level = true;
+        if (flag_of(c, "add_prefix_space", true))
+            code = hone_pretoken_add_prefix_space(p, &inner);
+        if (!code && flag_of(c, "use_regex", true))
+            code = hone_pretoken_add_scanner(p, "gpt2", HONE_SPLIT_ISOLATED, false, &inner);
+    } else if (!strcmp(type, "Digits")) {
+        code = hone_pretoken_add_scanner(
+            p, "digit", flag_of(c, "individual_digits", false) ? HONE_SPLIT_ISOLATED : HONE_SPLIT_CONTIGUOUS, false, &inner);
+    } else if (!strcmp(type, "Split")) {
+        code = load_split(l, c, &inner);
+    } else {
+        return unsupported(l, "pre_tokenizer", type, "ByteLevel, Digits, Sequence, Split");
+    }
+    return with_path(l, code, &inner, "pre_tokenizer: ");
+}
+
+/* Puts the ids of a special token of a TemplateProcessing where it stands. */
+static int template_token(loader *l, const json_t *c, const char *name, int32_t **list, size_t *n)
+{
+    const json_t *ids = json_object_get(json_object_get(json_object_get(c, "special_tokens"), name), "ids");
+    size_t i;
+    int code = 0;
+
+    if (!json_is_array(ids))
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: '%s' is not among its special_tokens", l->path, name);
+    for (i = 0; i < json_array_size(ids) && !code; i++) {
+        json_int_t id = json_integer_value(json_array_get(ids, i));
+
+        if (id < 0 || id >= l->t->vocab.n)
+            return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: id %lld of '%s' is not in the vocabulary",
+                                  l->path, (long long)id, name);
+        code = hone_tokenizer_push_id(list, n, (int32_t)id, l->err);
+    }
+    return code;
+}
+
+static int load_template(loader *l, const json_t *c)
+{
+    hone_tokenizer *t = l->t;
+    const json_t *single = json_object_get(c, "single");
+    size_t i, texts = 0;
+    int32_t *before = NULL;
+    size_t n_before = 0;
+    int code = 0;
+
+    for (i = 0; i < json_array_size(single) && !code; i++) {
+        const json_t *item = json_array_get(single, i);
+        const char *special = json_string_value(json_object_get(json_object_get(item, "SpecialToken"), "id"));
+        const char *text = json_string_value(json_object_get(json_object_get(item, "Sequence"), "id"));
+
+        if (special)
+            code = texts ? template_token(l, c, special, &t->suffix, &t->n_suffix) :
+                           template_token(l, c, special, &before, &n_before);
+        else if (text && !strcmp(text, "A") && !texts)
+            texts++;
+        else
+            code = hone_error_set(l->err, HONE_EUNSUPPORTED,
+                                  "%s: post_processor: a template 'single' must hold special tokens and the text A once", l->path);
+    }
+    if (!code && !texts)
+        code = hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: post_processor: the template 'single' lacks the text A", l->path);
+    for (i = 0; i < t->n_prefix && !code; i++) /* of a template before this one in a Sequence: it stands further in */
+        code = hone_tokenizer_push_id(&before, &n_before, t->prefix[i], l->err);
+    if (code) {
+        hone_free(before);
+        return code;
+    }
+    hone_free(t->prefix);
+    t->prefix = before;
+    t->n_prefix = n_before;
+    return 0;
+}
+
+/* BertProcessing and RobertaProcessing: cls, text, sep; each [token, id]. */
+static int load_cls_sep(loader *l, const json_t *c)
+{
+    hone_tokenizer *t = l->t;
+    json_int_t cls = json_integer_value(json_array_get(json_object_get(c, "cls"), 1));
+    json_int_t sep = json_integer_value(json_array_get(json_object_get(c, "sep"), 1));
+    int code;
+
+    if (!json_is_array(json_object_get(c, "cls")) || !json_is_array(json_object_get(c, "sep")) || cls < 0 || sep < 0 ||
+        cls >= t->vocab.n || sep >= t->vocab.n)
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: 'cls' and 'sep' must be [token, id]", l->path);
+    if (t->n_prefix)
+        return unsupported(l, "post_processor", type_of(c), "it alone");
+    code = hone_tokenizer_push_id(&t->prefix, &t->n_prefix, (int32_t)cls, l->err);
+    return code ? code : hone_tokenizer_push_id(&t->suffix, &t->n_suffix, (int32_t)sep, l->err);
+}
+
+static int load_post_processor(loader *l, const json_t *c)
+{
+    const char *type = type_of(c);
+    const json_t *list = json_object_get(c, "processors");
+    size_t i;
+    int code = 0;
+
+    if (!strcmp(type, "ByteLevel")) /* touches offsets alone */
+        return 0;
+    if (!strcmp(type, "TemplateProcessing"))
+        return load_template(l, c);
+    if (!strcmp(type, "BertProcessing") || !strcmp(type, "RobertaProcessing"))
+        return load_cls_sep(l, c);
+    if (strcmp(type, "Sequence"))
+        return unsupported(l, "post_processor", type,
+                           "BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing");
+    for (i = 0; i < json_array_size(list) && !code; i++)
+        code = load_post_processor(l, json_array_get(list, i));
+    return code;
+}
+
+static int load_decoder(loader *l, const json_t *c)
+{
+    const char *type = type_of(c);
+    const json_t *list = json_object_get(c, "decoders");
+    size_t i;
+    int code = 0;
+
+    if (!strcmp(type, "ByteLevel")) {
+        l->t->decoder = HONE_DECODER_BYTES;
+        return 0;
+    }
+    if (!strcmp(type, "Fuse") && l->t->decoder == HONE_DECODER_BYTES) /* the text is one already */
+        return 0;
+    if (strcmp(type, "Sequence"))
+        return unsupported(l, "decoder", type, "ByteLevel, Fuse behind it, Sequence");
+    for (i = 0; i < json_array_size(list) && !code; i++)
+        code = load_decoder(l, json_array_get(list, i));
+    return code;
+}
+
+static int load_component(loader *l, const extent *e, const char *name, int (*load)(loader *l, const json_t *c))
+{
+    json_error_t reason;
+    json_t *root;
+    int code;
+
+    if (is_null(e))
+        return 0;
+    root = json_loadb(e->text, e->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &reason);
+    if (!root)
+        return hone_error_set(l->err, json_error_code(&reason) == json_error_out_of_memory ? HONE_ENOMEM : HONE_EFORMAT,
+                              "%s: %s: %s", l->path, name, reason.text);
+    code = json_is_object(root) ? load(l, root) :
+                                  hone_error_set(l->err, HONE_EFORMAT, "%s: '%s' must be an object or null", l->path, name);
+    json_decref(root);
+    return code;
+}
+
+int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *err)
+{
+    loader l = {.t = t, .path = path, .err = err};
+    hone_map map;
+    int code = hone_map_open(&map, path, err);
+
+    if (code)
+        return code;
+    if (map.size > FILE_MAX) {
+        code = hone_error_set(err, HONE_ELIMIT, "%s: larger than 1 GiB", path);
+        goto out;
+    }
+    hone_json_open(&l.json, path, (const char *)map.data, map.size, err);
+    if ((code = walk_top(&l)) || (code = walk_model(&l)) || (code = load_component(&l, &l.normalizer, "normalizer", load_normalizer)) ||
+        (code = load_component(&l, &l.pre_tokenizer, "pre_tokenizer", load_pre_tokenizer)))
+        goto out;
+    if (!l.byte_level) {
+        code = hone_error_set(err, HONE_EUNSUPPORTED, "%s: a BPE model without a ByteLevel pre_tokenizer is not supported", path);
+        goto out;
+    }
+    if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)) || (code = load_vocab(&l)) || (code = load_merges(&l)) ||
+        (code = load_unknown(&l)) || (code = load_added(&l)))
+        goto out;
+    code = load_component(&l, &l.post_processor, "post_processor", load_post_processor);
+out:
+    hone_json_close(&l.json);
+    hone_map_close(&map);
+    return code;
+}
