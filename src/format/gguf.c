@@ -554,6 +554,12 @@ static int read_part(hone_gguf *g, const part *p, key_set *ks, hone_error *err)
 
 #define SUFFIX_LENGTH 20 /* -00001-of-00003.gguf */
 
+static void split_suffix(char out[SUFFIX_LENGTH + 1], int64_t no, int64_t count)
+{
+    snprintf(out, SUFFIX_LENGTH + 1, "-%05u-of-%05u.gguf", (unsigned)(no + 1) % 100000,
+             (unsigned)count % 100000);
+}
+
 /* What a part says of its place; *count is 1 for a file that is no part of a set. */
 static int split_place(const key_set *ks, const char *path, int64_t *no, int64_t *count, hone_error *err)
 {
@@ -601,7 +607,7 @@ static int open_set(hone_gguf *g, int64_t no, int64_t count, hone_error *err)
     part *parts;
     int rc = 0;
 
-    snprintf(suffix, sizeof suffix, "-%05d-of-%05d.gguf", (int)no % 100000 + 1, (int)count % 100000);
+    split_suffix(suffix, no, count);
     if (len <= SUFFIX_LENGTH || strcmp(path + len - SUFFIX_LENGTH, suffix) != 0)
         return hone_error_set(err, HONE_EFORMAT, "%s: part %lld of %lld, so its name must end in %s", path,
                               (long long)no + 1, (long long)count, suffix);
@@ -622,8 +628,7 @@ static int open_set(hone_gguf *g, int64_t no, int64_t count, hone_error *err)
     for (i = 0; !rc && i < count; i++) {
         key_set others = {0}, *ks = i == 0 ? &g->keys : &others;
 
-        snprintf(name + stem, SUFFIX_LENGTH + 1, "-%05d-of-%05d.gguf", (int)i % 100000 + 1,
-                 (int)count % 100000);
+        split_suffix(name + stem, i, count);
         if (i != no)
             rc = open_part(g, (size_t)i, name, err);
         if (!rc)

@@ -8,7 +8,7 @@ int hone_json_parse(json_t **out, const char *text, size_t len, const char *path
     *out = json_loadb(text, len, JSON_REJECT_DUPLICATES, &e);
     if (*out)
         return 0;
-    if (json_error_code(&e) == json_error_out_of_memory)
+    if (json_error_code(&e) == json_error_out_of_memory || !e.text[0]) /* some failures leave no text */
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory while parsing JSON", path);
     return hone_error_set(err, HONE_EFORMAT, "%s: line %d, column %d: %s", path, e.line, e.column, e.text);
 }
