@@ -1,0 +1,356 @@
+/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 40 bytes a sequence.
+ *
+ * Rows are read in batches; a batch is encoded by several threads, each taking the next row, and stored in the order
+ * of the files. So the result, and which error is reported, do not depend on the number of threads. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/dataset.h"
+
+#define BATCH 256 /* rows; far more than threads, so that a long row at the end of a batch costs little */
+#define MAX_THREADS 64
+
+typedef struct job {
+    hone_buf text; /* the conversation; reused */
+    uint8_t *trained;
+    size_t n_messages, capacity;
+    uint32_t file;
+    uint64_t line, row;
+    encoded_row result;
+    int rc;
+    hone_error err;
+} job;
+
+typedef struct batch {
+    const hone_chat *chat;
+    const hone_dataset_options *options;
+    job *job;
+    size_t n;
+    atomic_size_t next;
+} batch;
+
+static int out_of_memory(hone_error *err)
+{
+    return hone_error_set(err, HONE_ENOMEM, "out of memory for the data");
+}
+
+/* ---- storage ----------------------------------------------------------------------------------------------------- */
+
+/* Makes room for n more elements; *capacity counts elements. */
+static int reserve(void **p, size_t *capacity, size_t used, size_t n, size_t size, hone_error *err)
+{
+    size_t want = used + n, grown = *capacity + *capacity / 2;
+    void *q;
+
+    if (want <= *capacity)
+        return 0;
+    grown = HONE_MAX(HONE_MAX(grown, want), (size_t)1024);
+    q = hone_realloc_array(*p, grown, size);
+    if (!q)
+        return out_of_memory(err);
+    *p = q;
+    *capacity = grown;
+    return 0;
+}
+
+static int store(hone_dataset *d, const sequence *s, const job *j, hone_error *err)
+{
+    size_t words = (s->n + 63) / 64, i;
+    hone_dataset_report *r = &d->report;
+    uint64_t *mask;
+
+    if (d->n == UINT32_MAX || j->row > UINT32_MAX)
+        return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
+    if (reserve((void **)&d->id, &d->id_capacity, d->n_ids, s->n, sizeof *d->id, err) ||
+        reserve((void **)&d->mask, &d->mask_capacity, d->n_words, words, sizeof *d->mask, err) ||
+        reserve((void **)&d->entry, &d->entry_capacity, d->n, 1, sizeof *d->entry, err))
+        return HONE_ENOMEM;
+    memcpy(d->id + d->n_ids, s->id, s->n * sizeof *s->id);
+    mask = d->mask + d->n_words;
+    memset(mask, 0, words * sizeof *mask);
+    for (i = 0; i < s->n; i++)
+        mask[i / 64] |= (uint64_t)s->mask[i] << (i % 64);
+    d->entry[d->n++] = (dataset_entry){
+        d->n_ids, d->n_words, j->line, (uint32_t)j->row, j->file, (uint32_t)s->n, (uint32_t)s->n_trained};
+    d->n_ids += s->n;
+    d->n_words += words;
+    r->sequences++;
+    r->tokens += s->n;
+    r->trained += s->n_trained;
+    r->turns += s->turns;
+    return 0;
+}
+
+static int store_row(hone_dataset *d, const job *j, hone_error *err)
+{
+    const encoded_row *e = &j->result;
+    hone_dataset_report *r = &d->report;
+    size_t i;
+    int rc = 0;
+
+    r->rows_used += e->n_parts > 0;
+    r->rows_dropped += e->n_parts == 0;
+    r->dropped_overlong += e->fate == FATE_DROPPED_OVERLONG;
+    r->dropped_untrained += e->fate == FATE_DROPPED_UNTRAINED;
+    r->rows_truncated += e->fate == FATE_TRUNCATED;
+    r->rows_split += e->fate == FATE_SPLIT;
+    r->tokens_cut += e->tokens_cut;
+    r->trained_cut += e->trained_cut;
+    r->straddled += e->n_parts ? e->straddled : 0;
+    for (i = 0; !rc && i < e->n_parts; i++)
+        rc = store(d, &e->part[i], j, err);
+    return rc;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static int measure_lengths(hone_dataset *d, hone_error *err)
+{
+    uint32_t *length = hone_alloc(d->n * sizeof *length);
+    size_t i;
+
+    if (!length)
+        return out_of_memory(err);
+    for (i = 0; i < d->n; i++)
+        length[i] = d->entry[i].n;
+    qsort(length, d->n, sizeof *length, by_size);
+    d->report.shortest = length[0];
+    d->report.median = length[d->n / 2];
+    d->report.longest = length[d->n - 1];
+    hone_free(length);
+    return 0;
+}
+
+/* Gives back what growing left over. Shrinking may fail; then the larger block stays. */
+static void shrink(void **p, size_t *capacity, size_t used, size_t size)
+{
+    void *q = hone_realloc_array(*p, used, size);
+
+    if (q) {
+        *p = q;
+        *capacity = used;
+    }
+}
+
+/* ---- encoding in batches ------------------------------------------------------------------------------------------- */
+
+static void *work(void *ud)
+{
+    batch *b = ud;
+    size_t i;
+
+    while ((i = atomic_fetch_add(&b->next, 1)) < b->n) {
+        job *j = &b->job[i];
+
+        j->err = (hone_error)HONE_ERROR_INIT;
+        j->rc = row_encode(&j->result, b->chat, j->text.data, j->text.len, j->trained, j->n_messages,
+                           b->options->max_length, b->options->overlong, &j->err);
+    }
+    return NULL;
+}
+
+/* Encodes the batch with this thread and `helpers` more; a thread that can not be started is done without. */
+static void encode_batch(batch *b, size_t helpers)
+{
+    pthread_t thread[MAX_THREADS];
+    size_t started = 0, i;
+
+    atomic_store(&b->next, 0);
+    helpers = HONE_MIN(helpers, b->n ? b->n - 1 : 0);
+    while (started < helpers && pthread_create(&thread[started], NULL, work, b) == 0)
+        started++;
+    work(b);
+    for (i = 0; i < started; i++)
+        pthread_join(thread[i], NULL);
+}
+
+static int fill_job(job *j, const hone_row *row, hone_error *err)
+{
+    j->text.len = 0;
+    hone_buf_add(&j->text, row->conversation, row->len);
+    if (row->n_messages > j->capacity) {
+        uint8_t *trained = hone_realloc_array(j->trained, row->n_messages, 1);
+
+        if (!trained)
+            return out_of_memory(err);
+        j->trained = trained;
+        j->capacity = row->n_messages;
+    }
+    memcpy(j->trained, row->trained, row->n_messages);
+    j->n_messages = row->n_messages;
+    j->file = row->file_index;
+    j->line = row->line;
+    j->row = row->index;
+    return j->text.failed ? out_of_memory(err) : 0;
+}
+
+/* The rows that `overlong: error` found. */
+typedef struct overlong_rows {
+    uint64_t n, line;
+    uint32_t file;
+    size_t length;
+} overlong_rows;
+
+/* Stores what a batch became; clears its results. */
+static int store_batch(hone_dataset *d, batch *b, overlong_rows *overlong, hone_error *err)
+{
+    size_t i;
+    int rc = 0;
+
+    for (i = 0; i < b->n; i++) {
+        job *j = &b->job[i];
+
+        if (!rc && j->rc)
+            rc = hone_error_set(err, j->rc, "%s:%llu: %s", d->file[j->file], (unsigned long long)j->line,
+                                j->err.message);
+        if (!rc && j->result.fate == FATE_OVERLONG) {
+            if (!overlong->n++)
+                *overlong = (overlong_rows){1, j->line, j->file, j->result.length};
+        } else if (!rc) {
+            rc = store_row(d, j, err);
+        }
+        encoded_row_clear(&j->result);
+    }
+    d->report.rows_read += b->n;
+    b->n = 0;
+    return rc;
+}
+
+static size_t thread_count(int32_t wanted)
+{
+    cpu_set_t set;
+
+    if (wanted <= 0)
+        wanted = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return (size_t)HONE_MIN(wanted, MAX_THREADS);
+}
+
+static int read_all(hone_dataset *d, hone_rows *rows, batch *b, hone_error *err)
+{
+    const hone_dataset_options *o = b->options;
+    size_t helpers = thread_count(o->threads) - 1;
+    overlong_rows overlong = {0};
+    uint64_t left = o->max_samples > 0 ? (uint64_t)o->max_samples : UINT64_MAX;
+    hone_row row;
+    int more = 1, rc = 0;
+
+    while (!rc && more) {
+        while (left && b->n < BATCH && (more = hone_rows_next(rows, &row, err)) == 1) {
+            rc = fill_job(&b->job[b->n], &row, err);
+            if (rc)
+                return rc;
+            b->n++;
+            left--;
+        }
+        if (more < 0)
+            return more;
+        more &= left > 0;
+        encode_batch(b, helpers);
+        rc = store_batch(d, b, &overlong, err);
+    }
+    if (!rc && overlong.n)
+        rc = hone_error_set(
+            err, HONE_ELIMIT,
+            "%s:%llu: this row has %zu tokens, more than model.max_length %d; so %s %llu of %llu rows. "
+            "Raise model.max_length, or set data.overlong to drop, truncate or split",
+            d->file[overlong.file], (unsigned long long)overlong.line, overlong.length, o->max_length,
+            overlong.n == 1 ? "has" : "have", (unsigned long long)overlong.n,
+            (unsigned long long)d->report.rows_read);
+    if (!rc && !d->n)
+        rc = hone_error_set(err, HONE_EFORMAT, "%s: no row is left: %llu of %llu were dropped as too long",
+                            d->file[0], (unsigned long long)d->report.rows_dropped,
+                            (unsigned long long)d->report.rows_read);
+    return rc;
+}
+
+static int copy_names(hone_dataset *d, const hone_rows *rows, hone_error *err)
+{
+    size_t n = hone_rows_files(rows);
+
+    d->file = hone_calloc(n, sizeof *d->file);
+    for (; d->file && d->n_files < n; d->n_files++) {
+        d->file[d->n_files] = hone_strdup(hone_rows_file(rows, d->n_files));
+        if (!d->file[d->n_files])
+            return out_of_memory(err);
+        d->report.bytes += strlen(d->file[d->n_files]) + 1 + sizeof *d->file;
+    }
+    return d->file ? 0 : out_of_memory(err);
+}
+
+int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, const hone_chat *chat,
+                      const hone_dataset_options *options, hone_error *err)
+{
+    hone_dataset *d = NULL;
+    hone_rows *rows = NULL;
+    batch b = {.chat = chat, .options = options};
+    size_t i;
+    int rc;
+
+    *out = NULL;
+    if (options->max_length < 1)
+        return hone_error_set(err, HONE_EINVAL, "max_length must be at least 1, not %d", options->max_length);
+    rc = hone_rows_open(&rows, paths, n, err);
+    if (rc)
+        return rc;
+    d = hone_calloc(1, sizeof *d);
+    b.job = hone_calloc(BATCH, sizeof *b.job);
+    rc = d && b.job ? copy_names(d, rows, err) : out_of_memory(err);
+    if (!rc)
+        rc = read_all(d, rows, &b, err);
+    if (!rc)
+        rc = measure_lengths(d, err);
+    for (i = 0; b.job && i < BATCH; i++) {
+        hone_buf_clear(&b.job[i].text);
+        hone_free(b.job[i].trained);
+    }
+    hone_free(b.job);
+    hone_rows_close(rows);
+    if (rc) {
+        hone_dataset_close(d);
+        return rc;
+    }
+    shrink((void **)&d->id, &d->id_capacity, d->n_ids, sizeof *d->id);
+    shrink((void **)&d->mask, &d->mask_capacity, d->n_words, sizeof *d->mask);
+    shrink((void **)&d->entry, &d->entry_capacity, d->n, sizeof *d->entry);
+    d->report.bytes += sizeof *d + d->id_capacity * sizeof *d->id + d->mask_capacity * sizeof *d->mask +
+                       d->entry_capacity * sizeof *d->entry;
+    *out = d;
+    return 0;
+}
+
+void hone_dataset_close(hone_dataset *d)
+{
+    if (!d)
+        return;
+    paths_clear(d->file, d->n_files);
+    hone_free(d->id);
+    hone_free(d->mask);
+    hone_free(d->entry);
+    hone_free(d);
+}
+
+const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d)
+{
+    return &d->report;
+}
+
+size_t hone_dataset_size(const hone_dataset *d)
+{
+    return d->n;
+}
+
+hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
+{
+    const dataset_entry *e = &d->entry[i];
+
+    return (hone_sequence){d->id + e->start, d->mask + e->word, e->n,  e->n_targets,
+                           d->file[e->file], e->line,           e->row};
+}

@@ -1,0 +1,26 @@
+/* The dataset's inside, shared by dataset.c (fills it) and order.c (reads it). */
+#ifndef HONE_DATA_DATASET_H
+#define HONE_DATA_DATASET_H
+
+#include "data/data.h"
+
+typedef struct dataset_entry {
+    uint64_t start; /* first token in id */
+    uint64_t word; /* first word in mask; every sequence starts a word */
+    uint64_t line;
+    uint32_t row, file;
+    uint32_t n, n_targets;
+} dataset_entry;
+
+struct hone_dataset {
+    int32_t *id;
+    uint64_t *mask;
+    dataset_entry *entry; /* [n], in the order of the files */
+    size_t n, n_ids, n_words;
+    size_t id_capacity, mask_capacity, entry_capacity;
+    char **file;
+    size_t n_files;
+    hone_dataset_report report;
+};
+
+#endif

@@ -1,0 +1,264 @@
+/* One conversation as token sequences. The chat layer renders, tokenises and finds the trained spans; here the row's
+ * own switches are applied, the checks that no run may skip are made, and a row that is too long meets the policy.
+ *
+ * Splitting cuts before a turn of the user, so that every part is a conversation of its own: the leading system
+ * messages, then as many exchanges as fit. A part is rendered anew, since templates write differently at the start of
+ * a conversation. */
+#include <string.h>
+
+#include "data/data.h"
+
+static void sequence_clear(sequence *s)
+{
+    hone_free(s->id);
+    hone_free(s->mask);
+    *s = (sequence){0};
+}
+
+void encoded_row_clear(encoded_row *r)
+{
+    size_t i;
+
+    for (i = 0; i < r->n_parts; i++)
+        sequence_clear(&r->part[i]);
+    hone_free(r->part);
+    *r = (encoded_row){0};
+}
+
+/* The mask's targets among the first n tokens; token 0 is never one, nothing predicts it. */
+static size_t count_targets(const uint8_t *mask, size_t n)
+{
+    size_t i, targets = 0;
+
+    for (i = 1; i < n; i++)
+        targets += mask[i];
+    return targets;
+}
+
+/* Applies the row's switches to the mask and counts what is left. */
+static void apply_switches(sequence *s, const int32_t *turn, const uint8_t *trained, size_t n_messages)
+{
+    int32_t last = -1;
+    size_t i;
+
+    s->turns = 0;
+    for (i = 0; i < s->n; i++) {
+        if (!s->mask[i])
+            continue;
+        s->mask[i] = turn[i] < 0 || (size_t)turn[i] >= n_messages || trained[turn[i]];
+        if (s->mask[i] && (turn[i] != last || !s->turns)) {
+            s->turns++;
+            last = turn[i];
+        }
+    }
+    s->n_trained = count_targets(s->mask, s->n);
+}
+
+static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const char *text, size_t len,
+                       const uint8_t *trained, size_t n_messages, hone_error *err)
+{
+    hone_encoding e = {0};
+    int rc = hone_chat_encode(chat, &e, text, len, 0, err);
+
+    *out = (sequence){0};
+    if (!rc && !e.eot_trained)
+        rc = hone_error_set(
+            err, HONE_EFORMAT,
+            "the end-of-turn token of an assistant turn would not be trained with this chat template");
+    if (!rc) {
+        *out = (sequence){.id = e.tokens.id, .mask = e.mask, .n = e.tokens.n};
+        apply_switches(out, e.turn, trained, n_messages);
+        *straddled += e.straddled;
+        e.tokens.id = NULL; /* both are ours now */
+        e.mask = NULL;
+    }
+    hone_encoding_clear(&e);
+    return rc;
+}
+
+static int add_part(encoded_row *r, sequence *part, hone_error *err)
+{
+    sequence *list = hone_realloc_array(r->part, r->n_parts + 1, sizeof *list);
+
+    if (!list) {
+        sequence_clear(part);
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    }
+    r->part = list;
+    list[r->n_parts++] = *part;
+    *part = (sequence){0};
+    return 0;
+}
+
+/* ---- splitting ----------------------------------------------------------------------------------------------------- */
+
+typedef struct splitter {
+    encoded_row *out;
+    const hone_chat *chat;
+    json_t *root, *messages; /* borrowed from each other */
+    const uint8_t *trained;
+    size_t n, head; /* messages; leading system messages, which every part repeats */
+    hone_buf text;
+    uint8_t *flags; /* [n] */
+    hone_error *err;
+} splitter;
+
+static const char *role_of(const splitter *s, size_t i)
+{
+    return json_string_value(json_object_get(json_array_get(s->messages, i), "role"));
+}
+
+/* The first message of the exchange after the one that holds message i. */
+static size_t next_exchange(const splitter *s, size_t i)
+{
+    for (i++; i < s->n; i++)
+        if (!strcmp(role_of(s, i), "user") && strcmp(role_of(s, i - 1), "user"))
+            break;
+    return i;
+}
+
+/* Encodes the head and messages [a, b). */
+static int encode_range(splitter *s, sequence *out, size_t *straddled, size_t a, size_t b)
+{
+    json_t *part = json_copy(s->root), *list = json_array();
+    size_t i, n = 0;
+    int rc = part && list ? 0 : HONE_ENOMEM;
+
+    for (i = 0; !rc && i < b; i++)
+        if (i < s->head || i >= a) {
+            s->flags[n++] = s->trained[i];
+            rc = json_array_append(list, json_array_get(s->messages, i)) ? HONE_ENOMEM : 0;
+        }
+    if (!rc && json_object_set(part, "messages", list))
+        rc = HONE_ENOMEM;
+    if (rc)
+        hone_error_set(s->err, rc, "out of memory");
+    s->text.len = 0;
+    if (!rc)
+        rc = json_write(&s->text, part, s->err);
+    if (!rc)
+        rc = encode_text(out, straddled, s->chat, s->text.data, s->text.len, s->flags, n, s->err);
+    json_decref(list);
+    json_decref(part);
+    return rc;
+}
+
+/* Cuts [head, n) into the longest parts that fit, from the front. */
+static int split_messages(splitter *s, size_t max_length)
+{
+    size_t a = s->head;
+
+    while (a < s->n) {
+        sequence best = {0};
+        size_t b = a, best_straddled = 0;
+        int rc = 0;
+
+        while (b < s->n) {
+            sequence longer = {0};
+            size_t straddled = 0, to = next_exchange(s, b);
+
+            rc = encode_range(s, &longer, &straddled, a, to);
+            if (rc || longer.n > max_length) {
+                sequence_clear(&longer);
+                break;
+            }
+            sequence_clear(&best);
+            best = longer;
+            best_straddled = straddled;
+            b = to;
+        }
+        if (!rc && b == a) { /* one exchange alone is too long: the row goes as a whole, and is counted */
+            encoded_row_clear(s->out);
+            s->out->fate = FATE_DROPPED_OVERLONG;
+            return 0;
+        }
+        if (!rc && best.n_trained) {
+            s->out->straddled += best_straddled;
+            rc = add_part(s->out, &best, s->err);
+        } else if (!rc) {
+            s->out->tokens_cut += best.n;
+        }
+        sequence_clear(&best);
+        if (rc)
+            return rc;
+        a = b;
+    }
+    return 0;
+}
+
+static int split(encoded_row *out, const hone_chat *chat, const char *text, size_t len,
+                 const uint8_t *trained, size_t n_messages, size_t max_length, hone_error *err)
+{
+    json_error_t e;
+    json_t *root = json_loadb(text, len, 0, &e);
+    splitter s = {.out = out, .chat = chat, .root = root, .trained = trained, .n = n_messages, .err = err};
+    int rc = 0;
+
+    out->fate = FATE_SPLIT;
+    out->straddled = 0; /* of the parts alone */
+    s.messages = json_object_get(root, "messages");
+    s.flags = hone_alloc(n_messages);
+    if (!root || !s.flags)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+    while (!rc && s.head < s.n &&
+           (!strcmp(role_of(&s, s.head), "system") || !strcmp(role_of(&s, s.head), "developer")))
+        s.head++;
+    if (!rc)
+        rc = split_messages(&s, max_length);
+    hone_buf_clear(&s.text);
+    hone_free(s.flags);
+    json_decref(root);
+    return rc;
+}
+
+/* ---- any row ------------------------------------------------------------------------------------------------------- */
+
+static void truncate_sequence(encoded_row *out, sequence *s, size_t max_length)
+{
+    size_t left = count_targets(s->mask, max_length);
+
+    if (!left) {
+        out->fate = FATE_DROPPED_UNTRAINED;
+        return;
+    }
+    out->fate = FATE_TRUNCATED;
+    out->tokens_cut = s->n - max_length;
+    out->trained_cut = s->n_trained - left;
+    s->n = max_length;
+    s->n_trained = left;
+}
+
+int row_encode(encoded_row *out, const hone_chat *chat, const char *text, size_t len, const uint8_t *trained,
+               size_t n_messages, int32_t max_length, hone_overlong overlong, hone_error *err)
+{
+    size_t limit = (size_t)max_length;
+    sequence whole;
+    int rc;
+
+    *out = (encoded_row){0};
+    rc = encode_text(&whole, &out->straddled, chat, text, len, trained, n_messages, err);
+    if (rc)
+        return rc;
+    out->length = whole.n;
+    if (!whole.n_trained)
+        rc = hone_error_set(err, HONE_EFORMAT, "no token of this row is trained");
+    if (!rc && whole.n > limit)
+        switch (overlong) {
+        case HONE_OVERLONG_ERROR:
+            out->fate = FATE_OVERLONG;
+            break;
+        case HONE_OVERLONG_DROP:
+            out->fate = FATE_DROPPED_OVERLONG;
+            break;
+        case HONE_OVERLONG_TRUNCATE:
+            truncate_sequence(out, &whole, limit);
+            break;
+        case HONE_OVERLONG_SPLIT:
+            rc = split(out, chat, text, len, trained, n_messages, limit, err);
+            break;
+        }
+    if (!rc && (out->fate == FATE_USED || out->fate == FATE_TRUNCATED))
+        rc = add_part(out, &whole, err);
+    sequence_clear(&whole);
+    return rc;
+}
