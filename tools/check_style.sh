@@ -64,7 +64,7 @@ for f in "${c[@]}"; do
     n=$(wc -l <"$f")
     [ "$n" -le 1200 ] || echo "$f:$n: $n lines"
 done | report "split files past 1,200 lines"
-for f in $(list '\.sh$') .ci/run; do
+for f in $(list "^(tools|examples)/.*[.]sh$") .ci/run; do
     [ ! -f "$f" ] || [ -x "$f" ] || [ "$(head -c 2 "$f")" != '#!' ] || echo "$f:1:"
 done | report "not executable"
 if [ "${1:-}" = --format ]; then
