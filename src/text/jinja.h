@@ -2,7 +2,7 @@
  *
  * Stages: jinja_lex.c cuts the source into tokens (all whitespace control happens there), jinja_parse.c builds the
  * tree, jinja_eval.c walks it. Values live in jinja_value.c (containers, comparison, printing), jinja_string.c
- * (strings with origins), jinja_json.c (JSON in, tojson out), jinja_filter.c (filters and tests) and jinja_call.c
+ * (strings with origins), jinja_print.c (printing, JSON in and out), jinja_filter.c (filters and tests) and jinja_call.c
  * (methods and functions).
  *
  * Memory and errors: a parse or a rendering allocates from one arena and reports an error by jinja_fail, which
@@ -25,8 +25,8 @@ typedef struct jinja_arena {
     char *at, *end;
     size_t total, limit;
     hone_error *err; /* where jinja_fail writes */
-    jmp_buf *home;   /* where it jumps */
-    uint32_t line;   /* template line of what is being parsed or evaluated, for messages; 0 = none */
+    jmp_buf *home; /* where it jumps */
+    uint32_t line; /* template line of what is being parsed or evaluated, for messages; 0 = none */
 } jinja_arena;
 
 /* Zeroed memory, 16-byte aligned. */
@@ -65,7 +65,15 @@ typedef enum jinja_kind {
 } jinja_kind;
 
 /* The Python type that a sequence stands for. Iterators can be walked once and are always true. */
-typedef enum jinja_seq_type { SEQ_LIST, SEQ_TUPLE, SEQ_RANGE, SEQ_ITERATOR, SEQ_KEYS, SEQ_VALUES, SEQ_ITEMS } jinja_seq_type;
+typedef enum jinja_seq_type {
+    SEQ_LIST,
+    SEQ_TUPLE,
+    SEQ_RANGE,
+    SEQ_ITERATOR,
+    SEQ_KEYS,
+    SEQ_VALUES,
+    SEQ_ITEMS
+} jinja_seq_type;
 
 typedef struct jinja_value {
     uint8_t kind;
@@ -102,7 +110,7 @@ typedef struct jinja_dict {
     jinja_entry *entry;
     size_t n, capacity;
     uint32_t *index; /* [n_index] 1 + entry, 0 = free; NULL while small */
-    size_t n_index;  /* power of two */
+    size_t n_index; /* power of two */
 } jinja_dict;
 
 typedef struct jinja_macro {
@@ -121,9 +129,9 @@ typedef struct jinja_slice {
 } jinja_slice;
 
 typedef struct jinja_undefined {
-    const char *name;  /* what was looked up */
+    const char *name; /* what was looked up */
     const char *owner; /* in what kind of object, NULL: a variable */
-    bool unsafe;       /* exists in Python, but the sandbox hides it */
+    bool unsafe; /* exists in Python, but the sandbox hides it */
 } jinja_undefined;
 
 typedef struct jinja_loop {
@@ -164,47 +172,47 @@ typedef enum jinja_op {
 
 typedef enum jinja_node_type {
     /* statements; lists by `next` */
-    N_TEXT,       /* value */
-    N_OUTPUT,     /* a */
-    N_IF,         /* a ? body : other */
-    N_FOR,        /* a = target, b = iterable, c = condition or NULL, body, other = else, flag = recursive */
-    N_SET,        /* a = target, b */
-    N_SET_BLOCK,  /* a = target, b = filter chain over E_BODY or NULL, body */
-    N_MACRO,      /* name, args = E_PARAM list, body */
+    N_TEXT, /* value */
+    N_OUTPUT, /* a */
+    N_IF, /* a ? body : other */
+    N_FOR, /* a = target, b = iterable, c = condition or NULL, body, other = else, flag = recursive */
+    N_SET, /* a = target, b */
+    N_SET_BLOCK, /* a = target, b = filter chain over E_BODY or NULL, body */
+    N_MACRO, /* name, args = E_PARAM list, body */
     N_CALL_BLOCK, /* a = call, b = its N_MACRO */
-    N_FILTER,     /* a = filter chain over E_BODY, body */
-    N_WITH,       /* args = N_SET list, body */
+    N_FILTER, /* a = filter chain over E_BODY, body */
+    N_WITH, /* args = N_SET list, body */
     N_GENERATION, /* body */
     N_BREAK,
     N_CONTINUE,
     /* expressions */
-    E_CONST,   /* value */
-    E_NAME,    /* name */
-    E_NSREF,   /* name . value, only as a target */
-    E_TUPLE,   /* args */
-    E_LIST,    /* args */
-    E_DICT,    /* args: key, value, key, value ... */
-    E_COND,    /* a ? b : c (NULL: undefined) */
-    E_OR,      /* a, b */
-    E_AND,     /* a, b */
-    E_NOT,     /* a */
+    E_CONST, /* value */
+    E_NAME, /* name */
+    E_NSREF, /* name . value, only as a target */
+    E_TUPLE, /* args */
+    E_LIST, /* args */
+    E_DICT, /* args: key, value, key, value ... */
+    E_COND, /* a ? b : c (NULL: undefined) */
+    E_OR, /* a, b */
+    E_AND, /* a, b */
+    E_NOT, /* a */
     E_COMPARE, /* a, then args: E_OPERAND (op, a) */
     E_OPERAND,
     E_BINARY, /* op, a, b */
     E_CONCAT, /* args */
-    E_NEG,    /* a */
-    E_POS,    /* a */
-    E_ATTR,   /* a . value (string) */
-    E_ITEM,   /* a [ b ] */
-    E_SLICE,  /* a : b : c */
-    E_CALL,   /* a ( args, E_KEYWORD ... ) */
+    E_NEG, /* a */
+    E_POS, /* a */
+    E_ATTR, /* a . value (string) */
+    E_ITEM, /* a [ b ] */
+    E_SLICE, /* a : b : c */
+    E_CALL, /* a ( args, E_KEYWORD ... ) */
     E_FILTER, /* a | id ( args ) ; value = its name */
-    E_TEST,   /* a is id ( args ); value = its name */
+    E_TEST, /* a is id ( args ); value = its name */
     E_KEYWORD, /* value = a */
-    E_STAR,    /* *a */
-    E_STAR2,   /* **a */
-    E_PARAM,   /* name = a or NULL */
-    E_BODY     /* stands for the captured text of a filter or set block */
+    E_STAR, /* *a */
+    E_STAR2, /* **a */
+    E_PARAM, /* name = a or NULL */
+    E_BODY /* stands for the captured text of a filter or set block */
 } jinja_node_type;
 
 typedef struct jinja_node {
@@ -294,7 +302,8 @@ void jinja_enter(jinja_run *r); /* one level deeper, HONE_ELIMIT at the bound; `
 jinja_value jinja_eval(jinja_run *r, const jinja_node *e, jinja_scope *scope);
 /* Calls a value; kwargs NULL = none. */
 jinja_value jinja_call(jinja_run *r, jinja_value f, jinja_value *arg, size_t n, const jinja_dict *kwargs);
-jinja_value jinja_call_macro(jinja_run *r, const jinja_macro *m, jinja_value *arg, size_t n, const jinja_dict *kwargs);
+jinja_value jinja_call_macro(jinja_run *r, const jinja_macro *m, jinja_value *arg, size_t n,
+                             const jinja_dict *kwargs);
 jinja_value jinja_call_loop(jinja_run *r, jinja_loop *loop, jinja_value items);
 
 /* Appends bytes of one origin. */
@@ -324,14 +333,14 @@ jinja_seq *jinja_seq_new(jinja_run *r, jinja_seq_type type, size_t capacity);
 void jinja_seq_push(jinja_run *r, jinja_seq *s, jinja_value v);
 jinja_dict *jinja_dict_new(jinja_run *r);
 jinja_value *jinja_dict_get(jinja_run *r, const jinja_dict *d, jinja_value key); /* NULL if absent */
-jinja_value *jinja_dict_find(const jinja_dict *d, const char *key);              /* a string key, small dicts */
+jinja_value *jinja_dict_find(const jinja_dict *d, const char *key); /* a string key, small dicts */
 void jinja_dict_set(jinja_run *r, jinja_dict *d, jinja_value key, jinja_value value);
 /* The items that iterating v visits, as an array; an iterator is thereby used up. Fails when v is not iterable. */
 jinja_seq *jinja_iterate(jinja_run *r, jinja_value v);
 int64_t jinja_length(jinja_run *r, jinja_value v); /* len(); fails as Python does */
 jinja_value jinja_binary(jinja_run *r, jinja_op op, jinja_value a, jinja_value b);
 jinja_value jinja_attribute(jinja_run *r, jinja_value v, const jinja_str *name); /* v.name */
-jinja_value jinja_item(jinja_run *r, jinja_value v, jinja_value key);            /* v[key] */
+jinja_value jinja_item(jinja_run *r, jinja_value v, jinja_value key); /* v[key] */
 /* The sequence sorted (stable) by the key of each item, keys[i] belongs to items[i]. */
 void jinja_sort(jinja_run *r, jinja_value *items, jinja_value *keys, size_t n, bool reverse);
 
@@ -354,16 +363,17 @@ size_t jinja_str_rfind(jinja_run *r, const jinja_str *s, const jinja_str *needle
 const jinja_str *jinja_str_slice(jinja_run *r, const jinja_str *s, const jinja_slice *slice);
 enum jinja_side { SIDE_LEFT = 1, SIDE_RIGHT = 2, SIDE_BOTH = 3 };
 const jinja_str *jinja_str_strip(jinja_run *r, const jinja_str *s, const jinja_str *chars, unsigned sides);
-const jinja_str *jinja_str_replace(jinja_run *r, const jinja_str *s, const jinja_str *old, const jinja_str *new_,
-                                   int64_t count);
-jinja_seq *jinja_str_split(jinja_run *r, const jinja_str *s, const jinja_str *sep, int64_t max, bool from_right);
+const jinja_str *jinja_str_replace(jinja_run *r, const jinja_str *s, const jinja_str *old,
+                                   const jinja_str *new_, int64_t count);
+jinja_seq *jinja_str_split(jinja_run *r, const jinja_str *s, const jinja_str *sep, int64_t max,
+                           bool from_right);
 jinja_seq *jinja_str_lines(jinja_run *r, const jinja_str *s, bool keep_ends);
 jinja_seq *jinja_str_characters(jinja_run *r, const jinja_str *s);
 enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP, CASE_JINJA_TITLE };
 const jinja_str *jinja_str_case(jinja_run *r, const jinja_str *s, enum jinja_case how);
 /* "%..." formatting. args: a tuple, a dict, or one value. */
 const jinja_str *jinja_str_format(jinja_run *r, const jinja_str *format, jinja_value args);
-bool jinja_is_space(int32_t code_point);     /* str.isspace */
+bool jinja_is_space(int32_t code_point); /* str.isspace */
 bool jinja_is_printable(int32_t code_point); /* str.isprintable */
 /* Resolves slice bounds against a length as Python does; returns the number of items. */
 size_t jinja_slice_resolve(jinja_run *r, const jinja_slice *slice, size_t n, int64_t *start, int64_t *step);
@@ -381,7 +391,8 @@ int jinja_filter_find(const char *s, size_t n);
 int jinja_test_find(const char *s, size_t n);
 jinja_value jinja_filter_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n,
                                const jinja_dict *kwargs);
-bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n, const jinja_dict *kwargs);
+bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n,
+                      const jinja_dict *kwargs);
 
 /* jinja_call.c */
 jinja_value jinja_global_find(const char *s, size_t n); /* J_MISSING if none */

@@ -59,8 +59,8 @@ const jinja_str *jinja_arg_str(jinja_run *r, const char *what, jinja_value v)
 
 enum { F_NAMESPACE, F_RAISE, F_STRFTIME, F_RANGE, F_DICT, F_CYCLER, F_JOINER, F_LIPSUM, N_FUNCTIONS };
 
-static const char *const function_name[N_FUNCTIONS] = {"namespace", "raise_exception", "strftime_now", "range",
-                                                       "dict",      "cycler",          "joiner",       "lipsum"};
+static const char *const function_name[N_FUNCTIONS] = {
+    "namespace", "raise_exception", "strftime_now", "range", "dict", "cycler", "joiner", "lipsum"};
 
 jinja_value jinja_global_find(const char *s, size_t n)
 {
@@ -91,7 +91,8 @@ static jinja_value call_range(jinja_run *r, const jinja_value *arg, size_t n)
     /* The unsigned difference is exact for any pair of 64-bit numbers. */
     count = (int64_t)HONE_MIN(step > 0 ? ((uint64_t)stop - (uint64_t)start - 1) / (uint64_t)step
                                        : ((uint64_t)start - (uint64_t)stop - 1) / (0 - (uint64_t)step),
-                              (uint64_t)1 << 40) + 1;
+                              (uint64_t)1 << 40) +
+            1;
     if (count > 100000)
         FAIL(r, "range too big: the sandbox allows 100000 items");
     s = jinja_seq_new(r, SEQ_RANGE, (size_t)count);
@@ -122,7 +123,8 @@ static jinja_value call_strftime(jinja_run *r, const jinja_str *format)
 }
 
 /* dict(mapping or pairs, **kwargs) */
-static jinja_dict *make_dict(jinja_run *r, const char *what, const jinja_value *arg, size_t n, const jinja_dict *kwargs)
+static jinja_dict *make_dict(jinja_run *r, const char *what, const jinja_value *arg, size_t n,
+                             const jinja_dict *kwargs)
 {
     jinja_dict *d = jinja_dict_new(r);
     jinja_seq *s, *pair;
@@ -295,15 +297,16 @@ static const struct {
 static const struct {
     const char *name;
     uint8_t on;
-} hidden[] = {{"append", ON_LIST},     {"clear", ON_LIST | ON_DICT}, {"pop", ON_LIST | ON_DICT}, {"reverse", ON_LIST},
-              {"insert", ON_LIST},     {"sort", ON_LIST},            {"extend", ON_LIST},        {"remove", ON_LIST},
-              {"popitem", ON_DICT},    {"setdefault", ON_DICT},      {"update", ON_DICT}};
+} hidden[] = {{"append", ON_LIST},     {"clear", ON_LIST | ON_DICT}, {"pop", ON_LIST | ON_DICT},
+              {"reverse", ON_LIST},    {"insert", ON_LIST},          {"sort", ON_LIST},
+              {"extend", ON_LIST},     {"remove", ON_LIST},          {"popitem", ON_DICT},
+              {"setdefault", ON_DICT}, {"update", ON_DICT}};
 
 jinja_value jinja_method_find(jinja_run *r, jinja_value self, const jinja_str *name)
 {
-    unsigned on = self.kind == J_STR    ? ON_STR
-                  : self.kind == J_DICT ? ON_DICT
-                  : self.kind == J_LOOP ? ON_LOOP
+    unsigned on = self.kind == J_STR                                  ? ON_STR
+                  : self.kind == J_DICT                               ? ON_DICT
+                  : self.kind == J_LOOP                               ? ON_LOOP
                   : self.kind == J_SEQ && self.seq->type == SEQ_LIST  ? ON_LIST
                   : self.kind == J_SEQ && self.seq->type == SEQ_TUPLE ? ON_TUPLE
                                                                       : 0;
@@ -317,8 +320,8 @@ jinja_value jinja_method_find(jinja_run *r, jinja_value self, const jinja_str *n
         if (!(methods[i].on & on) || methods[i].name[0] != name->s[0] || !jinja_str_is(name, methods[i].name))
             continue;
         if (methods[i].id == M_REFUSED)
-            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "the method '%s' of %s is not supported", methods[i].name,
-                       jinja_type_name(self));
+            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "the method '%s' of %s is not supported",
+                       methods[i].name, jinja_type_name(self));
         m = jinja_alloc(&r->arena, sizeof *m);
         m->self = self;
         m->id = methods[i].id;
@@ -341,7 +344,8 @@ jinja_value jinja_method_find(jinja_run *r, jinja_value self, const jinja_str *n
 }
 
 /* Byte range of s that start and stop (in characters, may be absent) select. */
-static void char_range(jinja_run *r, const jinja_str *s, jinja_value start, jinja_value stop, size_t *begin, size_t *end)
+static void char_range(jinja_run *r, const jinja_str *s, jinja_value start, jinja_value stop, size_t *begin,
+                       size_t *end)
 {
     int64_t n = (int64_t)jinja_str_chars(s), a = 0, b = n;
 
@@ -359,7 +363,8 @@ static void char_range(jinja_run *r, const jinja_str *s, jinja_value start, jinj
 
 static bool has_affix(const jinja_str *s, const jinja_str *affix, bool at_end)
 {
-    return affix->n <= s->n && (!affix->n || !memcmp(at_end ? s->s + s->n - affix->n : s->s, affix->s, affix->n));
+    return affix->n <= s->n &&
+           (!affix->n || !memcmp(at_end ? s->s + s->n - affix->n : s->s, affix->s, affix->n));
 }
 
 static bool any_affix(jinja_run *r, const jinja_str *s, jinja_value affix, bool at_end)
@@ -423,9 +428,12 @@ static bool all_of(jinja_run *r, const jinja_str *s, int id)
         digit = k == UTF8PROC_CATEGORY_ND;
         if (id == M_ISSPACE && !jinja_is_space(c))
             return false;
-        if ((id == M_ISDIGIT || id == M_ISALNUM) && c >= 0x80 && (k == UTF8PROC_CATEGORY_NO || k == UTF8PROC_CATEGORY_NL))
-            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "isdigit or isalnum of U+%04X is not supported", (unsigned)c);
-        if ((id == M_ISDIGIT && !digit) || (id == M_ISALPHA && !alpha) || (id == M_ISALNUM && !alpha && !digit))
+        if ((id == M_ISDIGIT || id == M_ISALNUM) && c >= 0x80 &&
+            (k == UTF8PROC_CATEGORY_NO || k == UTF8PROC_CATEGORY_NL))
+            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "isdigit or isalnum of U+%04X is not supported",
+                       (unsigned)c);
+        if ((id == M_ISDIGIT && !digit) || (id == M_ISALPHA && !alpha) ||
+            (id == M_ISALNUM && !alpha && !digit))
             return false;
         if (id == M_ISUPPER || id == M_ISLOWER) {
             bool up = k == UTF8PROC_CATEGORY_LU, low = k == UTF8PROC_CATEGORY_LL;
@@ -438,7 +446,8 @@ static bool all_of(jinja_run *r, const jinja_str *s, int id)
     return id == M_ISUPPER || id == M_ISLOWER ? cased : s->n > 0;
 }
 
-static const jinja_str *justify(jinja_run *r, const jinja_str *s, int64_t width, const jinja_str *fill, int64_t left)
+static const jinja_str *justify(jinja_run *r, const jinja_str *s, int64_t width, const jinja_str *fill,
+                                int64_t left)
 {
     int64_t room = width - (int64_t)jinja_str_chars(s);
     const jinja_str *out;
@@ -512,9 +521,10 @@ static jinja_value str_method(jinja_run *r, int id, const jinja_str *s, const ji
     case M_RSTRIP:
         jinja_bind(r, "strip", "", slot, 1, arg, n, kwargs);
         a = slot[0].kind == J_MISSING || slot[0].kind == J_NONE ? NULL : jinja_arg_str(r, "strip", slot[0]);
-        return jinja_of_str(jinja_str_strip(r, s, a, id == M_STRIP    ? SIDE_BOTH
-                                                     : id == M_LSTRIP ? SIDE_LEFT
-                                                                      : SIDE_RIGHT));
+        return jinja_of_str(jinja_str_strip(r, s, a,
+                                            id == M_STRIP    ? SIDE_BOTH
+                                            : id == M_LSTRIP ? SIDE_LEFT
+                                                             : SIDE_RIGHT));
     case M_STARTSWITH:
     case M_ENDSWITH: {
         size_t begin, end;
@@ -687,7 +697,8 @@ static jinja_value loop_method(jinja_run *r, int id, jinja_loop *l, const jinja_
     return jinja_bool(true);
 }
 
-jinja_value jinja_call_method(jinja_run *r, const jinja_method *m, jinja_value *arg, size_t n, const jinja_dict *kwargs)
+jinja_value jinja_call_method(jinja_run *r, const jinja_method *m, jinja_value *arg, size_t n,
+                              const jinja_dict *kwargs)
 {
     switch ((jinja_kind)m->self.kind) {
     case J_STR:

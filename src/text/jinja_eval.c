@@ -187,7 +187,8 @@ static void bind_text(jinja_run *r, jinja_scope *s, const char *name, jinja_valu
         bind(r, s, x, v);
 }
 
-jinja_value jinja_call_macro(jinja_run *r, const jinja_macro *m, jinja_value *arg, size_t n, const jinja_dict *kwargs)
+jinja_value jinja_call_macro(jinja_run *r, const jinja_macro *m, jinja_value *arg, size_t n,
+                             const jinja_dict *kwargs)
 {
     const jinja_node *p, *def = m->def;
     jinja_scope *scope = new_scope(r, m->scope);
@@ -327,8 +328,9 @@ static jinja_value filter_or_test(jinja_run *r, const jinja_node *e, jinja_scope
     r->arena.line = e->line;
     if (e->id < 0)
         jinja_fail(&r->arena, e->id == -2 ? HONE_EUNSUPPORTED : HONE_EINVAL, "%s '%.*s'%s",
-                   e->type == E_FILTER ? "the filter" : "the test", (int)HONE_MIN(e->value.str->n, (size_t)60),
-                   e->value.str->s, e->id == -2 ? " is not supported" : " does not exist");
+                   e->type == E_FILTER ? "the filter" : "the test",
+                   (int)HONE_MIN(e->value.str->n, (size_t)60), e->value.str->s,
+                   e->id == -2 ? " is not supported" : " does not exist");
     n = arguments(r, e->args, scope, &arg, &kwargs);
     if (e->type == E_TEST)
         return jinja_bool(jinja_test_apply(r, e->id, v, arg, n, kwargs));
@@ -374,7 +376,8 @@ static jinja_value evaluate(jinja_run *r, const jinja_node *e, jinja_scope *scop
     case E_COND:
         if (jinja_truth(jinja_eval(r, e->a, scope)))
             return jinja_eval(r, e->b, scope);
-        return e->c ? jinja_eval(r, e->c, scope) : jinja_undefined_of(r, "the missing else of an inline if", NULL);
+        return e->c ? jinja_eval(r, e->c, scope)
+                    : jinja_undefined_of(r, "the missing else of an inline if", NULL);
     case E_OR:
         v = jinja_eval(r, e->a, scope);
         return jinja_truth(v) ? v : jinja_eval(r, e->b, scope);
@@ -637,7 +640,8 @@ int hone_template_parse(hone_template **out, const char *text, size_t len, hone_
     int rc;
 
     if (len > HONE_TEMPLATE_MAX_SOURCE)
-        return hone_error_set(err, HONE_ELIMIT, "template of %zu bytes, the limit is %zu", len, HONE_TEMPLATE_MAX_SOURCE);
+        return hone_error_set(err, HONE_ELIMIT, "template of %zu bytes, the limit is %zu", len,
+                              HONE_TEMPLATE_MAX_SOURCE);
     t = hone_calloc(1, sizeof *t);
     if (!t)
         return hone_error_set(err, HONE_ENOMEM, "out of memory");
@@ -771,7 +775,8 @@ static int take_rendering(jinja_run *r, hone_rendering *out, hone_error *err)
     return 0;
 }
 
-int hone_template_render(const hone_template *t, const hone_template_input *in, hone_rendering *out, hone_error *err)
+int hone_template_render(const hone_template *t, const hone_template_input *in, hone_rendering *out,
+                         hone_error *err)
 {
     jinja_run *r = hone_calloc(1, sizeof *r);
     jinja_scope *scope;

@@ -12,7 +12,7 @@
 
 typedef struct filter_call {
     jinja_run *r;
-    jinja_value v;             /* what stands before the bar */
+    jinja_value v; /* what stands before the bar */
     jinja_value arg[MAX_ARGS]; /* by the row's names; J_MISSING = not given */
     /* the arguments as given, for filters that hand them on */
     jinja_value *given;
@@ -149,10 +149,10 @@ static jinja_value f_replace(filter_call *c)
 
     if (!given(c->arg[0]) || !given(c->arg[1]))
         FAIL(c->r, "replace: two strings are wanted");
-    return str(jinja_str_safe(c->r,
-                              jinja_str_replace(c->r, text(c), jinja_to_str(c->r, c->arg[0]),
-                                                jinja_to_str(c->r, c->arg[1]), count),
-                              false));
+    return str(jinja_str_safe(
+        c->r,
+        jinja_str_replace(c->r, text(c), jinja_to_str(c->r, c->arg[0]), jinja_to_str(c->r, c->arg[1]), count),
+        false));
 }
 
 static jinja_value f_indent(filter_call *c)
@@ -190,7 +190,8 @@ static jinja_value f_indent(filter_call *c)
 static jinja_value f_center(filter_call *c)
 {
     const jinja_str *s = text(c);
-    int64_t width = jinja_arg_int(c->r, "center", c->arg[0], 80), room = width - (int64_t)jinja_str_chars(s), left;
+    int64_t width = jinja_arg_int(c->r, "center", c->arg[0], 80), room = width - (int64_t)jinja_str_chars(s),
+            left;
     const jinja_str *space = jinja_str_of(c->r, " ");
 
     if (room <= 0)
@@ -205,7 +206,8 @@ static jinja_value f_truncate(filter_call *c)
     jinja_run *r = c->r;
     int64_t length = jinja_arg_int(r, "truncate", c->arg[0], 255);
     bool kill = flag(c->arg[1], false);
-    const jinja_str *end = given(c->arg[2]) ? jinja_arg_str(r, "truncate", c->arg[2]) : jinja_str_of(r, "...");
+    const jinja_str *end =
+        given(c->arg[2]) ? jinja_arg_str(r, "truncate", c->arg[2]) : jinja_str_of(r, "...");
     int64_t leeway = c->arg[3].kind == J_NONE ? 5 : jinja_arg_int(r, "truncate", c->arg[3], 5);
     int64_t room = length - (int64_t)jinja_str_chars(end);
     const jinja_str *s;
@@ -294,8 +296,8 @@ static bool parse_float(jinja_run *r, const jinja_str *s, double *f)
     for (i = 0; i < s->n; i++) {
         char ch = s->s[i];
 
-        if (ch == '_' && i && i + 1 < s->n && s->s[i - 1] >= '0' && s->s[i - 1] <= '9' && s->s[i + 1] >= '0' &&
-            s->s[i + 1] <= '9')
+        if (ch == '_' && i && i + 1 < s->n && s->s[i - 1] >= '0' && s->s[i - 1] <= '9' &&
+            s->s[i + 1] >= '0' && s->s[i + 1] <= '9')
             continue;
         if (!((ch >= '0' && ch <= '9') || strchr("+-.eE", ch)))
             break;
@@ -381,7 +383,7 @@ static bool parse_int(jinja_run *r, const jinja_str *s, int64_t base, int64_t *v
 
         if (ch == '_' && any && i + 1 < s->n && s->s[i + 1] != '_')
             continue;
-        d = ch >= '0' && ch <= '9'                    ? ch - '0'
+        d = ch >= '0' && ch <= '9'                     ? ch - '0'
             : (ch | 0x20) >= 'a' && (ch | 0x20) <= 'z' ? (ch | 0x20) - 'a' + 10
                                                        : 99;
         if (d >= base)
@@ -511,8 +513,9 @@ static jinja_value f_join(filter_call *c)
         jinja_work(c->r, 1);
         if (i)
             jinja_out_add(c->r, &o, sep);
-        jinja_out_add(c->r, &o,
-                      jinja_to_str(c->r, path_get(c->r, s->item[i], c->arg[1], (jinja_value){.kind = J_MISSING})));
+        jinja_out_add(
+            c->r, &o,
+            jinja_to_str(c->r, path_get(c->r, s->item[i], c->arg[1], (jinja_value){.kind = J_MISSING})));
     }
     return str(jinja_out_take(c->r, &o));
 }
@@ -599,7 +602,8 @@ static jinja_value f_unique(filter_call *c)
     size_t i;
 
     for (i = 0; i < s->n; i++)
-        if (!seen_before(c, seen, folded(c->r, path_get(c->r, s->item[i], c->arg[1], none), flag(c->arg[0], false))))
+        if (!seen_before(c, seen,
+                         folded(c->r, path_get(c->r, s->item[i], c->arg[1], none), flag(c->arg[0], false))))
             jinja_seq_push(c->r, out, s->item[i]);
     return iterator(out);
 }
@@ -686,9 +690,11 @@ static jinja_value f_slice(filter_call *c)
 
 static jinja_value f_groupby(filter_call *c)
 {
-    jinja_seq *s = copy(c->r, jinja_iterate(c->r, c->v)), *out = jinja_seq_new(c->r, SEQ_LIST, 0), *group = NULL, *pair;
+    jinja_seq *s = copy(c->r, jinja_iterate(c->r, c->v)), *out = jinja_seq_new(c->r, SEQ_LIST, 0),
+              *group = NULL, *pair;
     bool case_sensitive = flag(c->arg[2], false);
-    jinja_value *keys = jinja_alloc_array(&c->r->arena, s->n + 1, sizeof *keys), key, last = {.kind = J_MISSING};
+    jinja_value *keys = jinja_alloc_array(&c->r->arena, s->n + 1, sizeof *keys), key,
+                last = {.kind = J_MISSING};
     size_t i;
 
     for (i = 0; i < s->n; i++)
@@ -745,9 +751,10 @@ static jinja_value f_map(filter_call *c)
     }
     s = jinja_iterate(c->r, c->v);
     for (i = 0; i < s->n; i++)
-        jinja_seq_push(c->r, out,
-                       attribute ? path_get(c->r, s->item[i], *attribute, fallback ? *fallback : none)
-                                 : jinja_filter_apply(c->r, id, s->item[i], c->given + 1, c->n_given - 1, c->kwargs));
+        jinja_seq_push(
+            c->r, out,
+            attribute ? path_get(c->r, s->item[i], *attribute, fallback ? *fallback : none)
+                      : jinja_filter_apply(c->r, id, s->item[i], c->given + 1, c->n_given - 1, c->kwargs));
     return iterator(out);
 }
 
@@ -768,7 +775,8 @@ static jinja_value choose(filter_call *c, bool wanted, bool by_attribute)
     for (i = 0; i < s->n; i++) {
         item = by_attribute ? path_get(c->r, s->item[i], c->given[0], none) : s->item[i];
         if ((id < 0 ? jinja_truth(item)
-                    : jinja_test_apply(c->r, id, item, c->given + off + 1, c->n_given - off - 1, c->kwargs)) == wanted)
+                    : jinja_test_apply(c->r, id, item, c->given + off + 1, c->n_given - off - 1,
+                                       c->kwargs)) == wanted)
             jinja_seq_push(c->r, out, s->item[i]);
     }
     return iterator(out);
@@ -867,8 +875,8 @@ static const struct {
     {"wordcount", "", f_wordcount},
 };
 
-static const char *const refused_filter[] = {"filesizeformat", "pprint", "random", "striptags", "urlencode", "urlize",
-                                             "wordwrap",       "xmlattr"};
+static const char *const refused_filter[] = {"filesizeformat", "pprint", "random",   "striptags",
+                                             "urlencode",      "urlize", "wordwrap", "xmlattr"};
 
 static bool same(const char *name, const char *s, size_t n)
 {
@@ -897,7 +905,8 @@ static size_t count_params(const char *params)
     return n;
 }
 
-jinja_value jinja_filter_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n, const jinja_dict *kwargs)
+jinja_value jinja_filter_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n,
+                               const jinja_dict *kwargs)
 {
     filter_call c = {.r = r, .v = v, .given = arg, .n_given = n, .kwargs = kwargs};
     const char *params = filter_table[id].params;
@@ -1016,7 +1025,8 @@ static bool remainder_is(jinja_run *r, jinja_value v, jinja_value by, double wan
     return jinja_number(jinja_binary(r, OP_MOD, v, by)) == wanted;
 }
 
-bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n, const jinja_dict *kwargs)
+bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, size_t n,
+                      const jinja_dict *kwargs)
 {
     jinja_value slot[1];
 
@@ -1089,7 +1099,8 @@ bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, siz
             return v.kind == J_NONE || v.b == slot[0].b;
         if (v.kind != slot[0].kind || v.kind == J_BOOL)
             return false;
-        jinja_fail(&r->arena, HONE_EUNSUPPORTED, "the test 'sameas' is supported for true, false and none only");
+        jinja_fail(&r->arena, HONE_EUNSUPPORTED,
+                   "the test 'sameas' is supported for true, false and none only");
     case IS_ESCAPED:
         return v.kind == J_STR && v.str->safe;
     case IS_FILTER:

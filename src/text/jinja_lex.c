@@ -273,7 +273,8 @@ static int hex(char c)
 /* Resolves the escapes of a string literal as Python does. */
 static void string_value(lexer *x, const char *s, size_t n, jinja_token *t)
 {
-    char *out = jinja_alloc(x->a, n * 3 + 1); /* a backslash before a character outside ASCII grows, see below */
+    char *out =
+        jinja_alloc(x->a, n * 3 + 1); /* a backslash before a character outside ASCII grows, see below */
     size_t i, k = 0, digits, need, len;
     int32_t cp;
 
@@ -341,7 +342,10 @@ static void string_value(lexer *x, const char *s, size_t n, jinja_token *t)
             }
             /* Jinja2 writes characters outside ASCII as escapes first, so the backslash escapes that one's. */
             len = hone_utf8_get(s + i - 1, n - (i - 1), &cp);
-            k += (size_t)snprintf(out + k, 11, cp < 0x100 ? "x%02x" : cp < 0x10000 ? "u%04x" : "U%08x",
+            k += (size_t)snprintf(out + k, 11,
+                                  cp < 0x100     ? "x%02x"
+                                  : cp < 0x10000 ? "u%04x"
+                                                 : "U%08x",
                                   (unsigned)cp);
             i += len - 1;
         }
@@ -353,9 +357,9 @@ static void string_value(lexer *x, const char *s, size_t n, jinja_token *t)
 /* Digits with single underscores between them, from p on; returns the end (p when there are none). */
 static size_t digits_end(const lexer *x, size_t p)
 {
-    while (p < x->n && ((x->s[p] >= '0' && x->s[p] <= '9') ||
-                        (x->s[p] == '_' && p + 1 < x->n && x->s[p + 1] >= '0' && x->s[p + 1] <= '9' && p &&
-                         x->s[p - 1] != '_')))
+    while (p < x->n &&
+           ((x->s[p] >= '0' && x->s[p] <= '9') || (x->s[p] == '_' && p + 1 < x->n && x->s[p + 1] >= '0' &&
+                                                   x->s[p + 1] <= '9' && p && x->s[p - 1] != '_')))
         p++;
     return p;
 }
@@ -422,7 +426,8 @@ static void number(lexer *x)
                 continue;
             if (d < 0 || d >= base || (base == 10 && e >= end))
                 break;
-            if (__builtin_mul_overflow(t->i, (int64_t)base, &t->i) || __builtin_add_overflow(t->i, (int64_t)d, &t->i))
+            if (__builtin_mul_overflow(t->i, (int64_t)base, &t->i) ||
+                __builtin_add_overflow(t->i, (int64_t)d, &t->i))
                 fail(x, "integer beyond 64 bits");
         }
         if (base != 10 && e == p)

@@ -14,7 +14,7 @@ typedef struct parser {
     hone_template *t;
     const jinja_token *at;
     int nesting;
-    int soft;  /* inside an `if` whose untaken branches are not looked at */
+    int soft; /* inside an `if` whose untaken branches are not looked at */
     int loops; /* inside so many for bodies of this frame */
 } parser;
 
@@ -33,7 +33,8 @@ _Noreturn static void fail_at(parser *p, const jinja_token *t, const char *wante
         jinja_fail(p->a, HONE_EFORMAT, "unexpected end of the tag, expected %s", wanted);
     if (t->type == T_STRING)
         jinja_fail(p->a, HONE_EFORMAT, "unexpected string literal, expected %s", wanted);
-    jinja_fail(p->a, HONE_EFORMAT, "unexpected '%.*s', expected %s", (int)HONE_MIN(t->n, (size_t)40), t->s, wanted);
+    jinja_fail(p->a, HONE_EFORMAT, "unexpected '%.*s', expected %s", (int)HONE_MIN(t->n, (size_t)40), t->s,
+               wanted);
 }
 
 static void nest(parser *p)
@@ -876,9 +877,10 @@ static jinja_node *with_statement(parser *p)
 
 static jinja_node *statement(parser *p)
 {
-    static const char *const filter_ends[] = {"endfilter", NULL}, *const generation_ends[] = {"endgeneration", NULL};
-    static const char *const refused[] = {"block", "extends", "include", "import", "from", "autoescape",
-                                          "do",    "trans",   "debug"};
+    static const char *const filter_ends[] = {"endfilter", NULL}, *const generation_ends[] = {"endgeneration",
+                                                                                              NULL};
+    static const char *const refused[] = {"block",      "extends", "include", "import", "from",
+                                          "autoescape", "do",      "trans",   "debug"};
     const jinja_token *t = p->at;
     jinja_node *e;
     size_t i;
@@ -967,7 +969,8 @@ static jinja_node *statements(parser *p, const char *const *ends)
                 return first;
             }
             for (i = 0; ends[i]; i++)
-                snprintf(wanted + strlen(wanted), sizeof wanted - strlen(wanted), "%s'%s'", i ? " or " : "", ends[i]);
+                snprintf(wanted + strlen(wanted), sizeof wanted - strlen(wanted), "%s'%s'", i ? " or " : "",
+                         ends[i]);
             fail_at(p, p->at, wanted);
         case T_DATA:
             e = node(p, N_TEXT);

@@ -145,17 +145,20 @@ static void put_repr(jinja_run *r, jinja_out *o, jinja_value v)
         break;
     case J_SEQ:
         if (v.seq->type == SEQ_RANGE) {
-            int64_t first = v.seq->n ? v.seq->item[0].i : 0, step = v.seq->n > 1 ? v.seq->item[1].i - first : 1;
+            int64_t first = v.seq->n ? v.seq->item[0].i : 0,
+                    step = v.seq->n > 1 ? v.seq->item[1].i - first : 1;
 
             if (v.seq->n != 0 && step == 1) {
-                snprintf(text, sizeof text, "range(%lld, %lld)", (long long)first, (long long)(first + (int64_t)v.seq->n));
+                snprintf(text, sizeof text, "range(%lld, %lld)", (long long)first,
+                         (long long)(first + (int64_t)v.seq->n));
                 put(r, o, text, 0);
                 break;
             }
             jinja_fail(&r->arena, HONE_EUNSUPPORTED, "printing this range object is not supported");
         }
         if (!open[v.seq->type])
-            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "printing a %s object is not supported", jinja_type_name(v));
+            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "printing a %s object is not supported",
+                       jinja_type_name(v));
         put(r, o, open[v.seq->type], v.origin);
         for (i = 0; i < v.seq->n; i++) {
             if (i)
@@ -234,7 +237,11 @@ static void put_json_str(jinja_run *r, jinja_out *o, const jinja_str *s, bool as
             snprintf(text, sizeof text, "\\%c", (char)c);
         else if (c == '\n' || c == '\r' || c == '\t' || c == '\f' || c == '\b')
             snprintf(text, sizeof text, "\\%c",
-                     c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '\f' ? 'f' : 'b');
+                     c == '\n'   ? 'n'
+                     : c == '\r' ? 'r'
+                     : c == '\t' ? 't'
+                     : c == '\f' ? 'f'
+                                 : 'b');
         else if (c < 0x20 || (ascii && c >= 0x7f && c < 0x10000 && c != 0x7f))
             snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
         else if (ascii && c >= 0x10000)

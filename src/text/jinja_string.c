@@ -241,7 +241,8 @@ size_t jinja_str_byte(const jinja_str *s, size_t chars)
 bool jinja_is_space(int32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 || c == 0x1680 ||
-           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f || c == 0x3000;
+           (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
+           c == 0x3000;
 }
 
 bool jinja_is_printable(int32_t c)
@@ -388,8 +389,8 @@ const jinja_str *jinja_str_strip(jinja_run *r, const jinja_str *s, const jinja_s
     return jinja_str_sub(r, s, begin, end);
 }
 
-const jinja_str *jinja_str_replace(jinja_run *r, const jinja_str *s, const jinja_str *old, const jinja_str *new_,
-                                   int64_t count)
+const jinja_str *jinja_str_replace(jinja_run *r, const jinja_str *s, const jinja_str *old,
+                                   const jinja_str *new_, int64_t count)
 {
     jinja_out o = {0};
     size_t at = 0, found;
@@ -477,7 +478,8 @@ static void split_space(jinja_run *r, jinja_seq *seq, const jinja_str *s, int64_
     reverse(seq);
 }
 
-jinja_seq *jinja_str_split(jinja_run *r, const jinja_str *s, const jinja_str *sep, int64_t max, bool from_right)
+jinja_seq *jinja_str_split(jinja_run *r, const jinja_str *s, const jinja_str *sep, int64_t max,
+                           bool from_right)
 {
     jinja_seq *seq = jinja_seq_new(r, SEQ_LIST, 0);
     size_t at, found;
@@ -492,7 +494,8 @@ jinja_seq *jinja_str_split(jinja_run *r, const jinja_str *s, const jinja_str *se
     if (!sep->n)
         FAIL(r, "empty separator");
     if (!from_right) {
-        for (at = 0; max > 0 && (found = jinja_str_find(r, s, sep, at)) != SIZE_MAX; at = found + sep->n, max--)
+        for (at = 0; max > 0 && (found = jinja_str_find(r, s, sep, at)) != SIZE_MAX;
+             at = found + sep->n, max--)
             push_part(r, seq, s, at, found);
         push_part(r, seq, s, at, s->n);
         return seq;
@@ -531,8 +534,8 @@ static bool is_cased(int32_t c)
 {
     utf8proc_category_t category = utf8proc_category(c);
 
-    return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL || category == UTF8PROC_CATEGORY_LT ||
-           utf8proc_toupper(c) != c || utf8proc_tolower(c) != c;
+    return category == UTF8PROC_CATEGORY_LU || category == UTF8PROC_CATEGORY_LL ||
+           category == UTF8PROC_CATEGORY_LT || utf8proc_toupper(c) != c || utf8proc_tolower(c) != c;
 }
 
 /* Characters that do not end a word for the final-sigma rule. */
@@ -540,8 +543,9 @@ static bool is_case_ignorable(int32_t c)
 {
     utf8proc_category_t category = utf8proc_category(c);
 
-    return c == '\'' || c == '.' || c == ':' || c == 0xb7 || c == 0x2019 || category == UTF8PROC_CATEGORY_MN ||
-           category == UTF8PROC_CATEGORY_ME || category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_LM ||
+    return c == '\'' || c == '.' || c == ':' || c == 0xb7 || c == 0x2019 ||
+           category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_ME ||
+           category == UTF8PROC_CATEGORY_CF || category == UTF8PROC_CATEGORY_LM ||
            category == UTF8PROC_CATEGORY_SK;
 }
 

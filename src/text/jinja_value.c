@@ -53,7 +53,8 @@ jinja_value jinja_undefined_of(jinja_run *r, const char *name, const char *owner
 
 const char *jinja_type_name(jinja_value v)
 {
-    static const char *const seq[] = {"list", "tuple", "range", "generator", "dict_keys", "dict_values", "dict_items"};
+    static const char *const seq[] = {"list",      "tuple",       "range",     "generator",
+                                      "dict_keys", "dict_values", "dict_items"};
 
     switch ((jinja_kind)v.kind) {
     case J_UNDEFINED:
@@ -160,7 +161,8 @@ static jinja_value key_at(const jinja_dict *d, size_t i)
 
 static bool is_list_or_tuple(jinja_value v)
 {
-    return v.kind == J_SEQ && (v.seq->type == SEQ_LIST || v.seq->type == SEQ_TUPLE || v.seq->type == SEQ_RANGE);
+    return v.kind == J_SEQ &&
+           (v.seq->type == SEQ_LIST || v.seq->type == SEQ_TUPLE || v.seq->type == SEQ_RANGE);
 }
 
 bool jinja_equal(jinja_run *r, jinja_value a, jinja_value b)
@@ -232,7 +234,8 @@ int jinja_order(jinja_run *r, jinja_value a, jinja_value b)
         jinja_work(r, n / 16);
         return c ? (c > 0) - (c < 0) : (a.str->n > b.str->n) - (a.str->n < b.str->n);
     }
-    if (is_list_or_tuple(a) && is_list_or_tuple(b) && a.seq->type == b.seq->type && a.seq->type != SEQ_RANGE) {
+    if (is_list_or_tuple(a) && is_list_or_tuple(b) && a.seq->type == b.seq->type &&
+        a.seq->type != SEQ_RANGE) {
         n = HONE_MIN(a.seq->n, b.seq->n);
         for (i = 0; i < n; i++)
             if (!jinja_equal(r, a.seq->item[i], b.seq->item[i])) {
@@ -572,9 +575,11 @@ jinja_value jinja_binary(jinja_run *r, jinja_op op, jinja_value a, jinja_value b
     if (op == OP_MOD && a.kind == J_STR)
         return jinja_of_str(jinja_str_format(r, a.str, b));
     if (jinja_is_number(a) && jinja_is_number(b)) {
-        bool floats = a.kind == J_FLOAT || b.kind == J_FLOAT || op == OP_DIV || (op == OP_POW && integer(b) < 0);
+        bool floats =
+            a.kind == J_FLOAT || b.kind == J_FLOAT || op == OP_DIV || (op == OP_POW && integer(b) < 0);
 
-        return floats ? float_op(r, op, jinja_number(a), jinja_number(b)) : integer_op(r, op, integer(a), integer(b));
+        return floats ? float_op(r, op, jinja_number(a), jinja_number(b))
+                      : integer_op(r, op, integer(a), integer(b));
     }
     if (op == OP_ADD && a.kind == J_STR && b.kind == J_STR) {
         sa = a.str;
@@ -598,7 +603,8 @@ jinja_value jinja_binary(jinja_run *r, jinja_op op, jinja_value a, jinja_value b
         return repeat(r, a, integer(b));
     if (op == OP_MUL && repeatable(b) && (a.kind == J_INT || a.kind == J_BOOL))
         return repeat(r, b, integer(a));
-    FAIL(r, "unsupported operand types for %s: '%s' and '%s'", name[op], jinja_type_name(a), jinja_type_name(b));
+    FAIL(r, "unsupported operand types for %s: '%s' and '%s'", name[op], jinja_type_name(a),
+         jinja_type_name(b));
 }
 
 /* ---- look-up -------------------------------------------------------------------------------------------------- */
@@ -726,7 +732,8 @@ jinja_value jinja_item(jinja_run *r, jinja_value v, jinja_value key)
     }
     if (v.kind == J_DICT) {
         if (key.kind == J_SEQ && key.seq->type != SEQ_TUPLE)
-            return jinja_undefined_of(r, "list", owner_name(v)); /* unhashable: a TypeError that Jinja2 swallows */
+            return jinja_undefined_of(r, "list",
+                                      owner_name(v)); /* unhashable: a TypeError that Jinja2 swallows */
         if (key.kind == J_DICT)
             return jinja_undefined_of(r, "dict", owner_name(v));
         value = jinja_dict_get(r, v.dict, key);

@@ -40,8 +40,8 @@ static json_t *text_of(const hone_rendering *r)
         json_array_append_new(origin, json_pack("[I, I]", (json_int_t)n, (json_int_t)r->origin[i]));
     }
     for (i = 0; i < r->n_marked; i++)
-        json_array_append_new(marked,
-                              json_pack("[I, I]", (json_int_t)r->marked[i].begin, (json_int_t)r->marked[i].end));
+        json_array_append_new(
+            marked, json_pack("[I, I]", (json_int_t)r->marked[i].begin, (json_int_t)r->marked[i].end));
     json_object_set_new(out, "text", json_stringn(r->text, r->len));
     json_object_set_new(out, "origin", origin);
     json_object_set_new(out, "marked", marked);
@@ -122,8 +122,8 @@ static json_t *encode(const json_t *job)
     json_t *out, *ids, *begin, *end, *mask, *turn;
     size_t i;
 
-    if (hone_chat_encode(chat, &e, conversation, strlen(conversation), prompt ? HONE_CHAT_GENERATION_PROMPT : 0,
-                         &err)) {
+    if (hone_chat_encode(chat, &e, conversation, strlen(conversation),
+                         prompt ? HONE_CHAT_GENERATION_PROMPT : 0, &err)) {
         out = failure(&err);
     } else {
         ids = json_array();
