@@ -81,11 +81,12 @@ int hone_device_open(hone_device **out, const hone_device_params *p, hone_error 
     dev->isa = isa;
     dev->name = isa_names[isa].name;
     rc = hone_pool_new(&dev->pool, p->threads, p->pin, err);
+    if (!rc)
+        rc = hone_cpu_overlay(dev, isa, err);
     if (rc) {
-        hone_free(dev);
+        hone_device_close(dev);
         return rc;
     }
-    hone_cpu_overlay(dev, isa);
     *out = dev;
     return 0;
 }
@@ -96,6 +97,7 @@ void hone_device_close(hone_device *dev)
         return;
     hone_pool_free(dev->pool);
     hone_big_free(dev->workspace, dev->workspace_size);
+    hone_free(dev->kernels);
     hone_free(dev);
 }
 

@@ -1,0 +1,166 @@
+/* Output head and cross-entropy, by the blocked product, a chunk of rows at a time: logits (tasks over the vocabulary),
+ * softmax (tasks over rows), gradient (tasks over the vocabulary again, each with a partial sum of dh), sum of the parts
+ * in order. So the weight is expanded once per chunk and direction, and all threads work on one chunk. */
+#include "device/cpu/product.h"
+
+#include <math.h>
+
+#define PARTS 16       /* partial sums of dh at most */
+#define PART_MIN 1024  /* vocabulary of a part at least */
+#define VOCAB 512      /* vocabulary of a logits task */
+#define SOFTMAX_ROWS 4 /* rows of a softmax task */
+
+/* Rows of a chunk: fewer for a large vocabulary, so that the logits stay below about 80 MB. */
+static int64_t chunk_rows(int64_t n, int64_t vocab)
+{
+    return HONE_MIN(n, vocab > 65536 ? 128 : HONE_PRODUCT_ROWS);
+}
+
+static int64_t part_len(int64_t vocab)
+{
+    int64_t len = HONE_MAX((vocab + PARTS - 1) / PARTS, PART_MIN);
+
+    return (len + 63) / 64 * 64;
+}
+
+static int n_parts(int64_t vocab)
+{
+    return (int)((vocab + part_len(vocab) - 1) / part_len(vocab));
+}
+
+hone_need hone_fast_need_head(int64_t n, int64_t vocab, int64_t width)
+{
+    int64_t rows = chunk_rows(n, vocab);
+    hone_need need = {hone_align(hone_product_scratch_size()),
+                      hone_align(sizeof(float) * (size_t)(rows * vocab)) +
+                          hone_align(sizeof(float) * (size_t)(rows * width)) * (size_t)n_parts(vocab)};
+
+    return need;
+}
+
+struct job {
+    hone_device *dev;
+    const hone_head *a;
+    float *logits, *part;
+    int64_t r0, rows; /* the chunk */
+    hone_product forward;
+};
+
+static hone_product product_of(const hone_device *dev, hone_dtype activation)
+{
+    hone_product p = {.k = dev->kernels, .round = activation == HONE_BF16, .n_terms = 1};
+
+    p.pairs = p.round && p.k->gemm_bf16;
+    return p;
+}
+
+static void logits_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    hone_mat z = hone_mat_make(j->logits, HONE_F32, j->rows, j->a->w->rows);
+    int64_t v0 = (int64_t)task * VOCAB, v1 = HONE_MIN(v0 + VOCAB, z.cols);
+
+    hone_product_store(&j->forward, &s, &z, 0, j->rows, v0, v1, NULL, false);
+}
+
+static void softmax_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_kernels *k = j->dev->kernels;
+    int64_t vocab = j->a->w->rows, r;
+
+    (void)thread;
+    for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++) {
+        float *z = j->logits + r * vocab, max, sum, hit;
+        int32_t target = j->a->target[j->r0 + r], *best = j->a->best ? j->a->best + j->r0 + r : NULL;
+
+        max = k->max(z, vocab, best);
+        hit = z[target];
+        sum = k->exp_sum(z, vocab, 1, max);
+        j->a->loss[j->r0 + r] = (max - hit) + logf(sum);
+        if (!j->a->dh.data)
+            continue;
+        k->scale(z, vocab, j->a->grad_scale / sum);
+        z[target] -= j->a->grad_scale;
+    }
+}
+
+static void gradient_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_weight *w = j->a->w;
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    hone_product p = product_of(j->dev, j->a->h.dtype);
+    int64_t v0 = task * part_len(w->rows), len = HONE_MIN(part_len(w->rows), w->rows - v0);
+    hone_mat z = {j->logits + v0, HONE_F32, j->rows, len, w->rows};
+    hone_mat out = hone_mat_make(
+        (char *)j->part + hone_align(sizeof(float) * (size_t)(j->rows * w->cols)) * (size_t)task, HONE_F32, j->rows, w->cols);
+    hone_term t = {z, NULL, {hone_weight_row(w, v0), w->dtype, (int32_t)len, w->cols, NULL}, false, true, 1};
+
+    p.term[0] = t;
+    hone_product_store(&p, &s, &out, 0, j->rows, 0, w->cols, NULL, false);
+}
+
+static void sum_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_kernels *k = j->dev->kernels;
+    int64_t width = j->a->w->cols, r;
+    size_t part = hone_align(sizeof(float) * (size_t)(j->rows * width)) / sizeof(float);
+    int i;
+
+    (void)thread;
+    for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++) {
+        float *sum = j->part + r * width;
+
+        for (i = 1; i < n_parts(j->a->w->rows); i++)
+            k->axpy(sum, sum + part * (size_t)i, 1, width);
+        if (j->a->dh.dtype == HONE_F32)
+            memcpy(hone_mat_row(&j->a->dh, j->r0 + r), sum, sizeof(float) * (size_t)width);
+        else
+            k->to_bf16(hone_mat_row(&j->a->dh, j->r0 + r), sum, width);
+    }
+}
+
+int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
+{
+    struct job j = {.dev = dev, .a = a};
+    int64_t vocab = a->w->rows, chunk = chunk_rows(a->h.rows, vocab), chunks;
+    int rc = hone_cpu_require(dev, hone_fast_need_head(a->h.rows, vocab, a->w->cols), "head_loss", err), groups;
+
+    if (rc)
+        return rc;
+    j.logits = hone_shared(dev);
+    j.part = (float *)((char *)j.logits + hone_align(sizeof(float) * (size_t)(chunk * vocab)));
+    chunks = (a->h.rows + chunk - 1) / chunk;
+    chunk = (a->h.rows + chunks - 1) / chunks; /* equal chunks */
+    for (j.r0 = 0; j.r0 < a->h.rows; j.r0 += j.rows) {
+        hone_term t = {{hone_mat_row(&a->h, j.r0), a->h.dtype, 0, a->h.cols, a->h.ld}, NULL, *a->w, true, true, 1};
+
+        j.rows = HONE_MIN(chunk, a->h.rows - j.r0);
+        t.a.rows = j.rows;
+        j.forward = product_of(dev, a->h.dtype);
+        j.forward.term[0] = t;
+        groups = (int)((j.rows + SOFTMAX_ROWS - 1) / SOFTMAX_ROWS);
+        hone_pool_run(dev->pool, (int)((vocab + VOCAB - 1) / VOCAB), logits_task, &j);
+        hone_pool_run(dev->pool, groups, softmax_task, &j);
+        if (!a->dh.data)
+            continue;
+        hone_pool_run(dev->pool, n_parts(vocab), gradient_task, &j);
+        hone_pool_run(dev->pool, groups, sum_task, &j);
+    }
+    return 0;
+}
+
+/* The head as a projection without bias or adapter, whose output is f32. */
+int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err)
+{
+    hone_linear g = {.x = h, .n_parts = 1};
+    hone_weight plain = *w;
+
+    plain.bias = NULL;
+    g.part[0].w = &plain;
+    g.part[0].y = hone_mat_make(logits, HONE_F32, h.rows, w->rows);
+    return hone_fast_linear_fwd(dev, &g, err);
+}

@@ -1,0 +1,415 @@
+/* Projections with adapters, by the blocked product.
+ *
+ *   forward   y_p = [x | u_p] [W_p^T ; scale B_p^T]          u_p = drop(x) A_p^T first
+ *   backward  dx  = [dy_1 .. dy_P | du_1 .. du_P] [W_1 .. W_P ; A_1 .. A_P]     du_p = scale dy_p B_p first
+ *
+ * so an adapter costs a few more rows of K. With dropout its part of dx is masked and therefore added by itself. The
+ * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. */
+#include "device/cpu/product.h"
+
+#define COLS 64    /* columns of a gradient task */
+#define TOKENS 256 /* tokens of one partial sum */
+#define FEW_BYTES (1 << 16)
+
+struct job {
+    hone_device *dev;
+    const hone_linear *g;
+    hone_cut cut;
+    int groups[HONE_MAX_PARTS], total_groups;
+    int64_t group_cols[HONE_MAX_PARTS];
+    float *du[HONE_MAX_PARTS]; /* [N, r] */
+    hone_mat x;                /* few rows: x in f32 */
+    int dx_tasks, da_blocks;
+};
+
+hone_need hone_fast_need_linear(int64_t n, int64_t in, int rank)
+{
+    size_t few = (size_t)(HONE_PRODUCT_FEW * in) * sizeof(float), du = (size_t)(n * rank) * sizeof(float);
+    hone_need need = {hone_align(hone_product_scratch_size()) + hone_align((size_t)rank * COLS * sizeof(float)) +
+                          hone_align((size_t)TOKENS * COLS * sizeof(float)),
+                      HONE_MAX(hone_align(few), HONE_MAX_PARTS * hone_align(du))};
+
+    return need;
+}
+
+static hone_need need_of(const hone_linear *g)
+{
+    int rank = 0, p;
+
+    for (p = 0; p < g->n_parts; p++)
+        if (g->part[p].lora)
+            rank = HONE_MAX(rank, g->part[p].lora->r);
+    return hone_fast_need_linear(g->x.rows, g->x.cols, rank);
+}
+
+static hone_term term_of(const hone_mat *a, const void *b, hone_dtype t, int64_t rows, int64_t cols, bool transposed,
+                         bool frozen, float scale)
+{
+    hone_term term = {*a, NULL, {b, t, (int32_t)rows, (int32_t)cols, NULL}, transposed, frozen, scale};
+
+    return term;
+}
+
+static hone_mat f32_mat(const float *data, int64_t rows, int64_t cols)
+{
+    return hone_mat_make((void *)(uintptr_t)data, HONE_F32, rows, cols);
+}
+
+static hone_product product_of(const hone_device *dev, hone_dtype activation)
+{
+    hone_product p = {.k = dev->kernels, .round = activation == HONE_BF16};
+
+    p.pairs = p.round && p.k->gemm_bf16;
+    return p;
+}
+
+/* Finds part and column group of a task among the groups of all parts. */
+static int part_of(const struct job *j, int *group)
+{
+    int p = 0;
+
+    while (*group >= j->groups[p])
+        *group -= j->groups[p++];
+    return p;
+}
+
+/* ---- forward ------------------------------------------------------------------------------------------------------ */
+
+/* u of a chunk of tokens of one part, in f32 whatever the activations are. */
+static void u_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_linear *g = j->g;
+    int p = task / j->cut.row_tasks;
+    int64_t r0 = task % j->cut.row_tasks * j->cut.rows, r1 = HONE_MIN(r0 + j->cut.rows, g->x.rows);
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    const hone_lora *l = g->part[p].lora;
+    hone_product product = {.k = j->dev->kernels, .n_terms = 1};
+    hone_mat u;
+
+    if (!l)
+        return;
+    u = f32_mat(g->part[p].u, g->x.rows, l->r);
+    product.term[0] = term_of(&g->x, l->a, HONE_F32, l->r, g->x.cols, true, false, 1);
+    product.term[0].drop = l->dropout > 0 ? l : NULL;
+    hone_product_store(&product, &s, &u, r0, r1, 0, l->r, NULL, false);
+}
+
+static void fwd_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_linear *g = j->g;
+    int group = task % j->total_groups, p = part_of(j, &group);
+    const struct hone_linear_part *part = &g->part[p];
+    int64_t r0 = task / j->total_groups * j->cut.rows, r1 = HONE_MIN(r0 + j->cut.rows, g->x.rows);
+    int64_t c0 = group * j->group_cols[p], c1 = HONE_MIN(c0 + j->group_cols[p], part->w->rows);
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    hone_product product = product_of(j->dev, g->x.dtype);
+    hone_mat y = part->y, u;
+
+    product.term[product.n_terms++] =
+        term_of(&g->x, part->w->data, part->w->dtype, part->w->rows, part->w->cols, true, true, 1);
+    if (part->lora) {
+        u = f32_mat(part->u, g->x.rows, part->lora->r);
+        product.term[product.n_terms++] =
+            term_of(&u, part->lora->b, HONE_F32, part->w->rows, part->lora->r, true, false, part->lora->scale);
+    }
+    hone_product_store(&product, &s, &y, r0, r1, c0, c1, part->w->bias, false);
+}
+
+/* u for few tokens: too little work to share. */
+static void few_u(const hone_kernels *k, const hone_linear *g, const hone_mat *x, float *row)
+{
+    int64_t t;
+    int p, r;
+
+    for (p = 0; p < g->n_parts; p++) {
+        const hone_lora *l = g->part[p].lora;
+
+        if (!l)
+            continue;
+        for (t = 0; t < x->rows; t++) {
+            const float *v = (const float *)x->data + t * x->ld;
+            int64_t c, n;
+
+            memset(g->part[p].u + t * l->r, 0, sizeof(float) * (size_t)l->r);
+            for (c = 0; c < x->cols; c += n) { /* in pieces that fit the scratch row */
+                const float *w = v + c;
+
+                n = HONE_MIN(HONE_KC_MAX * HONE_NR_MAX, x->cols - c);
+                if (l->dropout > 0) {
+                    k->drop(row, w, n, l->seed, l->stream, (uint64_t)(t * x->cols + c), l->dropout);
+                    w = row;
+                }
+                for (r = 0; r < l->r; r++)
+                    g->part[p].u[t * l->r + r] += k->dot(w, l->a + (int64_t)r * x->cols + c, n);
+            }
+        }
+    }
+}
+
+static void few_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_linear *g = j->g;
+    const hone_kernels *k = j->dev->kernels;
+    int group = task, p = part_of(j, &group);
+    const struct hone_linear_part *part = &g->part[p];
+    int64_t o0 = group * j->group_cols[p], o1 = HONE_MIN(o0 + j->group_cols[p], part->w->rows), o, t;
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    float y[HONE_PRODUCT_FEW];
+
+    for (o = o0; o < o1; o++) {
+        hone_few_dots(k, y, part->w, o, g->x.dtype == HONE_BF16, &j->x, s.rows);
+        for (t = 0; t < g->x.rows; t++) {
+            if (part->w->bias)
+                y[t] += part->w->bias[o];
+            if (part->lora)
+                y[t] += part->lora->scale *
+                        k->dot(part->u + t * part->lora->r, part->lora->b + o * part->lora->r, part->lora->r);
+            hone_elem_put(hone_mat_row(&part->y, t), part->y.dtype, o, y[t]);
+        }
+    }
+}
+
+int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err)
+{
+    struct job j = {.dev = dev, .g = g};
+    int rc = hone_cpu_require(dev, need_of(g), "linear_fwd", err), p, threads = hone_pool_threads(dev->pool);
+    int64_t total = 0;
+    bool lora = false;
+
+    if (rc)
+        return rc;
+    for (p = 0; p < g->n_parts; p++) {
+        total += g->part[p].w->rows;
+        lora |= g->part[p].lora != NULL;
+    }
+    if (g->x.rows <= HONE_PRODUCT_FEW) {
+        j.x = hone_mat_as_f32(dev->kernels, &g->x, hone_shared(dev));
+        if (lora)
+            few_u(dev->kernels, g, &j.x, hone_product_scratch_at(hone_scratch(dev, 0)).rows);
+        for (p = 0; p < g->n_parts; p++) {
+            int64_t bytes = (int64_t)hone_dtype_bytes(g->part[p].w->dtype, g->x.cols);
+
+            /* long runs of the file for each thread, but enough of them to share */
+            j.group_cols[p] = HONE_MAX(HONE_MIN(FEW_BYTES / bytes, total / (4 * threads)), 8);
+            j.groups[p] = (int)((g->part[p].w->rows + j.group_cols[p] - 1) / j.group_cols[p]);
+            j.total_groups += j.groups[p];
+        }
+        hone_pool_run(dev->pool, j.total_groups, few_task, &j);
+        return 0;
+    }
+    if (lora) {
+        j.cut.rows = HONE_MC;
+        j.cut.row_tasks = (int)((g->x.rows + HONE_MC - 1) / HONE_MC);
+        hone_pool_run(dev->pool, j.cut.row_tasks * g->n_parts, u_task, &j);
+    }
+    j.cut = hone_product_cut(g->x.rows, total, threads);
+    for (p = 0; p < g->n_parts; p++) {
+        j.group_cols[p] = (j.cut.cols + 63) / 64 * 64;
+        j.groups[p] = (int)((g->part[p].w->rows + j.group_cols[p] - 1) / j.group_cols[p]);
+        j.total_groups += j.groups[p];
+    }
+    hone_pool_run(dev->pool, j.cut.row_tasks * j.total_groups, fwd_task, &j);
+    return 0;
+}
+
+/* ---- backward ----------------------------------------------------------------------------------------------------- */
+
+static void du_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_linear *g = j->g;
+    int p = task / j->cut.row_tasks;
+    int64_t r0 = task % j->cut.row_tasks * j->cut.rows, r1 = HONE_MIN(r0 + j->cut.rows, g->x.rows), n0;
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    const hone_lora *l = g->part[p].lora;
+    hone_product product = {.k = j->dev->kernels, .n_terms = 1};
+
+    if (!l)
+        return;
+    product.term[0] = term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, false, l->scale);
+    for (n0 = 0; n0 < l->r; n0 += HONE_PRODUCT_COLS)
+        hone_product_block(&product, &s, r0, r1, n0, (int)HONE_MIN(HONE_PRODUCT_COLS, l->r - n0),
+                           j->du[p] + r0 * l->r + n0, l->r, false);
+}
+
+/* dx += undrop(du A) of one part, for a block of columns, into c. */
+static void add_dropped(const struct job *j, const hone_product_scratch *s, int p, int64_t r0, int64_t r1, int64_t n0,
+                        int nn, float *c, int64_t ldc)
+{
+    const hone_kernels *k = j->dev->kernels;
+    const hone_lora *l = j->g->part[p].lora;
+    hone_mat du = f32_mat(j->du[p], j->g->x.rows, l->r);
+    hone_product product = {.k = k, .n_terms = 1};
+    int64_t r;
+
+    product.term[0] = term_of(&du, l->a, HONE_F32, l->r, j->g->x.cols, false, false, 1);
+    hone_product_block(&product, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
+    for (r = r0; r < r1; r++) {
+        float *t = s->t + (r - r0) * HONE_PRODUCT_COLS;
+
+        k->drop(t, t, nn, l->seed, l->stream, (uint64_t)(r * j->g->x.cols + n0), l->dropout);
+        k->axpy(c + (r - r0) * ldc, t, 1, nn);
+    }
+}
+
+static void dx_task(struct job *j, int task, const hone_product_scratch *s)
+{
+    const hone_linear *g = j->g;
+    int group = task % j->total_groups, p, nn;
+    int64_t r0 = task / j->total_groups * j->cut.rows, r1 = HONE_MIN(r0 + j->cut.rows, g->x.rows), n0, r, i;
+    int64_t c0 = group * j->cut.cols, c1 = HONE_MIN(c0 + j->cut.cols, g->x.cols), ldc;
+    hone_product product = product_of(j->dev, g->x.dtype);
+    hone_mat du;
+    float *c;
+
+    for (p = 0; p < g->n_parts; p++)
+        product.term[product.n_terms++] = term_of(&g->part[p].dy, g->part[p].w->data, g->part[p].w->dtype,
+                                                  g->part[p].w->rows, g->x.cols, false, true, 1);
+    for (p = 0; p < g->n_parts; p++)
+        if (g->part[p].lora && g->part[p].lora->dropout == 0) {
+            du = f32_mat(j->du[p], g->x.rows, g->part[p].lora->r);
+            product.term[product.n_terms++] =
+                term_of(&du, g->part[p].lora->a, HONE_F32, g->part[p].lora->r, g->x.cols, false, false, 1);
+        }
+    for (n0 = c0; n0 < c1; n0 += nn) {
+        bool direct = g->dx.dtype == HONE_F32;
+
+        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        c = direct ? (float *)hone_mat_row(&g->dx, r0) + n0 : s->c;
+        ldc = direct ? g->dx.ld : HONE_PRODUCT_COLS;
+        hone_product_block(&product, s, r0, r1, n0, nn, c, ldc, direct && g->add_dx);
+        for (p = 0; p < g->n_parts; p++)
+            if (g->part[p].lora && g->part[p].lora->dropout > 0)
+                add_dropped(j, s, p, r0, r1, n0, nn, c, ldc);
+        for (r = r0; r < r1 && !direct; r++) {
+            uint16_t *to = (uint16_t *)hone_mat_row(&g->dx, r) + n0;
+            float *row = c + (r - r0) * ldc;
+
+            if (g->add_dx)
+                for (i = 0; i < nn; i++)
+                    row[i] += hone_bf16_to_f32(to[i]);
+            j->dev->kernels->to_bf16(to, row, nn);
+        }
+    }
+}
+
+/* t[r, n] (+)= left^T m[:, c..c+n) over all tokens; left is [N, r], m a matrix that may need converting or dropout. */
+static void skinny(const struct job *j, float *t, int64_t ldt, const float *left, int rank, const hone_mat *m,
+                   const hone_lora *drop, int64_t c, int n, float *copy, bool add)
+{
+    const hone_kernels *k = j->dev->kernels;
+    int64_t t0, tn, i, ldb;
+    int q;
+
+    for (t0 = 0; t0 < m->rows; t0 += TOKENS) {
+        const float *b = (const float *)hone_mat_row(m, t0) + c;
+
+        tn = HONE_MIN(TOKENS, m->rows - t0);
+        ldb = m->ld;
+        if (m->dtype != HONE_F32 || drop) {
+            for (i = 0; i < tn; i++) {
+                float *row = copy + i * COLS;
+                const float *x = (const float *)hone_mat_row(m, t0 + i) + c;
+
+                if (m->dtype == HONE_BF16) {
+                    k->to_f32(row, (const uint16_t *)hone_mat_row(m, t0 + i) + c, n);
+                    x = row;
+                }
+                if (drop)
+                    k->drop(row, x, n, drop->seed, drop->stream, (uint64_t)((t0 + i) * m->cols + c), drop->dropout);
+            }
+            b = copy;
+            ldb = COLS;
+        }
+        for (q = 0; q < n; q += k->nr)
+            k->gemm(t + q, ldt, left + t0 * rank, 1, rank, b + q, ldb, false, rank, HONE_MIN(k->nr, n - q), tn, add);
+        add = true;
+    }
+}
+
+static void da_task(struct job *j, int task, float *copy)
+{
+    const hone_linear *g = j->g;
+    int p = task / j->da_blocks;
+    const hone_lora *l = g->part[p].lora;
+    int64_t c = (int64_t)(task % j->da_blocks) * COLS;
+
+    if (l && l->da)
+        skinny(j, l->da + c, g->x.cols, j->du[p], l->r, &g->x, l->dropout > 0 ? l : NULL, c,
+               (int)HONE_MIN(COLS, g->x.cols - c), copy, true);
+}
+
+static void db_task(struct job *j, int task, float *sum, float *copy)
+{
+    const hone_linear *g = j->g;
+    int p = 0, blocks, r;
+    const hone_lora *l;
+    int64_t c, o, n;
+
+    while (task >= (blocks = (g->part[p].w->rows + COLS - 1) / COLS)) {
+        task -= blocks;
+        p++;
+    }
+    l = g->part[p].lora;
+    if (!l || !l->db)
+        return;
+    c = (int64_t)task * COLS;
+    n = HONE_MIN(COLS, g->part[p].w->rows - c);
+    skinny(j, sum, COLS, g->part[p].u, l->r, &g->part[p].dy, NULL, c, (int)n, copy, false);
+    for (o = 0; o < n; o++)
+        for (r = 0; r < l->r; r++)
+            l->db[(c + o) * l->r + r] += l->scale * sum[r * COLS + o];
+}
+
+static void bwd_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    char *scratch = hone_scratch(j->dev, thread);
+    hone_product_scratch s = hone_product_scratch_at(scratch);
+    float *copy = (float *)(scratch + hone_align(hone_product_scratch_size())), *sum = copy + TOKENS * COLS;
+
+    if (task < j->dx_tasks)
+        dx_task(j, task, &s);
+    else if ((task -= j->dx_tasks) < j->da_blocks * j->g->n_parts)
+        da_task(j, task, copy);
+    else
+        db_task(j, task - j->da_blocks * j->g->n_parts, sum, copy);
+}
+
+int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err)
+{
+    struct job j = {.dev = dev, .g = g};
+    int rc = hone_cpu_require(dev, need_of(g), "linear_bwd", err), p, tasks = 0;
+    char *shared = hone_shared(dev);
+    bool lora = false, train = false;
+
+    if (rc)
+        return rc;
+    for (p = 0; p < g->n_parts; p++)
+        if (g->part[p].lora) {
+            lora = true;
+            train |= g->part[p].lora->da != NULL;
+            j.du[p] = (float *)shared;
+            shared += hone_align((size_t)(g->x.rows * g->part[p].lora->r) * sizeof(float));
+        }
+    if (lora) {
+        j.cut.rows = HONE_MC;
+        j.cut.row_tasks = (int)((g->x.rows + HONE_MC - 1) / HONE_MC);
+        hone_pool_run(dev->pool, j.cut.row_tasks * g->n_parts, du_task, &j);
+    }
+    if (g->dx.data) {
+        j.cut = hone_product_cut(g->x.rows, g->x.cols, hone_pool_threads(dev->pool));
+        j.cut.cols = (j.cut.cols + HONE_PRODUCT_COLS - 1) / HONE_PRODUCT_COLS * HONE_PRODUCT_COLS;
+        j.total_groups = (int)((g->x.cols + j.cut.cols - 1) / j.cut.cols);
+        j.dx_tasks = j.cut.row_tasks * j.total_groups;
+        tasks = j.dx_tasks;
+    }
+    j.da_blocks = train ? (int)((g->x.cols + COLS - 1) / COLS) : 0;
+    for (p = 0; p < g->n_parts && train; p++)
+        tasks += j.da_blocks + (g->part[p].w->rows + COLS - 1) / COLS;
+    hone_pool_run(dev->pool, tasks, bwd_task, &j);
+    return 0;
+}

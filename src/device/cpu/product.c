@@ -1,0 +1,277 @@
+/* The blocked product: see product.h.
+ *
+ * Loops, outermost first: columns of C (256), terms, blocks of K (about 300), expansion of that block of B into panels
+ * of the register tile's width; then blocks of rows of A (96), panels, and inside the kernel tiles of a few rows. A panel
+ * (20 KB in f32) stays in L1 while 96 rows pass it, the block of A and the panels stay in L2. An element of C is summed
+ * in the order of terms and k, in blocks that depend on K alone. */
+#include "device/cpu/product.h"
+
+size_t hone_product_scratch_size(void)
+{
+    return sizeof(float) * (HONE_KC_MAX * HONE_PRODUCT_COLS + HONE_NR_MAX * HONE_KC_MAX + HONE_MC * HONE_KC_MAX +
+                            2 * HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS);
+}
+
+hone_product_scratch hone_product_scratch_at(void *base)
+{
+    hone_product_scratch s;
+
+    s.panels = base;
+    s.rows = s.panels + HONE_KC_MAX * HONE_PRODUCT_COLS;
+    s.a = s.rows + HONE_NR_MAX * HONE_KC_MAX;
+    s.c = s.a + HONE_MC * HONE_KC_MAX;
+    s.t = s.c + HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS;
+    return s;
+}
+
+/* Elements [c, c + n) of a stored row as the product sees them. */
+static void expand_row(const hone_product *p, const hone_term *t, float *out, int64_t row, int64_t c, int64_t n)
+{
+    const char *src = (const char *)hone_weight_row(&t->b, row) + hone_dtype_bytes(t->b.dtype, c);
+    bool round = p->round && t->frozen && t->b.dtype != HONE_BF16;
+
+    p->k->expand[t->b.dtype](out, src, n);
+    if ((round && !p->pairs) || t->scale != 1.0f)
+        p->k->scale_round(out, n, t->scale, round && !p->pairs);
+}
+
+/* f32 rows that can be read where they lie. */
+static const float *plain_rows(const hone_product *p, const hone_term *t, int64_t row, int64_t c)
+{
+    const float *f;
+
+    if (t->b.dtype != HONE_F32 || t->scale != 1.0f || (p->round && t->frozen && !p->pairs))
+        return NULL;
+    f = (const float *)t->b.data + row * t->b.cols + c;
+    return (uintptr_t)f % sizeof *f ? NULL : f;
+}
+
+/* Panels of B[k0..k0+kn, n0..n0+nn): panel q holds columns [q nr, (q + 1) nr), zero beyond nn. */
+static void expand_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s, int64_t k0, int64_t kn,
+                         int64_t n0, int nn)
+{
+    const int nr = p->k->nr;
+    int64_t stride = p->pairs ? (kn + 1) / 2 * nr : kn * nr, i; /* floats of a panel */
+    int q, m, step = p->pairs ? 2 : 1, e;
+    float *row;
+
+    if (t->transposed) {
+        for (q = 0; q < nn; q += nr) {
+            float *panel = s->panels + q / nr * stride;
+            const float *from = plain_rows(p, t, n0 + q, k0);
+            int64_t ld = t->b.cols;
+
+            m = HONE_MIN(nr, nn - q);
+            if (!from) {
+                for (i = 0; i < m; i++)
+                    expand_row(p, t, s->rows + i * kn, n0 + q + i, k0, kn);
+                from = s->rows;
+                ld = kn;
+            }
+            if (p->pairs)
+                p->k->pairs_transposed((uint16_t *)panel, from, ld, m, kn);
+            else
+                p->k->transpose(panel, from, ld, m, kn);
+        }
+        return;
+    }
+    row = s->rows; /* one row, or two for pairs, padded with zeros to whole panels */
+    memset(row, 0, sizeof(float) * 2 * HONE_PRODUCT_COLS);
+    for (i = 0; i < kn; i += step) {
+        for (e = 0; e < step; e++) {
+            if (i + e < kn)
+                expand_row(p, t, row + e * HONE_PRODUCT_COLS, k0 + i + e, n0, nn);
+            else
+                memset(row + e * HONE_PRODUCT_COLS, 0, sizeof(float) * HONE_PRODUCT_COLS);
+        }
+        for (q = 0; q < nn; q += nr) {
+            float *panel = s->panels + q / nr * stride;
+
+            if (p->pairs)
+                p->k->pairs((uint16_t *)panel + i * nr, row + q, HONE_PRODUCT_COLS, nr, 2);
+            else
+                memcpy(panel + i * nr, row + q, sizeof(float) * (size_t)nr);
+        }
+    }
+}
+
+/* A[r..r+m, k0..k0+kn) in f32: where it lies, or a copy in scratch. */
+static const float *a_block(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m, int64_t k0,
+                            int64_t kn, int64_t *ra)
+{
+    int64_t i;
+
+    if (t->a.dtype == HONE_F32 && !t->drop) {
+        *ra = t->a.ld;
+        return (const float *)hone_mat_row(&t->a, r) + k0;
+    }
+    *ra = kn;
+    for (i = 0; i < m; i++) {
+        const float *x = (const float *)hone_mat_row(&t->a, r + i) + k0;
+
+        if (t->a.dtype == HONE_BF16) {
+            p->k->to_f32(copy + i * kn, (const uint16_t *)hone_mat_row(&t->a, r + i) + k0, kn);
+            x = copy + i * kn;
+        }
+        if (t->drop)
+            p->k->drop(copy + i * kn, x, kn, t->drop->seed, t->drop->stream, (uint64_t)((r + i) * t->a.cols + k0),
+                       t->drop->dropout);
+    }
+    return copy;
+}
+
+static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m,
+                                    int64_t k0, int64_t kn, int64_t *ra)
+{
+    uint16_t *out = (uint16_t *)copy;
+    int64_t i;
+
+    if (t->a.dtype == HONE_BF16) {
+        *ra = t->a.ld;
+        return (const uint16_t *)hone_mat_row(&t->a, r) + k0;
+    }
+    *ra = kn;
+    for (i = 0; i < m; i++)
+        p->k->to_bf16(out + i * kn, (const float *)hone_mat_row(&t->a, r + i) + k0, kn);
+    return out;
+}
+
+/* Length of the blocks of K: even, at most the kernel's, a whole number of stored blocks where K runs along them. */
+static int64_t k_step(const hone_product *p, const hone_term *t, int64_t k)
+{
+    int64_t most = p->pairs ? p->k->kc_bf16 : p->k->kc, align = t->transposed ? hone_dtype_block(t->b.dtype) : 1, step;
+
+    align = HONE_MAX(align, 8);
+    step = (k + most - 1) / most;          /* blocks */
+    step = (k + step - 1) / step;          /* equal lengths */
+    step = (step + align - 1) / align * align;
+    return HONE_MIN(step, most / align * align);
+}
+
+void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1, int64_t n0, int nn,
+                        float *c, int64_t ldc, bool add)
+{
+    const int nr = p->k->nr;
+    int64_t k0, kn, m0, m, ra;
+    int i, q;
+
+    for (i = 0; i < p->n_terms; i++) {
+        const hone_term *t = &p->term[i];
+        int64_t step = k_step(p, t, t->a.cols);
+
+        for (k0 = 0; k0 < t->a.cols; k0 += step) {
+            kn = HONE_MIN(step, t->a.cols - k0);
+            expand_block(p, t, s, k0, kn, n0, nn);
+            for (m0 = r0; m0 < r1; m0 += m) {
+                float *out = c + (m0 - r0) * ldc;
+
+                m = HONE_MIN(HONE_MC, r1 - m0);
+                if (p->pairs) {
+                    const uint16_t *a = a_block_bf16(p, t, s->a, m0, m, k0, kn, &ra);
+
+                    for (q = 0; q < nn; q += nr)
+                        p->k->gemm_bf16(out + q, ldc, a, ra, (uint16_t *)(s->panels + q / nr * ((kn + 1) / 2 * nr)),
+                                        (int)m, HONE_MIN(nr, nn - q), kn, add);
+                } else {
+                    const float *a = a_block(p, t, s->a, m0, m, k0, kn, &ra);
+
+                    for (q = 0; q < nn; q += nr)
+                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q * kn, nr, true, (int)m, HONE_MIN(nr, nn - q), kn,
+                                   add);
+                }
+            }
+            add = true;
+        }
+    }
+}
+
+void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0, int64_t r1,
+                        int64_t c0, int64_t c1, const float *bias, bool add)
+{
+    int64_t n0, r, i, ldc;
+    int nn;
+
+    for (n0 = c0; n0 < c1; n0 += nn) {
+        float *c = s->c;
+
+        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        ldc = HONE_PRODUCT_COLS;
+        if (out->dtype == HONE_F32) {
+            c = (float *)hone_mat_row(out, r0) + n0;
+            ldc = out->ld;
+        }
+        hone_product_block(p, s, r0, r1, n0, nn, c, ldc, add && out->dtype == HONE_F32);
+        for (r = r0; r < r1 && (bias || out->dtype != HONE_F32); r++) {
+            float *row = c + (r - r0) * ldc;
+            uint16_t *to = (uint16_t *)hone_mat_row(out, r) + n0;
+
+            if (bias)
+                for (i = 0; i < nn; i++)
+                    row[i] += bias[n0 + i];
+            if (out->dtype == HONE_F32)
+                continue;
+            if (add)
+                for (i = 0; i < nn; i++)
+                    row[i] += hone_bf16_to_f32(to[i]);
+            p->k->to_bf16(to, row, nn);
+        }
+    }
+}
+
+hone_cut hone_product_cut(int64_t m, int64_t cols, int threads)
+{
+    hone_cut cut;
+    int64_t chunks = (m + HONE_PRODUCT_ROWS - 1) / HONE_PRODUCT_ROWS, even = (chunks + threads - 1) / threads * threads;
+
+    /* Rows first: every thread expands for itself, none waits. Fewer than 64 rows would not pay for an expansion. */
+    if (m / even >= 64)
+        chunks = even;
+    cut.rows = (m + chunks - 1) / chunks;
+    cut.row_tasks = (int)((m + cut.rows - 1) / cut.rows);
+    cut.cols = cols;
+    if (chunks % threads) {
+        int64_t groups = (4 * threads + chunks - 1) / chunks;
+
+        cut.cols = (cols + groups - 1) / groups;
+    }
+    return cut;
+}
+
+hone_mat hone_mat_as_f32(const hone_kernels *k, const hone_mat *x, float *tmp)
+{
+    hone_mat m = *x;
+    int64_t r;
+
+    if (x->dtype == HONE_F32)
+        return m;
+    for (r = 0; r < x->rows; r++)
+        k->to_f32(tmp + r * x->cols, hone_mat_row(x, r), x->cols);
+    return hone_mat_make(tmp, HONE_F32, x->rows, x->cols);
+}
+
+#define FEW_BLOCK 1024 /* values of a stored row that stand in L1 */
+
+void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_t r, bool round, const hone_mat *x,
+                   float *rows)
+{
+    const char *src = hone_weight_row(w, r);
+    int64_t c, n;
+    float part[HONE_PRODUCT_FEW];
+    int j;
+
+    for (c = 0; c < w->cols; c += n) {
+        const float *v = rows;
+
+        n = HONE_MIN(FEW_BLOCK, w->cols - c);
+        if (w->dtype == HONE_F32 && !round && (uintptr_t)src % sizeof(float) == 0) {
+            v = (const float *)(const void *)src + c;
+        } else {
+            k->expand[w->dtype](rows, src + hone_dtype_bytes(w->dtype, c), n);
+            if (round && w->dtype != HONE_BF16)
+                k->scale_round(rows, n, 1, true);
+        }
+        k->dots(c == 0 ? y : part, v, (const float *)x->data + c, x->ld, (int)x->rows, n);
+        for (j = 0; c > 0 && j < x->rows; j++)
+            y[j] += part[j];
+    }
+}

@@ -1,0 +1,384 @@
+/* Loops over the elements of a row on AVX2: norms, rotation, gated unit, softmax, dropout, sums, AdamW. Eight values at
+ * a time; the rest of a row goes through the same eight lanes by way of a padded copy, so that an element's result does
+ * not depend on where in a row it stands. */
+#include "device/cpu/cpu.h"
+#include "device/cpu/kernels.h"
+#include "device/cpu/vec256.h"
+
+/* Eight values from element i on, of which n are there. */
+INLINE __m256 load(const void *p, int64_t i, int64_t n, const hone_dtype t)
+{
+    if (n >= 8)
+        return t == HONE_F32 ? _mm256_loadu_ps((const float *)p + i) : bf16_load((const uint16_t *)p + i);
+    if (t == HONE_F32) {
+        return _mm256_maskload_ps((const float *)p + i, first_lanes(n));
+    } else {
+        uint16_t h[8] = {0};
+
+        memcpy(h, (const uint16_t *)p + i, (size_t)n * sizeof *h);
+        return bf16_load(h);
+    }
+}
+
+INLINE void store(void *p, int64_t i, int64_t n, const hone_dtype t, __m256 v)
+{
+    if (n >= 8) {
+        if (t == HONE_F32)
+            _mm256_storeu_ps((float *)p + i, v);
+        else
+            bf16_store((uint16_t *)p + i, v);
+    } else if (t == HONE_F32) {
+        _mm256_maskstore_ps((float *)p + i, first_lanes(n), v);
+    } else {
+        uint16_t h[8];
+
+        bf16_store(h, v);
+        memcpy((uint16_t *)p + i, h, (size_t)n * sizeof *h);
+    }
+}
+
+/* Calls the body for f32 and for bf16 with the type a constant. */
+#define BY_TYPE(call_f32, call_bf16)                                                                                   \
+    do {                                                                                                               \
+        if (t == HONE_F32)                                                                                             \
+            call_f32;                                                                                                  \
+        else                                                                                                           \
+            call_bf16;                                                                                                 \
+    } while (0)
+
+INLINE float rstd_of(const void *x, int64_t n, float eps, const hone_dtype t)
+{
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0;
+    int64_t i;
+
+    for (i = 0; i < n; i += 16) {
+        __m256 a = load(x, i, n - i, t), b = n - i > 8 ? load(x, i + 8, n - i - 8, t) : _mm256_setzero_ps();
+
+        s0 = _mm256_fmadd_ps(a, a, s0);
+        s1 = _mm256_fmadd_ps(b, b, s1);
+    }
+    return (float)(1.0 / sqrt((double)sum8(_mm256_add_ps(s0, s1)) / (double)n + (double)eps));
+}
+
+INLINE void rmsnorm_fwd_of(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps, const hone_dtype t)
+{
+    float s = rstd_of(x, n, eps, t);
+    __m256 vs = _mm256_set1_ps(s);
+    int64_t i;
+
+    if (rstd)
+        *rstd = s;
+    for (i = 0; i < n; i += 8)
+        store(y, i, n - i, t,
+              _mm256_mul_ps(load(w, i, n - i, HONE_F32), _mm256_mul_ps(load(x, i, n - i, t), vs)));
+}
+
+static void rmsnorm_fwd(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps, hone_dtype t)
+{
+    BY_TYPE(rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_F32), rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_BF16));
+}
+
+INLINE void rmsnorm_bwd_of(void *dx, bool add, const void *dy, const void *x, const float *w, float s, int64_t n,
+                           const hone_dtype t)
+{
+    __m256 vs = _mm256_set1_ps(s), sum = _mm256_setzero_ps(), mean;
+    int64_t i;
+
+    for (i = 0; i < n; i += 8) {
+        __m256 g = _mm256_mul_ps(load(dy, i, n - i, t), load(w, i, n - i, HONE_F32));
+
+        sum = _mm256_fmadd_ps(g, _mm256_mul_ps(load(x, i, n - i, t), vs), sum);
+    }
+    mean = _mm256_set1_ps(sum8(sum) / (float)n);
+    for (i = 0; i < n; i += 8) {
+        __m256 g = _mm256_mul_ps(load(dy, i, n - i, t), load(w, i, n - i, HONE_F32));
+        __m256 v = _mm256_mul_ps(vs, _mm256_fnmadd_ps(_mm256_mul_ps(load(x, i, n - i, t), vs), mean, g));
+
+        store(dx, i, n - i, t, add ? _mm256_add_ps(v, load(dx, i, n - i, t)) : v);
+    }
+}
+
+static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd, int64_t n,
+                        float eps, hone_dtype t)
+{
+    float s;
+
+    if (rstd)
+        s = *rstd;
+    else
+        BY_TYPE(s = rstd_of(x, n, eps, HONE_F32), s = rstd_of(x, n, eps, HONE_BF16));
+    BY_TYPE(rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_F32), rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_BF16));
+}
+
+INLINE void rope_of(void *x, const float *cosine, const float *sine, int64_t half, const hone_dtype t)
+{
+    int64_t i;
+
+    for (i = 0; i < half; i += 8) {
+        int64_t n = half - i;
+        __m256 a = load(x, i, n, t), b = load(x, i + half, n, t), c = load(cosine, i, n, HONE_F32),
+               s = load(sine, i, n, HONE_F32);
+
+        store(x, i, n, t, _mm256_fnmadd_ps(b, s, _mm256_mul_ps(a, c)));
+        store(x, i + half, n, t, _mm256_fmadd_ps(a, s, _mm256_mul_ps(b, c)));
+    }
+}
+
+static void rope(void *x, const float *cosine, const float *sine, int64_t half, hone_dtype t)
+{
+    BY_TYPE(rope_of(x, cosine, sine, half, HONE_F32), rope_of(x, cosine, sine, half, HONE_BF16));
+}
+
+INLINE __m256 sigmoid(__m256 x)
+{
+    const __m256 one = _mm256_set1_ps(1.0f);
+
+    return _mm256_div_ps(one, _mm256_add_ps(one, exp8(_mm256_sub_ps(_mm256_setzero_ps(), x))));
+}
+
+INLINE void swiglu_fwd_of(void *h, const void *g, const void *u, int64_t n, const hone_dtype t)
+{
+    int64_t i;
+
+    for (i = 0; i < n; i += 8) {
+        __m256 x = load(g, i, n - i, t);
+
+        store(h, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(x, sigmoid(x)), load(u, i, n - i, t)));
+    }
+}
+
+static void swiglu_fwd(void *h, const void *g, const void *u, int64_t n, hone_dtype t)
+{
+    BY_TYPE(swiglu_fwd_of(h, g, u, n, HONE_F32), swiglu_fwd_of(h, g, u, n, HONE_BF16));
+}
+
+INLINE void swiglu_bwd_of(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, const hone_dtype t)
+{
+    const __m256 one = _mm256_set1_ps(1.0f);
+    int64_t i;
+
+    for (i = 0; i < n; i += 8) {
+        __m256 x = load(g, i, n - i, t), s = sigmoid(x), d = load(dh, i, n - i, t), v = load(u, i, n - i, t);
+        __m256 slope = _mm256_mul_ps(s, _mm256_fmadd_ps(x, _mm256_sub_ps(one, s), one));
+
+        store(dg, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(d, v), slope));
+        store(du, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(d, x), s));
+    }
+}
+
+static void swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, hone_dtype t)
+{
+    BY_TYPE(swiglu_bwd_of(dg, du, dh, g, u, n, HONE_F32), swiglu_bwd_of(dg, du, dh, g, u, n, HONE_BF16));
+}
+
+INLINE void add_of(void *y, const void *a, const void *b, int64_t n, const hone_dtype t)
+{
+    int64_t i;
+
+    for (i = 0; i < n; i += 8)
+        store(y, i, n - i, t, _mm256_add_ps(load(a, i, n - i, t), load(b, i, n - i, t)));
+}
+
+static void add(void *y, const void *a, const void *b, int64_t n, hone_dtype t)
+{
+    BY_TYPE(add_of(y, a, b, n, HONE_F32), add_of(y, a, b, n, HONE_BF16));
+}
+
+static float max(const float *x, int64_t n, int32_t *where)
+{
+    __m256 m = _mm256_set1_ps(-INFINITY);
+    float top, lane[8];
+    int64_t i;
+    int e;
+
+    for (i = 0; i + 8 <= n; i += 8)
+        m = _mm256_max_ps(m, _mm256_loadu_ps(x + i));
+    _mm256_storeu_ps(lane, m);
+    top = lane[0];
+    for (e = 1; e < 8; e++)
+        top = lane[e] > top ? lane[e] : top;
+    for (; i < n; i++)
+        top = x[i] > top ? x[i] : top;
+    if (where) {
+        __m256 t = _mm256_set1_ps(top);
+
+        *where = 0;
+        for (i = 0; i < n; i += 8) {
+            int hit = _mm256_movemask_ps(_mm256_cmp_ps(load(x, i, n - i, HONE_F32), t, _CMP_EQ_OQ));
+
+            if (n - i < 8)
+                hit &= (1 << (n - i)) - 1;
+            if (hit) {
+                *where = (int32_t)(i + __builtin_ctz((unsigned)hit));
+                break;
+            }
+        }
+    }
+    return top;
+}
+
+static float exp_sum(float *x, int64_t n, float scale_by, float shift)
+{
+    __m256 s = _mm256_set1_ps(scale_by), m = _mm256_set1_ps(shift), sum0 = _mm256_setzero_ps(), sum1 = sum0;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16) {
+        __m256 a = exp8(_mm256_fmsub_ps(_mm256_loadu_ps(x + i), s, m));
+        __m256 b = exp8(_mm256_fmsub_ps(_mm256_loadu_ps(x + i + 8), s, m));
+
+        _mm256_storeu_ps(x + i, a);
+        _mm256_storeu_ps(x + i + 8, b);
+        sum0 = _mm256_add_ps(sum0, a);
+        sum1 = _mm256_add_ps(sum1, b);
+    }
+    for (; i < n; i += 8) {
+        __m256 a = exp8(_mm256_fmsub_ps(load(x, i, n - i, HONE_F32), s, m));
+
+        store(x, i, n - i, HONE_F32, a);
+        sum0 = _mm256_add_ps(sum0, n - i >= 8 ? a : _mm256_and_ps(a, _mm256_castsi256_ps(first_lanes(n - i))));
+    }
+    return sum8(_mm256_add_ps(sum0, sum1));
+}
+
+static void scale(float *x, int64_t n, float by)
+{
+    __m256 s = _mm256_set1_ps(by);
+    int64_t i;
+
+    for (i = 0; i < n; i += 8)
+        store(x, i, n - i, HONE_F32, _mm256_mul_ps(load(x, i, n - i, HONE_F32), s));
+}
+
+static void softmax_grad(float *s, float *dp, int64_t n, float by, float lse, float delta)
+{
+    __m256 vb = _mm256_set1_ps(by), vl = _mm256_set1_ps(lse), vd = _mm256_set1_ps(delta);
+    int64_t i;
+
+    for (i = 0; i < n; i += 8) {
+        __m256 p = exp8(_mm256_fmsub_ps(load(s, i, n - i, HONE_F32), vb, vl));
+        __m256 g = _mm256_sub_ps(load(dp, i, n - i, HONE_F32), vd);
+
+        store(s, i, n - i, HONE_F32, _mm256_mul_ps(_mm256_mul_ps(p, g), vb));
+        store(dp, i, n - i, HONE_F32, p);
+    }
+}
+
+/* ---- dropout -------------------------------------------------------------------------------------------------------- */
+
+/* Philox 4x32-10 for four counters at once, each in a 64-bit lane (the products of two 32-bit words need 64 bits):
+ * word w of counter c ends in the low half of out[w], lane c. See base/rng.c. */
+INLINE void philox4(__m256i out[4], uint64_t seed, uint64_t stream, __m256i counter)
+{
+    const __m256i low = _mm256_set1_epi64x(0xffffffff), ma = _mm256_set1_epi64x(0xD2511F53),
+                  mb = _mm256_set1_epi64x(0xCD9E8D57);
+    __m256i c0 = _mm256_and_si256(counter, low), c1 = _mm256_srli_epi64(counter, 32);
+    __m256i c2 = _mm256_set1_epi64x((long long)(stream & 0xffffffff)), c3 = _mm256_set1_epi64x((long long)(stream >> 32));
+    uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
+    int round;
+
+    for (round = 0; round < 10; round++) {
+        __m256i a = _mm256_mul_epu32(ma, c0), b = _mm256_mul_epu32(mb, c2);
+
+        /* upper halves of c1, c3 hold rubbish that no product reads */
+        c0 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(b, 32), c1), _mm256_set1_epi64x(k0));
+        c2 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(a, 32), c3), _mm256_set1_epi64x(k1));
+        c1 = b;
+        c3 = a;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+    out[0] = c0;
+    out[1] = c1;
+    out[2] = c2;
+    out[3] = c3;
+}
+
+static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index, float p)
+{
+    double threshold = ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
+    __m256i limit = _mm256_set1_epi32((int32_t)((uint32_t)threshold ^ 0x80000000u)), flip = _mm256_set1_epi32((int)0x80000000u);
+    float keep = 1.0f / (1.0f - p);
+    __m256 vk = _mm256_set1_ps(keep);
+    int64_t i = 0;
+
+    for (; i < n && (index + (uint64_t)i) % 4; i++)
+        out[i] = hone_dropout_keep(seed, stream, index + (uint64_t)i, p) ? x[i] * keep : 0.0f;
+    for (; i + 16 <= n; i += 16) {
+        uint64_t c = (index + (uint64_t)i) / 4;
+        __m256i w[4], a, b, v0, v1, v2, v3;
+
+        philox4(w, seed, stream, _mm256_add_epi64(_mm256_set1_epi64x((long long)c), _mm256_setr_epi64x(0, 1, 2, 3)));
+        /* words 0 1 of the counters, then 2 3; then whole counters: lanes c0 | c2 and c1 | c3 */
+        a = _mm256_blend_epi32(w[0], _mm256_slli_epi64(w[1], 32), 0xaa);
+        b = _mm256_blend_epi32(w[2], _mm256_slli_epi64(w[3], 32), 0xaa);
+        v0 = _mm256_unpacklo_epi64(a, b);
+        v1 = _mm256_unpackhi_epi64(a, b);
+        v2 = _mm256_permute2x128_si256(v0, v1, 0x20);
+        v3 = _mm256_permute2x128_si256(v0, v1, 0x31);
+        v2 = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(v2, flip)); /* all ones: dropped */
+        v3 = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(v3, flip));
+        _mm256_storeu_ps(out + i, _mm256_andnot_ps(_mm256_castsi256_ps(v2), _mm256_mul_ps(_mm256_loadu_ps(x + i), vk)));
+        _mm256_storeu_ps(out + i + 8,
+                         _mm256_andnot_ps(_mm256_castsi256_ps(v3), _mm256_mul_ps(_mm256_loadu_ps(x + i + 8), vk)));
+    }
+    for (; i < n; i++)
+        out[i] = hone_dropout_keep(seed, stream, index + (uint64_t)i, p) ? x[i] * keep : 0.0f;
+}
+
+/* ---- optimiser ------------------------------------------------------------------------------------------------------ */
+
+static double sum_squares(const float *x, size_t n)
+{
+    __m256d s0 = _mm256_setzero_pd(), s1 = s0;
+    double lane[4], rest = 0;
+    size_t i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        __m256d a = _mm256_cvtps_pd(_mm_loadu_ps(x + i)), b = _mm256_cvtps_pd(_mm_loadu_ps(x + i + 4));
+
+        s0 = _mm256_fmadd_pd(a, a, s0);
+        s1 = _mm256_fmadd_pd(b, b, s1);
+    }
+    for (; i < n; i++)
+        rest += (double)x[i] * (double)x[i];
+    _mm256_storeu_pd(lane, _mm256_add_pd(s0, s1));
+    return lane[0] + lane[1] + lane[2] + lane[3] + rest;
+}
+
+static void adamw(float *p, float *g, float *m, float *v, size_t n, const float c[9])
+{
+    __m256 decay = _mm256_set1_ps(c[0]), clip = _mm256_set1_ps(c[1]), b1 = _mm256_set1_ps(c[2]), c1 = _mm256_set1_ps(c[3]);
+    __m256 b2 = _mm256_set1_ps(c[4]), c2 = _mm256_set1_ps(c[5]), step = _mm256_set1_ps(c[6]), root = _mm256_set1_ps(c[7]);
+    __m256 eps = _mm256_set1_ps(c[8]);
+    int64_t i, len = (int64_t)n;
+
+    for (i = 0; i < len; i += 8) {
+        int64_t left = len - i;
+        __m256 gr = _mm256_mul_ps(load(g, i, left, HONE_F32), clip);
+        __m256 vm = _mm256_fmadd_ps(b1, load(m, i, left, HONE_F32), _mm256_mul_ps(c1, gr));
+        __m256 vv = _mm256_fmadd_ps(b2, load(v, i, left, HONE_F32), _mm256_mul_ps(c2, _mm256_mul_ps(gr, gr)));
+        __m256 by = _mm256_div_ps(vm, _mm256_fmadd_ps(_mm256_sqrt_ps(vv), root, eps));
+
+        store(m, i, left, HONE_F32, vm);
+        store(v, i, left, HONE_F32, vv);
+        store(p, i, left, HONE_F32, _mm256_fnmadd_ps(step, by, _mm256_mul_ps(load(p, i, left, HONE_F32), decay)));
+        store(g, i, left, HONE_F32, _mm256_setzero_ps());
+    }
+}
+
+void hone_rows_avx2(hone_kernels *k)
+{
+    k->rmsnorm_fwd = rmsnorm_fwd;
+    k->rmsnorm_bwd = rmsnorm_bwd;
+    k->rope = rope;
+    k->swiglu_fwd = swiglu_fwd;
+    k->swiglu_bwd = swiglu_bwd;
+    k->add = add;
+    k->max = max;
+    k->exp_sum = exp_sum;
+    k->scale = scale;
+    k->softmax_grad = softmax_grad;
+    k->drop = drop;
+    k->sum_squares = sum_squares;
+    k->adamw = adamw;
+}
