@@ -463,8 +463,10 @@ static void operator_(lexer *x)
         fail(x, message);
     }
     if (c == '(' || c == '[' || c == '{') {
-        if (x->n_bracket == sizeof x->bracket)
-            fail(x, "brackets nested too deeply");
+        if (x->n_bracket == sizeof x->bracket) {
+            x->a->line = x->line;
+            jinja_fail(x->a, HONE_ELIMIT, "brackets nested more than %zu levels deep", sizeof x->bracket);
+        }
         x->bracket[x->n_bracket++] = c;
     } else if (c == ')' || c == ']' || c == '}') {
         open = c == ')' ? '(' : c == ']' ? '[' : '{';

@@ -242,7 +242,7 @@ static void put_json_str(jinja_run *r, jinja_out *o, const jinja_str *s, bool as
                      : c == '\t' ? 't'
                      : c == '\f' ? 'f'
                                  : 'b');
-        else if (c < 0x20 || (ascii && c >= 0x7f && c < 0x10000 && c != 0x7f))
+        else if (c < 0x20 || (ascii && c >= 0x7f && c < 0x10000))
             snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
         else if (ascii && c >= 0x10000)
             snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd800 + (((unsigned)c - 0x10000) >> 10),
@@ -588,7 +588,8 @@ const jinja_str *jinja_str_format(jinja_run *r, const jinja_str *f, jinja_value 
         }
         if (i < f->n && f->s[i] == '.') {
             i++;
-            spec.precision = HONE_MAX(format_count(r, f, &i, &a), (int64_t)0);
+            spec.precision = format_count(r, f, &i, &a);
+            spec.precision = HONE_MAX(spec.precision, (int64_t)0);
         }
         while (i < f->n && (f->s[i] == 'l' || f->s[i] == 'h' || f->s[i] == 'L'))
             i++;

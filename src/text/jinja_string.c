@@ -437,7 +437,7 @@ static void reverse(jinja_seq *seq)
     }
 }
 
-/* On runs of white space, which also drop at both ends. */
+/* On runs of white space, which also drop at both ends; what is left after max splits keeps its far end. */
 static void split_space(jinja_run *r, jinja_seq *seq, const jinja_str *s, int64_t max, bool from_right)
 {
     size_t at, p;
@@ -449,7 +449,6 @@ static void split_space(jinja_run *r, jinja_seq *seq, const jinja_str *s, int64_
             if (at >= s->n)
                 return;
             if (max-- == 0) {
-                s = jinja_str_strip(r, s, NULL, SIDE_RIGHT);
                 push_part(r, seq, s, at, s->n);
                 return;
             }
@@ -465,9 +464,7 @@ static void split_space(jinja_run *r, jinja_seq *seq, const jinja_str *s, int64_
         if (!at)
             break;
         if (max-- == 0) {
-            for (p = 0; p < at && jinja_is_space(char_at(s, p)); p += char_len(s, p))
-                ;
-            push_part(r, seq, s, p, at);
+            push_part(r, seq, s, 0, at);
             break;
         }
         for (p = at; p > 0 && !jinja_is_space(char_at(s, char_before(s, p))); p = char_before(s, p))
