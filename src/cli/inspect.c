@@ -33,8 +33,22 @@ static void print_list(const char *key, json_t *list)
     }
 }
 
+/* The width of a table's first column. */
+static int name_width(json_t *table)
+{
+    size_t i, widest = 0;
+
+    for (i = 0; i < json_array_size(table); i++) {
+        const char *name = json_string_value(json_object_iter_value(json_object_iter(json_array_get(table, i))));
+        size_t n = name ? strlen(name) : 0;
+
+        widest = n > widest ? n : widest;
+    }
+    return widest < 100 ? (int)widest : 100;
+}
+
 /* One object of an array: its values side by side; the first is the name. */
-static void print_table_row(json_t *object, int indent)
+static void print_table_row(json_t *object, int indent, int width)
 {
     const char *key;
     json_t *v;
@@ -44,7 +58,7 @@ static void print_table_row(json_t *object, int indent)
     json_object_foreach(object, key, v)
     {
         if (first && json_is_string(v)) {
-            printf("%-48s", json_string_value(v));
+            printf("%-*s", width, json_string_value(v));
         } else {
             fputs("  ", stdout);
             if (is_scalar(v))
@@ -74,9 +88,11 @@ static void print_object(json_t *object, int indent)
             putchar('\n');
             print_object(v, indent + 2);
         } else if (json_is_object(json_array_get(v, 0))) {
+            int width = name_width(v);
+
             printf(" %zu\n", json_array_size(v));
             for (i = 0; i < json_array_size(v); i++)
-                print_table_row(json_array_get(v, i), indent + 2);
+                print_table_row(json_array_get(v, i), indent + 2, width);
         } else {
             putchar(' ');
             print_list(key, v);
@@ -104,19 +120,18 @@ int command_inspect(int argc, char **argv)
     char *text = NULL;
     json_t *doc;
     parse_result r;
-    int n, rc = EXIT_SUCCESS;
+    int n;
 
     r = options_parse(&u, &c, argc, argv, &path, &n);
     if (r != PARSE_RUN)
         return parse_exit(r);
     if (hone_inspect(&text, path, &err))
         return fail_with(&err);
-    doc = json_loads(text, 0, NULL);
-    if (json || !doc)
-        printf("%s\n", text);
-    else
-        print_object(doc, 0);
-    json_decref(doc);
+    doc = json_loads(text, JSON_ALLOW_NUL, NULL);
     hone_free(text);
-    return rc;
+    if (json || !doc)
+        return json_print(doc);
+    print_object(doc, 0);
+    json_decref(doc);
+    return EXIT_SUCCESS;
 }
