@@ -18,8 +18,10 @@ static char file[64];
 /* Opens an image; the caller closes what opened. */
 static int open_image(hone_gguf **g, const void *image, size_t size, hone_error *err)
 {
-    FILE *f = fopen(file, "wb"); /* not hone_file_write, which waits for the disk */
+    FILE *f;
 
+    unlink(file); /* a fresh file: neither syncing it nor cutting an old one may wait for the disk */
+    f = fopen(file, "wb");
     assert_non_null(f);
     assert_int_equal(fwrite(image, 1, size, f), size);
     fclose(f);
