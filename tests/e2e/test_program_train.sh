@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# hone plan, train, eval on a tiny model: the loss falls, files are complete, a signal saves, mistakes stop before training.
+. "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
+
+for i in 1 2 3 4 5 6; do
+    printf '{"instruction":"question %d","input":"","output":"The answer is forty-two, thank you."}\n' $i
+done >train.jsonl
+printf '{"messages":[{"role":"user","content":"question 9"},{"role":"assistant","content":"The answer is forty-two, thank you."}]}\n' >eval.jsonl
+cat >c.yaml <<YAML
+model:
+  name_or_path: $model
+  max_length: 256
+lora:
+  r: 4
+  lora_alpha: 8
+  lora_dropout: 0.0
+training:
+  output_dir: out
+  num_train_epochs: 10
+  per_device_train_batch_size: 3
+  gradient_accumulation_steps: 1
+  learning_rate: 1e-2
+  logging_steps: 5
+  eval_steps: 10
+  save_steps: 10
+  precision: f32
+  report_to: none
+data:
+  train_data_path: train.jsonl
+  eval_data_path: eval.jsonl
+YAML
+
+ok "$hone" plan c.yaml
+has "level 0"
+has "chosen: level"
+ok "$hone" plan c.yaml --json
+one_document
+same 20 "$(value steps)" "steps of the plan"
+same 6 "$(value rows)" "rows of the plan"
+
+ok "$hone" train c.yaml
+has "adapter:"
+has "hone chat --model"
+has "memory: peak"
+err_has "memory plan"
+err_has "step 20/20"
+for f in adapter_model.safetensors adapter_config.json metrics.jsonl config.yaml; do
+    [ -s out/$f ] || wrong "out/$f should be there"
+done
+last="metrics.jsonl"
+out=$(cat out/metrics.jsonl)
+same 20 "$(grep -c '"loss":' out/metrics.jsonl)" "steps and lines with a loss"
+has '"eval_loss":'
+for key in step epoch learning_rate grad_norm tokens trained_tokens tokens_per_second seconds rss_bytes; do
+    has "\"$key\":"
+done
+first=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | head -n 1 | cut -d: -f2)
+lastloss=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | tail -n 1 | cut -d: -f2)
+awk "BEGIN{exit !($lastloss < 0.5 * $first)}" || wrong "the loss should halve: $first to $lastloss"
+
+# the saved configuration does the same run again
+ok "$hone" train out/config.yaml --set training.output_dir=again --quiet
+same "" "$err" "silence and --quiet"
+cmp -s out/adapter_model.safetensors again/adapter_model.safetensors || wrong "the same run should give the same adapter"
+ok "$hone" train c.yaml --set training.output_dir=one --threads 1 --json --quiet
+one_document
+has '"stopped":false'
+cmp -s out/adapter_model.safetensors one/adapter_model.safetensors || wrong "one thread should give the same adapter"
+
+ok "$hone" eval --model "$model" --adapter out --data eval.jsonl --precision f32 --per-row rows.jsonl --json
+one_document
+has '{"base":{"loss":'
+has '"tuned":{"loss":'
+base=$(value loss)
+tuned=$(grep -o '"tuned":{"loss":[^,]*' <<<"$out" | grep -o '[0-9.]*$')
+awk "BEGIN{exit !($tuned < 0.5 * $base)}" || wrong "the tuned loss should be below half of the base: $base, $tuned"
+same 1 "$(wc -l <rows.jsonl)" "rows and lines"
+grep -qE '^\{"row":0,"loss_sum":[0-9.e+-]+,"tokens":[0-9]+,"base_loss_sum":[0-9.e+-]+\}$' rows.jsonl || wrong "per-row line: $(cat rows.jsonl)"
+ok "$hone" eval --model "$model" --data train.jsonl --data eval.jsonl --precision f32 --per-row rows.jsonl
+has "base"
+same 7 "$(wc -l <rows.jsonl)" "rows of two files and lines"
+same "0 1 2 3 4 5 6" "$(grep -o '"row":[0-9]*' rows.jsonl | cut -d: -f2 | tr '\n' ' ' | sed 's/ $//')" "rows and their order"
+ok "$hone" eval --model "$gguf" --data eval.jsonl --precision f32 --json
+same "$base" "$(value loss)" "base loss of the folder and of the GGUF file"
+
+ok "$hone" generate --model "$model" --adapter out --prompt "question 3" --temperature 0 --max-new-tokens 40 --quiet
+same "The answer is forty-two, thank you." "$out" "the trained and the given answer"
+run "$hone" chat --model "$model" --adapter out --temperature 0 --quiet < <(echo "question 5")
+last=chat
+same "The answer is forty-two, thank you." "$out" "the trained answer in a chat"
+same "" "$err" "no warning: same template, same tokenizer"
+
+# a signal: saved, exit code 130
+last="train, SIGINT"
+"$hone" train c.yaml --set training.output_dir=stopped --set training.max_steps=100000 >.out 2>.err &
+pid=$!
+for _ in $(seq 200); do
+    [ -s stopped/metrics.jsonl ] && break
+    sleep 0.1
+done
+kill -INT $pid
+wait $pid
+code=$?
+out=$(cat .out) err=$(tail -n 5 .err)
+[ $code -eq 130 ] || wrong "should end with exit code 130"
+has "stopped after"
+[ -s stopped/adapter_model.safetensors ] && [ -s stopped/adapter_config.json ] || wrong "the adapter should be saved"
+ok "$hone" generate --model "$model" --adapter stopped --prompt x --max-new-tokens 2 --quiet
+
+# the reference of the configuration is the program's
+ok "$hone" train --help-config
+cmp -s .out "$golden/../../docs/config.md" || wrong "docs/config.md should be what --help-config prints (tools/make-config-docs.sh)"
+
+# mistakes
+refused 1 "nosuch.yaml" "$hone" train nosuch.yaml
+sed 's/learning_rate/learning_rat/' c.yaml >k.yaml
+refused 1 "learning_rate" "$hone" train k.yaml
+grep -q 'k.yaml:13' <<<"$err" || wrong "the message should name file and line"
+refused 1 'unknown key `rank`' "$hone" train c.yaml --set lora.rank=3
+refused 1 "train.jsonl" "$hone" train c.yaml --set data.train_data_path=empty/train.jsonl
+{ cat train.jsonl; echo '{"instruction": "x", "output": '; } >broken.jsonl
+refused 1 "broken.jsonl:7" "$hone" train c.yaml --set data.train_data_path=broken.jsonl --set training.output_dir=none
+[ ! -e none/adapter_model.safetensors ] || wrong "nothing should be written"
+: >void.jsonl
+refused 1 "void.jsonl" "$hone" train c.yaml --set data.train_data_path=void.jsonl --set training.output_dir=none
+refused 1 "train.jsonl" "$hone" train c.yaml --set model.max_length=8 --set training.output_dir=none
+refused 1 "broken.jsonl:7" "$hone" eval --model "$model" --data broken.jsonl --per-row none.jsonl
+[ ! -e none.jsonl ] || wrong "nothing should be written"
+refused 1 "rows.jsonl" "$hone" eval --model "$model" --data eval.jsonl --per-row nowhere/rows.jsonl
+finish
