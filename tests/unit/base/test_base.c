@@ -24,6 +24,23 @@ static void first_error_wins(void **state)
     assert_string_equal(hone_error_name(HONE_EINTERNAL), "EINTERNAL");
 }
 
+static void a_message_is_one_line_of_utf8(void **state)
+{
+    hone_error err = HONE_ERROR_INIT;
+    char long_text[2000];
+    size_t i;
+
+    (void)state;
+    hone_error_set(&err, HONE_EFORMAT, "a%s|", "\n\x1b[31m\x7f\xc2\x9b\xe4\xb8\xad\xe4\xb8");
+    assert_string_equal(err.message, "a  [31m   \xe4\xb8\xad??|");
+    for (i = 0; i + 3 < sizeof long_text; i += 3)
+        memcpy(long_text + i, "\xe4\xb8\xad", 4);
+    err = (hone_error)HONE_ERROR_INIT;
+    hone_error_set(&err, HONE_EFORMAT, "xy%s", long_text); /* cut after the first byte of a character */
+    assert_int_equal(strlen(err.message), sizeof err.message - 1);
+    assert_string_equal(err.message + sizeof err.message - 6, "\xad\xe4\xb8\xad?");
+}
+
 /* Known-answer vectors published with the Random123 library for philox4x32, 10 rounds. */
 static void philox_known_answers(void **state)
 {
@@ -160,10 +177,15 @@ static void below_is_uniform_enough(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(first_error_wins),          cmocka_unit_test(philox_known_answers),
-        cmocka_unit_test(utf8_round_trip_and_ill_formed), cmocka_unit_test(buffer_limit_sticks),
-        cmocka_unit_test(atomic_write_keeps_old_on_abort), cmocka_unit_test(failed_write_keeps_the_old_file),
-        cmocka_unit_test(memory_is_accounted),       cmocka_unit_test(below_is_uniform_enough),
+        cmocka_unit_test(first_error_wins),
+        cmocka_unit_test(a_message_is_one_line_of_utf8),
+        cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(utf8_round_trip_and_ill_formed),
+        cmocka_unit_test(buffer_limit_sticks),
+        cmocka_unit_test(atomic_write_keeps_old_on_abort),
+        cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(memory_is_accounted),
+        cmocka_unit_test(below_is_uniform_enough),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
