@@ -266,13 +266,14 @@ static int rewrite(hone_aligned *work, const hone_view *in, size_t from, size_t 
     return code;
 }
 
-/* From `from`, the start of a cluster: true when the cluster is in form C; *to is its end. It is when no character has
- * another form, the combining classes rise, and nothing combines with the starter before it. */
+/* From `from`, the start of a cluster: true when the cluster is surely in form C; *to is its end. It is when no character
+ * has another form, the combining classes rise, and nothing combines with the starter before it, which is no composite
+ * (one may come apart when a lower class follows). */
 static bool scan_cluster(const hone_view *in, size_t from, size_t *to)
 {
     size_t i = from;
     bool good = true;
-    uint32_t c, starter = 0;
+    uint32_t c, starter = 0, parts[4];
     unsigned last = 0;
 
     do {
@@ -281,8 +282,10 @@ static bool scan_cluster(const hone_view *in, size_t from, size_t *to)
 
         if (i > from && (bits & HONE_NORMAL_BOUNDARY))
             break;
-        if (!(bits & HONE_NORMAL_STABLE) || (ccc && ccc < last) || (starter && compose(starter, c)))
+        if (!(bits & HONE_NORMAL_STABLE) || (ccc && ccc < last))
             good = false;
+        else if (starter && good)
+            good = decompose(starter, parts) == 1 && !compose(starter, c);
         if (ccc == 0)
             starter = c;
         last = ccc;

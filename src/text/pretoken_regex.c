@@ -59,16 +59,16 @@ static const struct {
     {"Zs", HONE_CAT(HONE_ZS)}, {"Cc", HONE_CAT(HONE_CC)}, {"Cf", HONE_CAT(HONE_CF)},
 };
 
-/* \w of Oniguruma: that of Rust without the joiners, with the numbers of Latin-1 that are not decimal. */
-static bool is_word(uint32_t c, unsigned prop)
+/* \w of Oniguruma: that of Rust without the joiners; outside a class also the numbers of Latin-1 that are not decimal. */
+static bool is_word(uint32_t c, unsigned prop, bool in_class)
 {
     if (c == 0x200c || c == 0x200d)
         return false;
-    return (prop & HONE_PROP_WORD) || c == 0xb2 || c == 0xb3 || c == 0xb9 || (c >= 0xbc && c <= 0xbe);
+    return (prop & HONE_PROP_WORD) || (!in_class && (c == 0xb2 || c == 0xb3 || c == 0xb9 || (c >= 0xbc && c <= 0xbe)));
 }
 
 /* Appends, as members of a class, the characters whose category is in the set ('p'), or that are white space ('s') or
- * word characters ('w'); or those that are not. */
+ * word characters ('w', in a class 'c'); or those that are not. */
 static void add_ranges(translation *t, char kind, uint32_t categories, bool negated)
 {
     uint32_t c, start = 0;
@@ -82,7 +82,7 @@ static void add_ranges(translation *t, char kind, uint32_t categories, bool nega
 
             member = kind == 'p' ? categories >> (prop & HONE_PROP_CATEGORY) & 1 :
                      kind == 's' ? (prop & HONE_PROP_SPACE) != 0 :
-                                   is_word(c, prop);
+                                   is_word(c, prop, kind == 'c');
             member ^= negated;
         }
         if (member && !inside)
@@ -161,7 +161,7 @@ static bool escape(translation *t, bool in_class)
         if (c == 'd' || c == 'D')
             add_members(t, 'p', HONE_CAT(HONE_ND), "Nd", c == 'D');
         else
-            add_members(t, (char)(c | 0x20), 0, "", c < 'a');
+            add_members(t, (char)((c | 0x20) == 'w' && in_class ? 'c' : c | 0x20), 0, "", c < 'a');
         if (!in_class)
             hone_buf_puts(&t->out, "]");
         return true;

@@ -22,13 +22,18 @@ class Tokens(ctypes.Structure):
 
 def load(build):
     """Links the layers' static libraries of a build folder (without sanitizers) into one that Python can open."""
+    here = os.path.dirname(os.path.abspath(__file__))
+    root = os.path.join(here, "..", "..")
     out = os.path.join(tempfile.mkdtemp(), "libhone_text.so")
     archives = [os.path.join(build, f"libhone_{x}.a") for x in ("text", "format", "base")]
-    subprocess.run(["cc", "-shared", "-o", out, "-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", "-ljansson",
-                    "-lpcre2-8", "-lutf8proc", "-lm", "-pthread"], check=True)
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-I", os.path.join(root, "include"),
+                    "-I", os.path.join(root, "src"), "-o", out, os.path.join(here, "drivers", "tokenizer_shim.c"),
+                    "-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", "-ljansson", "-lpcre2-8", "-lutf8proc", "-lm",
+                    "-pthread"], check=True)
     lib = ctypes.CDLL(out)
     lib.hone_tokenizer_piece.restype = ctypes.c_void_p
     lib.hone_tokenizer_hash.restype = ctypes.c_uint64
+    lib.shim_open.restype = ctypes.c_void_p
     lib.hone_free.argtypes = [ctypes.c_void_p]
     return lib
 
