@@ -1,20 +1,21 @@
 """Renders stock chat templates with hone and with Jinja2 (through transformers) and compares byte for byte.
 
-    python template_parity.py DRIVER [--gguf FILE ...] [--folder FOLDER ...] [-v]
+    template_parity.py --hone build/release/hone [--gguf FILE ...] [--folder FOLDER ...] [-v]
 
-DRIVER is the program built from drivers/template_jobs.c. Templates are read from the installed trl package, from the
+The driver (drivers/template_jobs.c) is found beside hone. Templates are read from the installed trl package, from the
 GGUF files and from every .jinja file of the folders given; none of these texts is kept in this repository. Each template
 meets plain, system, multi-turn, tool and reasoning conversations, with and without the generation prompt. Both sides must
 give the same bytes, or both must refuse.
 """
 import argparse
+import datetime
 import glob
 import json
 import os
 import subprocess
 import sys
+import time
 from unittest import mock
-import datetime
 
 from transformers.utils import chat_template_utils as ctu
 
@@ -124,11 +125,17 @@ def gguf_templates(path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("driver")
-    parser.add_argument("--gguf", nargs="*", default=[])
+    parser.add_argument("--hone", required=True)
+    parser.add_argument("--gguf", nargs="*", default=sorted(glob.glob("models/*.gguf")))
     parser.add_argument("--folder", nargs="*", default=[])
     parser.add_argument("-v", action="store_true", help="also list what both sides refuse")
     args = parser.parse_args()
+    driver_path = os.path.join(os.path.dirname(args.hone), "tests", "hone_template_jobs_driver")
+    if not os.path.exists(driver_path):
+        print("skipped: no", driver_path)
+        return 77
+    os.environ["TZ"] = "UTC"
+    time.tzset()
 
     import trl
     folders = [os.path.join(os.path.dirname(trl.__file__), "chat_templates"), *args.folder]
@@ -139,7 +146,7 @@ def main():
     for path in args.gguf:
         templates.extend(gguf_templates(path))
 
-    driver = subprocess.Popen([args.driver], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    driver = subprocess.Popen([driver_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8")
     same = refused = different = 0
     for name, template in templates:
         for label, conversation in CONVERSATIONS.items():
@@ -160,7 +167,7 @@ def main():
                     print(f"DIFFERENT {name} {label} prompt={prompt}\n  jinja2 {want!r} {refusal}\n  hone   {got.get('text')!r} {got.get('error')}")
     print(f"{len(templates)} templates, {same} renderings identical, {refused} refused by both, {different} different")
     driver.stdin.close()
-    return different != 0 or driver.wait() != 0
+    return 1 if different or driver.wait() else 0
 
 
 if __name__ == "__main__":
