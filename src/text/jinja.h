@@ -373,6 +373,9 @@ enum jinja_case { CASE_UPPER, CASE_LOWER, CASE_TITLE, CASE_CAPITALIZE, CASE_SWAP
 const jinja_str *jinja_str_case(jinja_run *r, const jinja_str *s, enum jinja_case how);
 /* "%..." formatting. args: a tuple, a dict, or one value. */
 const jinja_str *jinja_str_format(jinja_run *r, const jinja_str *format, jinja_value args);
+/* str.format, with plain fields: {}, {0}, {name}, each with !s or !r. */
+const jinja_str *jinja_str_braces(jinja_run *r, const jinja_str *format, const jinja_value *arg, size_t n,
+                                  const jinja_dict *kwargs);
 bool jinja_is_space(int32_t code_point); /* str.isspace */
 bool jinja_is_printable(int32_t code_point); /* str.isprintable */
 /* Resolves slice bounds against a length as Python does; returns the number of items. */

@@ -220,6 +220,7 @@ enum {
     M_RPARTITION,
     M_REMOVEPREFIX,
     M_REMOVESUFFIX,
+    M_FORMAT,
     M_KEYS,
     M_VALUES,
     M_ITEMS,
@@ -278,7 +279,7 @@ static const struct {
     {"copy", ON_DICT | ON_LIST, M_COPY},
     {"cycle", ON_LOOP, M_CYCLE},
     {"changed", ON_LOOP, M_CHANGED},
-    {"format", ON_STR, M_REFUSED},
+    {"format", ON_STR, M_FORMAT},
     {"format_map", ON_STR, M_REFUSED},
     {"encode", ON_STR, M_REFUSED},
     {"casefold", ON_STR, M_REFUSED},
@@ -607,6 +608,8 @@ static jinja_value str_method(jinja_run *r, int id, const jinja_str *s, const ji
             return jinja_of_str(s);
         return jinja_of_str(id == M_REMOVEPREFIX ? jinja_str_sub(r, s, a->n, s->n)
                                                  : jinja_str_sub(r, s, 0, s->n - a->n));
+    case M_FORMAT:
+        return jinja_of_str(jinja_str_braces(r, s, arg, n, kwargs));
     default:
         jinja_fail(&r->arena, HONE_EINTERNAL, "no such method");
     }

@@ -639,3 +639,62 @@ const jinja_str *jinja_str_format(jinja_run *r, const jinja_str *f, jinja_value 
         FAIL(r, "not all arguments converted during string formatting");
     return jinja_str_safe(r, jinja_out_take(r, &o), f->safe);
 }
+
+/* ---- str.format ----------------------------------------------------------------------------------------------- */
+
+const jinja_str *jinja_str_braces(jinja_run *r, const jinja_str *f, const jinja_value *arg, size_t n,
+                                  const jinja_dict *kwargs)
+{
+    jinja_out o = {0};
+    size_t i = 0, begin, end, automatic = 0, number, k;
+    bool numbered = false, repr, digits;
+    const jinja_value *v;
+    const jinja_str *s;
+
+    while (i < f->n) {
+        for (begin = i; i < f->n && f->s[i] != '{' && f->s[i] != '}'; i++)
+            ;
+        jinja_out_add(r, &o, jinja_str_sub(r, f, begin, i));
+        if (i >= f->n)
+            break;
+        if (i + 1 < f->n && f->s[i + 1] == f->s[i]) {
+            jinja_out_add(r, &o, jinja_str_sub(r, f, i, i + 1));
+            i += 2;
+            continue;
+        }
+        if (f->s[i] == '}')
+            FAIL(r, "single '}' encountered in format string");
+        for (begin = ++i; i < f->n && f->s[i] != '}' && f->s[i] != '!' && f->s[i] != ':'; i++)
+            if (f->s[i] == '.' || f->s[i] == '[' || f->s[i] == '{')
+                jinja_fail(&r->arena, HONE_EUNSUPPORTED, "fields of fields in str.format are not supported");
+        end = i;
+        repr = i + 1 < f->n && f->s[i] == '!' && f->s[i + 1] == 'r';
+        if (repr || (i + 1 < f->n && f->s[i] == '!' && f->s[i + 1] == 's'))
+            i += 2;
+        if (i < f->n && f->s[i] == ':' && i + 1 < f->n && f->s[i + 1] != '}')
+            jinja_fail(&r->arena, HONE_EUNSUPPORTED, "format specifications in str.format are not supported");
+        i += i < f->n && f->s[i] == ':';
+        if (i >= f->n || f->s[i] != '}')
+            FAIL(r, "expected '}' before end of string");
+        i++;
+        for (k = begin, number = 0, digits = end > begin; k < end && digits; k++) {
+            digits = f->s[k] >= '0' && f->s[k] <= '9' && number < 100000;
+            number = number * 10 + (size_t)(f->s[k] - '0');
+        }
+        if (end == begin || digits) {
+            if ((digits && automatic) || (!digits && numbered))
+                FAIL(r, "automatic and manual field numbering can not be mixed");
+            numbered = digits;
+            if (!digits)
+                number = automatic++;
+            v = number < n ? &arg[number] : NULL;
+        } else {
+            v = kwargs ? jinja_dict_get(r, kwargs, jinja_of_str(jinja_str_sub(r, f, begin, end))) : NULL;
+        }
+        if (!v)
+            FAIL(r, "no argument for a field of the format string");
+        s = repr ? jinja_repr(r, *v) : jinja_to_str(r, *v);
+        jinja_out_add(r, &o, f->safe && !s->safe ? jinja_str_escape(r, s) : s);
+    }
+    return jinja_str_safe(r, jinja_out_take(r, &o), f->safe);
+}

@@ -174,6 +174,8 @@ y' }}",
     "{{ d.get('b') }} {{ d.get('q') }} {{ d.get('q', 7) }} {{ d.keys() }} {{ {'a': 1}.values() }} {{ {'a': 1}.items() }} {{ {'a': 1}.values()|list }} {{ {'a': 1}.copy() }} {{ l.index(2) }} {{ l.count(3) }} {{ (1, 2).index(2) }} {{ d.items()|length }} {{ l.append is defined }}",
     "{{ {'a': 1} == {'a': 1.0} }} {{ [1, [2]] == [1, [2]] }} {{ (1,) == [1] }} {{ {1: 2}[1.0] }} {{ {true: 'x'}[1] }} {{ {(1, 2): 'y'}[(1, 2)] }} {{ 'a'['upper'] is defined }} {{ d['keys'] is defined }} {{ none.x is defined }} {{ (1).x is defined }}",
     "{{ d|tojson|safe }} {{ 'a'|upper ~ 'b' }} {{ ('a' ~ 'b')|upper }} {{ l|length > 2 and l|length < 9 }} {{ 'x' if l|length == 4 else 'y' }} {{ m[0].content|trim|length }} {{ m[0]['content'].strip()[::-1] }}",
+    "{{ '{}-{}'.format(1, 'a') }} {{ '{1}{0}{0}'.format('a', 'b') }} {{ '{x}{{}}'.format(x=[1]) }} {{ '{!r}|{0}'[:4].format('q') }} {{ '{}'.format(nope) }}| {{ ('<{}>'|safe).format('<') }}",
+    "{{ '{}'.format() }}", "{{ '{'.format(1) }}", "{{ '}'.format(1) }}", "{{ '{0}{}'.format(1, 2) }}", "{{ '{x}'.format(1) }}",
     # messages, as templates walk them
     "{% for x in m %}{{ '<|' + x['role'] + '|>\n' + (x.content or '') | trim + '\n' }}{% endfor %}", "{% for x in m %}{%- if x.role == 'user' -%}U{{ x.content }}{%- elif x.role in ['assistant', 'tool'] %}A{% else %}?{%- endif -%}{% endfor %}",
     "{% set ns = namespace(found=false) %}{% for x in m[::-1] %}{% if not ns.found and x.role == 'user' %}{% set ns.found = true %}{{ loop.index0 }}{% endif %}{% endfor %}{{ ns.found }}",

@@ -198,7 +198,8 @@ static void errors_name_line_and_cause(void **state)
     check_error("{% include 'x' %}", HONE_EUNSUPPORTED, "the tag 'include'");
     check_error("{% block x %}{% endblock %}", HONE_EUNSUPPORTED, "the tag 'block'");
     check_error("{{ x|urlencode }}", HONE_EUNSUPPORTED, "the filter 'urlencode'");
-    check_error("{{ '{}'.format(1) }}", HONE_EUNSUPPORTED, "the method 'format' of str");
+    check_error("{{ 'a'.encode() }}", HONE_EUNSUPPORTED, "the method 'encode' of str");
+    check_error("{{ '{:>5}'.format(1) }}", HONE_EUNSUPPORTED, "format specifications");
     check_error("{{ joiner() }}", HONE_EUNSUPPORTED, "the function 'joiner'");
     check_error("{{ 9223372036854775807 + 1 }}", HONE_EUNSUPPORTED, "beyond 64 bits");
     check_error("{{ 99999999999999999999 }}", HONE_EFORMAT, "beyond 64 bits");
