@@ -107,10 +107,6 @@ has "stopped after"
 [ -s stopped/adapter_model.safetensors ] && [ -s stopped/adapter_config.json ] || wrong "the adapter should be saved"
 ok "$hone" generate --model "$model" --adapter stopped --prompt x --max-new-tokens 2 --quiet
 
-# the reference of the configuration is the program's
-ok "$hone" train --help-config
-cmp -s .out "$golden/../../docs/config.md" || wrong "docs/config.md should be what --help-config prints (tools/make-config-docs.sh)"
-
 # mistakes
 refused 1 "nosuch.yaml" "$hone" train nosuch.yaml
 sed 's/learning_rate/learning_rat/' c.yaml >k.yaml

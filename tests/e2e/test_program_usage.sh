@@ -56,4 +56,11 @@ if [ -w /dev/full ]; then
     [ $code -eq 1 ] || wrong "a full disk should end with exit code 1"
     err_has "the output can not be written"
 fi
+
+# the references are the program's own
+mkdir docs
+ok sh "$golden/../../tools/make-config-docs.sh" "$hone" docs
+for file in cli.md config.md; do
+    cmp -s docs/$file "$golden/../../docs/$file" || wrong "docs/$file is out of date, run tools/make-config-docs.sh"
+done
 finish
