@@ -1,0 +1,362 @@
+/* Whole runs on the tiny chat model: accounting of steps, accumulation against one batch, same files for every number of
+ * threads, best and last adapter, stopping, evaluation, and what is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "hone/hone.h"
+
+#define MODEL HONE_TEST_DIR "/golden/tiny_chat"
+#define ROWS 6
+
+static char folder[] = "run_test_XXXXXX";
+
+static char *in_folder(const char *name)
+{
+    return hone_path_join(folder, name);
+}
+
+/* Six short conversations; row 3 has a history turn. */
+static void write_rows(const char *path)
+{
+    static const char *const text[ROWS] = {
+        "{\"instruction\": \"What is the answer?\", \"output\": \"It is forty-two.\"}\n",
+        "{\"instruction\": \"你好\", \"input\": \"今天天气\", \"output\": \"今天天气很好，适合出门散步。\"}\n",
+        "{\"instruction\": \"jump\", \"output\": \"The quick brown fox jumps over the lazy dog.\"}\n",
+        "{\"instruction\": \"more\", \"output\": \"step by step\", \"history\": [[\"hi\", \"hello\"]]}\n",
+        "{\"instruction\": \"舌苔\", \"output\": \"舌淡红，苔薄白，脉弦细。\"}\n",
+        "{\"instruction\": \"thanks\", \"output\": \"Thank you, please tell me more.\"}\n",
+    };
+    hone_buf b = {0};
+    int i;
+
+    for (i = 0; i < ROWS; i++)
+        hone_buf_puts(&b, text[i]);
+    assert_int_equal(hone_file_write(path, b.data, b.len, NULL), 0);
+    hone_buf_clear(&b);
+}
+
+static int make_folder(void **state)
+{
+    char *path;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    path = in_folder("rows.jsonl");
+    write_rows(path);
+    hone_free(path);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    char command[200];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+/* A configuration for the rows above, in folder/`out`; `more` is a list of assignments that ends with NULL. */
+static hone_config *configure(const char *out, const char *const *more)
+{
+    const char *const base[] = {"model.name_or_path=" MODEL, "model.max_length=256", "lora.r=4", "lora.lora_dropout=0",
+                                "training.learning_rate=1e-2", "training.precision=f32",
+                                "training.evaluation_strategy=\"no\"", "training.warmup_ratio=0", NULL};
+    char line[300];
+    hone_config *c;
+    hone_error err = HONE_ERROR_INIT;
+    int i;
+
+    assert_int_equal(hone_config_new(&c, &err), 0);
+    for (i = 0; base[i]; i++)
+        if (hone_config_set(c, base[i], &err))
+            fail_msg("%s: %s", base[i], err.message);
+    snprintf(line, sizeof line, "data.train_data_path=%s/rows.jsonl", folder);
+    assert_int_equal(hone_config_set(c, line, &err), 0);
+    snprintf(line, sizeof line, "training.output_dir=%s/%s", folder, out);
+    assert_int_equal(hone_config_set(c, line, &err), 0);
+    for (i = 0; more && more[i]; i++)
+        if (hone_config_set(c, more[i], &err))
+            fail_msg("%s: %s", more[i], err.message);
+    return c;
+}
+
+struct seen {
+    hone_step first, last;
+    int steps, evals, plans, stop_after;
+    hone_eval_result first_eval, last_eval;
+};
+
+static void on_step(void *ud, const hone_step *s, bool log)
+{
+    struct seen *seen = ud;
+
+    (void)log;
+    if (!seen->steps++)
+        seen->first = *s;
+    seen->last = *s;
+}
+
+static void on_eval(void *ud, int64_t step, const hone_eval_result *r, bool best)
+{
+    struct seen *seen = ud;
+
+    (void)step;
+    (void)best;
+    if (!seen->evals++)
+        seen->first_eval = *r;
+    seen->last_eval = *r;
+}
+
+static void on_plan(void *ud, const hone_plan *plan)
+{
+    uint64_t sum = 0;
+    int i;
+
+    ((struct seen *)ud)->plans++;
+    for (i = 0; i < plan->n; i++)
+        sum += plan->item[i].bytes;
+    assert_int_equal(sum, plan->total);
+}
+
+static bool on_stop(void *ud)
+{
+    struct seen *seen = ud;
+
+    return seen->stop_after && seen->steps >= seen->stop_after;
+}
+
+static hone_train_result train(struct seen *seen, hone_config *c, int threads)
+{
+    hone_device_params dp = hone_device_default();
+    hone_train_callbacks cb = {.ud = seen, .plan = on_plan, .step = on_step, .eval = on_eval, .stop = on_stop};
+    hone_train_result r;
+    hone_device *dev;
+    hone_error err = HONE_ERROR_INIT;
+
+    dp.threads = threads;
+    assert_int_equal(hone_device_open(&dev, &dp, &err), 0);
+    if (hone_train_run(c, dev, &cb, &r, &err))
+        fail_msg("%s", err.message);
+    hone_device_close(dev);
+    hone_config_free(c);
+    return r;
+}
+
+static char *read_file(const char *out, const char *name, size_t *len)
+{
+    char *dir = in_folder(out), *path = hone_path_join(dir, name), *text;
+    hone_error err = HONE_ERROR_INIT;
+
+    if (hone_file_read(&text, len, path, 1 << 26, &err))
+        fail_msg("%s", err.message);
+    hone_free(path);
+    hone_free(dir);
+    return text;
+}
+
+static bool same_file(const char *a, const char *b, const char *name)
+{
+    size_t n, m;
+    char *x = read_file(a, name, &n), *y = read_file(b, name, &m);
+    bool same = n == m && !memcmp(x, y, n);
+
+    hone_free(x);
+    hone_free(y);
+    return same;
+}
+
+static void learns_and_writes_what_the_contract_says(void **state)
+{
+    static const char *const more[] = {"training.num_train_epochs=10", "training.per_device_train_batch_size=2",
+                                       "training.gradient_accumulation_steps=2", NULL};
+    struct seen seen = {0};
+    hone_train_result r = train(&seen, configure("learn", more), 2);
+    size_t len, lines = 0, i;
+    char *text;
+
+    (void)state;
+    /* 6 rows in batches of 2: 3 batches, in windows of 2: 2 steps an epoch, the second one short. */
+    assert_int_equal(r.steps, 20);
+    assert_int_equal(seen.steps, 20);
+    assert_int_equal(seen.plans, 1);
+    assert_float_equal(seen.last.epoch, 10, 1e-12);
+    assert_float_equal(seen.first.epoch, 2.0 / 3, 1e-12);
+    assert_true(seen.last.loss < 0.6 * seen.first.loss);
+    assert_false(r.has_eval);
+    text = read_file("learn", "metrics.jsonl", &len);
+    for (i = 0; i < len; i++)
+        lines += text[i] == '\n';
+    assert_int_equal(lines, 20);
+    hone_free(text);
+    hone_free(read_file("learn", "adapter_model.safetensors", &len));
+    hone_free(read_file("learn", "adapter_config.json", &len));
+    hone_free(read_file("learn", "checkpoint-20/adapter_model.safetensors", &len));
+    hone_free(read_file("learn", "config.yaml", &len));
+}
+
+static void accumulation_is_one_large_batch(void **state)
+{
+    static const char *const one[] = {"training.max_steps=3", "training.per_device_train_batch_size=6",
+                                      "training.gradient_accumulation_steps=1", NULL};
+    static const char *const many[] = {"training.max_steps=3", "training.per_device_train_batch_size=1",
+                                       "training.gradient_accumulation_steps=6", NULL};
+    struct seen a = {0}, b = {0};
+
+    (void)state;
+    train(&a, configure("one", one), 2);
+    train(&b, configure("many", many), 2);
+    assert_float_equal(a.first.loss, b.first.loss, 1e-6 * a.first.loss);
+    assert_float_equal(a.first.grad_norm, b.first.grad_norm, 1e-5 * a.first.grad_norm);
+    assert_float_equal(a.last.loss, b.last.loss, 1e-4 * a.last.loss);
+    assert_int_equal(a.first.trained_tokens, b.first.trained_tokens);
+}
+
+static void same_bits_for_every_number_of_threads(void **state)
+{
+    static const char *const more[] = {"training.max_steps=4", "lora.lora_dropout=0.1", NULL};
+    struct seen seen = {0};
+
+    (void)state;
+    train(&seen, configure("t1", more), 1);
+    train(&seen, configure("t3", more), 3);
+    assert_true(same_file("t1", "t3", "adapter_model.safetensors"));
+}
+
+static void keeps_the_best_adapter_and_the_last(void **state)
+{
+    static const char *const more[] = {
+        "training.max_steps=12", "training.learning_rate=0.1",
+        "training.lr_scheduler_type=constant", "data.val_size=2", "training.evaluation_strategy=steps",
+        "training.eval_steps=2", "training.save_steps=2", "training.save_total_limit=2", NULL};
+    struct seen seen = {0};
+    hone_train_result r = train(&seen, configure("best", more), 2);
+    char name[64], *dir = in_folder("best"), *path;
+    const char *adapter, *data;
+    hone_eval_params p = {.model = MODEL, .precision = HONE_PRECISION_F32, .max_length = 256};
+    hone_eval_result base, tuned;
+    hone_device *dev;
+    hone_error err = HONE_ERROR_INIT;
+
+    (void)state;
+    assert_true(r.has_eval);
+    assert_int_equal(seen.evals, 6);
+    /* The rate is far too high, so that the last adapter is not the best. */
+    assert_true(r.best_step < 12);
+    assert_true(r.eval.loss < seen.last_eval.loss);
+    snprintf(name, sizeof name, "checkpoint-%lld/adapter_model.safetensors", (long long)r.best_step);
+    assert_true(same_file("best", "best", name));
+    hone_free(read_file("best", "checkpoint-12/adapter_model.safetensors", &(size_t){0}));
+    path = hone_path_join(dir, "checkpoint-10");
+    assert_false(hone_path_exists(path) && r.best_step != 10); /* save_total_limit */
+    hone_free(path);
+
+    /* hone eval of the kept adapter on all rows agrees with itself on the base when no adapter is given. */
+    adapter = dir;
+    path = in_folder("rows.jsonl");
+    data = path;
+    p.data = &data;
+    p.n_data = 1;
+    p.adapter = adapter;
+    assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+    if (hone_eval_run(&p, dev, &base, &tuned, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(base.rows, ROWS);
+    assert_int_equal(base.tokens, tuned.tokens);
+    assert_float_equal(base.perplexity, exp(base.loss), 1e-9 * base.perplexity);
+    assert_true(tuned.loss < base.loss);
+    hone_device_close(dev);
+    hone_free(path);
+    hone_free(dir);
+}
+
+static void stops_between_steps_and_saves(void **state)
+{
+    static const char *const more[] = {"training.max_steps=50", NULL};
+    struct seen seen = {.stop_after = 3};
+    hone_train_result r = train(&seen, configure("stop", more), 2);
+
+    (void)state;
+    assert_true(r.stopped);
+    assert_int_equal(r.steps, 3);
+    assert_true(same_file("stop", "stop", "checkpoint-3/adapter_model.safetensors"));
+    assert_true(same_file("stop", "stop", "adapter_model.safetensors"));
+}
+
+static void goes_on_from_an_adapter(void **state)
+{
+    const char *more[] = {"training.max_steps=1", "training.per_device_train_batch_size=6", NULL, NULL};
+    char line[200];
+    struct seen a = {0}, b = {0};
+
+    (void)state;
+    snprintf(line, sizeof line, "lora.init_adapter=%s/learn", folder);
+    train(&a, configure("fresh", more), 2);
+    more[2] = line;
+    train(&b, configure("more", more), 2);
+    assert_true(b.first.loss < 0.7 * a.first.loss);
+}
+
+static void refuses_a_rate_that_breaks_the_numbers(void **state)
+{
+    static const char *const more[] = {"training.max_steps=50", "training.learning_rate=1e30", "training.max_grad_norm=0",
+                                       NULL};
+    hone_config *c = configure("nan", more);
+    hone_train_result r;
+    hone_device *dev;
+    hone_error err = HONE_ERROR_INIT;
+    size_t len;
+
+    (void)state;
+    assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+    assert_int_equal(hone_train_run(c, dev, NULL, &r, &err), HONE_ERANGE);
+    assert_non_null(strstr(err.message, "rows.jsonl:"));
+    hone_free(read_file("nan", "metrics.jsonl", &len));
+    hone_device_close(dev);
+    hone_config_free(c);
+}
+
+static void plans_what_it_runs(void **state)
+{
+    static const char *const more[] = {"training.num_train_epochs=2", "training.per_device_train_batch_size=4",
+                                       "training.gradient_accumulation_steps=1", NULL};
+    hone_config *c = configure("plan", more);
+    hone_plan_report r;
+    hone_device *dev;
+    hone_error err = HONE_ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+    if (hone_train_plan(c, dev, NULL, &r, &err))
+        fail_msg("%s", err.message);
+    assert_int_equal(r.rows, ROWS);
+    assert_int_equal(r.steps, 4);
+    assert_true(r.trained_tokens_per_epoch < r.tokens_per_epoch);
+    assert_true(r.plan[2].total < r.plan[1].total && r.plan[1].total < r.plan[0].total);
+    hone_device_close(dev);
+    hone_config_free(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(learns_and_writes_what_the_contract_says),
+        cmocka_unit_test(accumulation_is_one_large_batch),
+        cmocka_unit_test(same_bits_for_every_number_of_threads),
+        cmocka_unit_test(keeps_the_best_adapter_and_the_last),
+        cmocka_unit_test(stops_between_steps_and_saves),
+        cmocka_unit_test(goes_on_from_an_adapter),
+        cmocka_unit_test(refuses_a_rate_that_breaks_the_numbers),
+        cmocka_unit_test(plans_what_it_runs),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
