@@ -94,7 +94,7 @@ static int get_name(reader *r, const char **name, uint32_t *len, const char *kin
                     hone_error *err)
 {
     size_t at = (size_t)(r->p - r->start), i;
-    uint64_t n;
+    uint64_t n = 0;
     int rc = get(r, &n, 8, err);
 
     if (rc)
@@ -153,8 +153,8 @@ static int get_array_head(reader *r, uint32_t *element, uint64_t *n, int depth, 
 
 static int skip_value(reader *r, uint32_t type, int depth, hone_error *err)
 {
-    uint64_t n;
-    uint32_t element;
+    uint64_t n = 0;
+    uint32_t element = 0;
     int rc;
 
     if (type == HONE_GGUF_STRING) {
@@ -342,8 +342,8 @@ static int read_type(const reader *r, hone_tensor_info *t, uint32_t type, hone_e
 /* Shape and size. Dimensions stand innermost first in the file. */
 static int read_shape(reader *r, hone_tensor_info *t, hone_error *err)
 {
-    uint32_t n_dims;
-    uint64_t dim;
+    uint32_t n_dims = 0;
+    uint64_t dim = 0;
     int64_t n = 1;
     int i, rc = get(r, &n_dims, 4, err);
 
@@ -369,7 +369,7 @@ static int read_shape(reader *r, hone_tensor_info *t, hone_error *err)
 static int read_tensor(reader *r, hone_tensor_info *t, uint64_t *offset, hone_error *err)
 {
     const char *name;
-    uint32_t len, type;
+    uint32_t len, type = 0;
     int64_t row, n;
     int rc;
 
@@ -436,7 +436,7 @@ static int place_tensors(hone_gguf *g, reader *r, size_t first, const uint64_t *
 static int read_magic(reader *r, hone_error *err)
 {
     uint8_t magic[4];
-    uint32_t version;
+    uint32_t version = 0;
     int rc;
 
     reading(r, "the header", 0);
@@ -504,7 +504,7 @@ static int get_alignment(const key_set *ks, uint64_t *alignment, const char *pat
 static int read_part(hone_gguf *g, const part *p, key_set *ks, hone_error *err)
 {
     reader r = {p->map.data, p->map.data, p->map.data + p->map.size, p->path, "", 0};
-    uint64_t n_tensors, n_keys, *offset = NULL, alignment;
+    uint64_t n_tensors = 0, n_keys = 0, *offset = NULL, alignment = 0;
     size_t i, first = g->n_tensors;
     hone_tensor_info *tensors;
     int rc = read_magic(&r, err);

@@ -123,7 +123,7 @@ static int read_tensor(place *p, const char *name, const json_t *v, const char *
     const char *dtype = json_string_value(json_object_get(v, "dtype"));
     const json_t *offsets = json_object_get(v, "data_offsets");
     const struct type *type = NULL;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     size_t i;
     int rc;
 

@@ -407,7 +407,7 @@ static int read_generation_config(hone_arch *a, const char *dir, hone_error *err
 static int read_config(hone_arch *a, const json_t *root, const char *dir, const char *path, hone_error *err)
 {
     config c = {root, path, err, 0};
-    const struct family *f;
+    const struct family *f = NULL;
     hone_rope_spec rope = {0};
     const char *type;
     int rc;
