@@ -75,7 +75,7 @@ static void decoding_is_the_forward_pass(void **state)
                     worst = fmax(worst, decode_all(&f, a, kv, chunk[c], loss));
             }
             print_message("%s, %s: decoding off by %.2e nats\n", families[i], p ? "bf16" : "f32", worst);
-            assert_true(worst <= (p ? 0.2 : 1e-4));
+            assert_true(worst <= (p ? 0.1 : 1e-4));
             hone_kv_free(kv);
             fixture_close(&f);
         }
