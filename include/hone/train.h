@@ -81,7 +81,7 @@ typedef struct hone_eval_params {
     const char *const *data;         /* n_data paths: files, folders, globs */
     size_t n_data;
     hone_precision precision;
-    int32_t max_length;              /* longest row; longer ones are an error */
+    int32_t max_length;              /* longest row, 0 = the model's context; longer ones are an error */
     int32_t batch_tokens;            /* positions per micro-batch; 0 = 2048 */
     /* Per row, in input order; tuned false for the base. NULL: not wanted. */
     void (*row)(void *ud, bool tuned, int64_t row, double loss_sum, int64_t tokens);

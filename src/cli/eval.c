@@ -148,7 +148,7 @@ int command_eval(int argc, char **argv)
     common c = {0};
     text_list data = {0};
     const char *model = NULL, *adapter = NULL, *precision = "auto", *per_row = NULL;
-    int64_t max_length = 2048, batch_tokens = 0;
+    int64_t max_length = 0, batch_tokens = 0;
     bool json = false;
     const option options[] = {
         {.name = "--model",
@@ -177,9 +177,8 @@ int command_eval(int argc, char **argv)
          .kind = OPTION_INT,
          .value = &max_length,
          .argument = "N",
-         .min = 2,
          .max = 1e8,
-         .standard = "2048",
+         .standard = "0, the model's context",
          .help = "Longest row in tokens; a longer one is an error."},
         {.name = "--batch-tokens",
          .kind = OPTION_INT,

@@ -109,9 +109,13 @@ int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result 
     if ((rc = hone_tokenizer_open(&tok, p->model, err)) || (rc = hone_chat_open(&chat, p->model, tok, err)))
         goto out;
     tell(p, hone_chat_notice(chat));
-    if ((rc = hone_dataset_open(&data, p->data, p->n_data, chat, &options, err)) ||
-        (rc = hone_model_open(&m, dev, p->model, &mp, err)) ||
+    if ((rc = hone_model_open(&m, dev, p->model, &mp, err)) ||
         (p->adapter && (rc = hone_adapter_open(&a, m, p->adapter, err))))
+        goto out;
+    if (options.max_length == 0)
+        options.max_length = m->w->arch.context;
+    rc = hone_dataset_open(&data, p->data, p->n_data, chat, &options, err);
+    if (rc)
         goto out;
     if (a)
         tell(p, hone_adapter_mismatch(a, hone_chat_hash(chat), hone_tokenizer_hash(tok)));
