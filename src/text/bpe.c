@@ -4,16 +4,16 @@
 #include "text/bpe.h"
 
 #define PROBES 4096
-#define SHORT 192                      /* bytes up to which a search of the array beats the heap */
-#define NO_RANK INT32_MAX              /* of a pair that no merge joins; signed, so that SSE2 compares it */
+#define SHORT 192 /* bytes up to which a search of the array beats the heap */
+#define NO_RANK INT32_MAX /* of a pair that no merge joins; signed, so that SSE2 compares it */
 #define CACHE_SLOTS (1u << 16)
-#define CACHE_BYTES ((size_t)8 << 20)  /* touched only as far as entries fill it */
-#define CACHE_LONGEST 128              /* longer pieces hardly come again */
+#define CACHE_BYTES ((size_t)8 << 20) /* touched only as far as entries fill it */
+#define CACHE_LONGEST 128 /* longer pieces hardly come again */
 
 /* An entry: {u32 hash tag, u16 bytes, u16 tokens}, ids, bytes; 4-byte aligned in one block. */
 struct hone_bpe_cache {
     _Atomic uint32_t slot[CACHE_SLOTS]; /* offset of an entry in 4-byte units; 0 none */
-    _Atomic size_t used;                /* 4-byte units taken */
+    _Atomic size_t used; /* 4-byte units taken */
     uint32_t *block;
 };
 
@@ -112,13 +112,17 @@ int hone_bpe_add_merge(hone_bpe *b, const char *left, size_t left_len, const cha
         hone_free(bytes);
     for (i = 0; i < 3; i++)
         if (id[i] < 0)
-            return hone_error_set(err, HONE_EFORMAT, "merge %u, '%.*s' with '%.*s': %s is no token of the vocabulary",
-                                  b->n_merges, (int)HONE_MIN(left_len, 100), left, (int)HONE_MIN(right_len, 100), right,
-                                  i == 0 ? "the left part" : i == 1 ? "the right part" : "the whole");
+            return hone_error_set(
+                err, HONE_EFORMAT, "merge %u, '%.*s' with '%.*s': %s is no token of the vocabulary",
+                b->n_merges, (int)HONE_MIN(left_len, 100), left, (int)HONE_MIN(right_len, 100), right,
+                i == 0   ? "the left part"
+                : i == 1 ? "the right part"
+                         : "the whole");
     if (b->n_merges + 1 >= (1u << b->bits))
         return hone_error_set(err, HONE_ELIMIT, "more merges than were announced");
     pair = pair_of(id[0], id[1]);
-    for (i = pair_slot(b, pair), probe = 0; b->slot[i].pair != UINT64_MAX && b->slot[i].pair != pair; i = (i + 1) & mask)
+    for (i = pair_slot(b, pair), probe = 0; b->slot[i].pair != UINT64_MAX && b->slot[i].pair != pair;
+         i = (i + 1) & mask)
         if (++probe >= PROBES)
             return hone_error_set(err, HONE_ELIMIT, "the merges defeat the hash table");
     b->slot[i] = (hone_merge){.pair = pair, .rank = b->n_merges++, .id = id[2]};
@@ -238,7 +242,7 @@ static void merge_short(const hone_bpe *b, hone_bpe_work *w)
 
 typedef struct symbol {
     uint32_t prev, next; /* positions; n = none */
-    int32_t rank;        /* of the pair that starts here, NO_RANK when none does or the symbol is gone */
+    int32_t rank; /* of the pair that starts here, NO_RANK when none does or the symbol is gone */
     int32_t joined;
 } symbol;
 
@@ -271,8 +275,8 @@ static uint64_t heap_pop(uint64_t *heap, size_t *n)
 }
 
 /* Looks up the pair that starts at i, notes it and queues it. */
-static void queue_pair(const hone_bpe *b, const int32_t *id, symbol *sym, uint32_t n, uint32_t i, uint64_t *heap,
-                       size_t *n_heap)
+static void queue_pair(const hone_bpe *b, const int32_t *id, symbol *sym, uint32_t n, uint32_t i,
+                       uint64_t *heap, size_t *n_heap)
 {
     const hone_merge *m = sym[i].next < n ? find_merge(b, id[i], id[sym[i].next]) : NULL;
 
@@ -422,7 +426,8 @@ int hone_bpe_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, 
             if (known == UNKNOWN) {
                 code = merge_piece(b, w, s, n);
                 if (!code)
-                    atomic_store_explicit(&b->whole[id], w->n == 1 && w->id[0] == id && w->len[0] == n ? WHOLE : NOT_WHOLE,
+                    atomic_store_explicit(&b->whole[id],
+                                          w->n == 1 && w->id[0] == id && w->len[0] == n ? WHOLE : NOT_WHOLE,
                                           memory_order_relaxed);
                 return code;
             }

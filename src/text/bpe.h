@@ -25,12 +25,12 @@ typedef struct hone_bpe_cache hone_bpe_cache;
 typedef struct hone_bpe {
     const hone_vocab *vocab;
     hone_merge *slot; /* open addressing, linear probing */
-    uint32_t bits;    /* 1 << bits slots */
+    uint32_t bits; /* 1 << bits slots */
     uint32_t n_merges;
     int32_t byte_id[256]; /* -1: the vocabulary lacks the byte */
-    int32_t unk;          /* token of a byte that the vocabulary lacks; -1: the byte is dropped */
-    bool fuse_unk;        /* neighbouring unknown bytes become one token */
-    bool ignore_merges;   /* a piece that is a token is that token, whatever the merges say */
+    int32_t unk; /* token of a byte that the vocabulary lacks; -1: the byte is dropped */
+    bool fuse_unk; /* neighbouring unknown bytes become one token */
+    bool ignore_merges; /* a piece that is a token is that token, whatever the merges say */
     _Atomic uint8_t *whole; /* [vocab->n] 0 not known yet, 1 its bytes merge to it alone, 2 they do not */
     hone_bpe_cache *cache;
     uint64_t hash; /* of the merges in order, for hone_tokenizer_hash */
@@ -38,8 +38,8 @@ typedef struct hone_bpe {
 
 /* What a run of pieces needs; zero-initialise, hone_bpe_work_clear frees. One per thread or call. */
 typedef struct hone_bpe_work {
-    int32_t *id;    /* the tokens of the last piece, in order */
-    uint32_t *len;  /* bytes of the piece each stands for */
+    int32_t *id; /* the tokens of the last piece, in order */
+    uint32_t *len; /* bytes of the piece each stands for */
     size_t n, capacity;
     void *block; /* of the long algorithm */
     size_t block_size;

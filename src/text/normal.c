@@ -119,7 +119,15 @@ int hone_view_repair(hone_view *out, hone_aligned *work, const char *text, size_
 
 /* ---- normal form C --------------------------------------------------------------------------------------------------- */
 
-enum { S_BASE = 0xac00, L_BASE = 0x1100, V_BASE = 0x1161, T_BASE = 0x11a7, L_COUNT = 19, V_COUNT = 21, T_COUNT = 28 };
+enum {
+    S_BASE = 0xac00,
+    L_BASE = 0x1100,
+    V_BASE = 0x1161,
+    T_BASE = 0x11a7,
+    L_COUNT = 19,
+    V_COUNT = 21,
+    T_COUNT = 28
+};
 
 static unsigned ccc_of(uint32_t c)
 {
@@ -168,8 +176,8 @@ static uint32_t compose(uint32_t a, uint32_t b)
 
     if (a >= L_BASE && a < L_BASE + L_COUNT && b >= V_BASE && b < V_BASE + V_COUNT)
         return S_BASE + ((a - L_BASE) * V_COUNT + (b - V_BASE)) * T_COUNT;
-    if (a >= S_BASE && a < S_BASE + L_COUNT * V_COUNT * T_COUNT && (a - S_BASE) % T_COUNT == 0 && b > T_BASE &&
-        b < T_BASE + T_COUNT)
+    if (a >= S_BASE && a < S_BASE + L_COUNT * V_COUNT * T_COUNT && (a - S_BASE) % T_COUNT == 0 &&
+        b > T_BASE && b < T_BASE + T_COUNT)
         return a + (b - T_BASE);
     while (low < high) {
         size_t mid = (low + high) / 2;

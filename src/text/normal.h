@@ -26,8 +26,8 @@ static inline uint32_t hone_view_end(const hone_view *v, size_t i)
 
 static inline hone_view hone_view_part(const hone_view *v, size_t from, size_t to)
 {
-    return (hone_view){v->s + from, to - from, v->begin ? v->begin + from : NULL, v->end ? v->end + from : NULL,
-                       v->base + from};
+    return (hone_view){v->s + from, to - from, v->begin ? v->begin + from : NULL,
+                       v->end ? v->end + from : NULL, v->base + from};
 }
 
 /* The bytes and origins of a changed text. Zero-initialise; hone_aligned_clear frees. */

@@ -15,7 +15,8 @@ void hone_pretoken_clear(hone_pretoken *p)
     memset(p, 0, sizeof *p);
 }
 
-static int add(hone_pretoken *p, const hone_step *s, const char *kind, const char *what, size_t len, hone_error *err)
+static int add(hone_pretoken *p, const hone_step *s, const char *kind, const char *what, size_t len,
+               hone_error *err)
 {
     if (p->n_steps >= HONE_MAX_STEPS)
         return hone_error_set(err, HONE_ELIMIT, "more than %d pre-tokenizer steps", HONE_MAX_STEPS);
@@ -28,7 +29,8 @@ static int add(hone_pretoken *p, const hone_step *s, const char *kind, const cha
     return 0;
 }
 
-int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_behavior behavior, bool invert, hone_error *err)
+int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_behavior behavior, bool invert,
+                              hone_error *err)
 {
     const hone_scanner *scanner = hone_scanner_by_name(name);
     hone_step s = {.kind = HONE_STEP_SCAN, .behavior = behavior, .invert = invert};
@@ -39,8 +41,8 @@ int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_beha
     return add(p, &s, "scan", name, strlen(name), err);
 }
 
-int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len, enum hone_behavior behavior, bool invert,
-                              hone_error *err)
+int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len, enum hone_behavior behavior,
+                              bool invert, hone_error *err)
 {
     const hone_scanner *scanner = hone_scanner_by_pattern(pattern, len);
     hone_step s = {.kind = HONE_STEP_REGEX, .behavior = behavior, .invert = invert};
@@ -56,8 +58,8 @@ int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len,
     return code;
 }
 
-int hone_pretoken_add_string(hone_pretoken *p, const char *string, size_t len, enum hone_behavior behavior, bool invert,
-                             hone_error *err)
+int hone_pretoken_add_string(hone_pretoken *p, const char *string, size_t len, enum hone_behavior behavior,
+                             bool invert, hone_error *err)
 {
     hone_step s = {.kind = HONE_STEP_STRING, .behavior = behavior, .invert = invert, .string_len = len};
     int code;
@@ -65,8 +67,8 @@ int hone_pretoken_add_string(hone_pretoken *p, const char *string, size_t len, e
     if (!len)
         return hone_error_set(err, HONE_EUNSUPPORTED, "a Split on the empty string");
     s.string = hone_strndup(string, len);
-    code = s.string ? add(p, &s, "string", string, len, err) :
-                      hone_error_set(err, HONE_ENOMEM, "out of memory for the pre-tokenizer");
+    code = s.string ? add(p, &s, "string", string, len, err)
+                    : hone_error_set(err, HONE_ENOMEM, "out of memory for the pre-tokenizer");
     if (code)
         hone_free(s.string);
     return code;
@@ -149,7 +151,8 @@ static int find(run_state *r, const hone_step *s, const piece *in, size_t from, 
 
 /* Finds the match after the one that ended at `last` (SIZE_MAX: none yet), searching from *from; an empty match where
  * the last one ended is passed over, as Oniguruma's iterator does. */
-static int find_next(run_state *r, const hone_step *s, const piece *in, size_t *from, size_t *last, size_t *begin, size_t *end)
+static int find_next(run_state *r, const hone_step *s, const piece *in, size_t *from, size_t *last,
+                     size_t *begin, size_t *end)
 {
     for (;;) {
         int got;
@@ -284,8 +287,8 @@ static int run_step(run_state *r, size_t step, const piece *in)
     return code;
 }
 
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n, hone_piece_fn fn,
-                      void *ud, hone_error *err)
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n,
+                      hone_piece_fn fn, void *ud, hone_error *err)
 {
     run_state r = {p, w, fn, ud, err};
     piece all = {s, n, 0, 0};

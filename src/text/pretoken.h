@@ -24,7 +24,11 @@ const hone_scanner *hone_scanner_by_pattern(const char *pattern, size_t len);
 const hone_scanner *hone_scanner_by_name(const char *name);
 
 enum hone_behavior {
-    HONE_SPLIT_ISOLATED, HONE_SPLIT_REMOVED, HONE_SPLIT_WITH_PREVIOUS, HONE_SPLIT_WITH_NEXT, HONE_SPLIT_CONTIGUOUS
+    HONE_SPLIT_ISOLATED,
+    HONE_SPLIT_REMOVED,
+    HONE_SPLIT_WITH_PREVIOUS,
+    HONE_SPLIT_WITH_NEXT,
+    HONE_SPLIT_CONTIGUOUS
 };
 
 enum hone_step_kind { HONE_STEP_SCAN, HONE_STEP_REGEX, HONE_STEP_STRING, HONE_STEP_PREFIX_SPACE };
@@ -52,11 +56,12 @@ typedef struct hone_pretoken {
 void hone_pretoken_clear(hone_pretoken *p);
 
 /* Append a step. Errors: HONE_EUNSUPPORTED, HONE_ELIMIT, HONE_ENOMEM. */
-int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len, enum hone_behavior behavior, bool invert,
+int hone_pretoken_add_pattern(hone_pretoken *p, const char *pattern, size_t len, enum hone_behavior behavior,
+                              bool invert, hone_error *err);
+int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_behavior behavior, bool invert,
                               hone_error *err);
-int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_behavior behavior, bool invert, hone_error *err);
-int hone_pretoken_add_string(hone_pretoken *p, const char *s, size_t len, enum hone_behavior behavior, bool invert,
-                             hone_error *err);
+int hone_pretoken_add_string(hone_pretoken *p, const char *s, size_t len, enum hone_behavior behavior,
+                             bool invert, hone_error *err);
 int hone_pretoken_add_prefix_space(hone_pretoken *p, hone_error *err);
 
 /* Takes one piece: s[0..n), of which the first `inserted` bytes (0 or 1) are not in the text, the rest starting at
@@ -78,8 +83,8 @@ typedef struct hone_pretoken_work {
 void hone_pretoken_work_clear(hone_pretoken_work *w);
 
 /* Hands the pieces of s[0..n) to `piece`, in order. */
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n, hone_piece_fn piece,
-                      void *ud, hone_error *err);
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n,
+                      hone_piece_fn piece, void *ud, hone_error *err);
 
 /* ---- expressions without a scanner (pretoken_regex.c) ------------------------------------------------------------------- */
 
@@ -87,8 +92,8 @@ int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsig
 int hone_regex_open(hone_regex **out, const char *pattern, size_t len, hone_error *err);
 void hone_regex_close(hone_regex *r);
 /* Next match in s[0..n) at or after `from`: 1 and its range, 0 none, negative error. *match_data: of the work. */
-int hone_regex_find(const hone_regex *r, void **match_data, const unsigned char *s, size_t n, size_t from, size_t *begin,
-                    size_t *end, hone_error *err);
+int hone_regex_find(const hone_regex *r, void **match_data, const unsigned char *s, size_t n, size_t from,
+                    size_t *begin, size_t *end, hone_error *err);
 void hone_regex_free_match_data(void *match_data);
 
 #endif

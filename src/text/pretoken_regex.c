@@ -48,15 +48,23 @@ static const struct {
     char name[4];
     uint32_t categories;
 } property[] = {
-    {"L", HONE_CATS_L}, {"M", HONE_CATS_M}, {"N", HONE_CATS_N}, {"P", HONE_CATS_P}, {"S", HONE_CATS_S},
-    {"Z", HONE_CAT(HONE_ZL) | HONE_CAT(HONE_ZP) | HONE_CAT(HONE_ZS)},
-    {"Ll", HONE_CAT(HONE_LL)}, {"Lm", HONE_CAT(HONE_LM)}, {"Lo", HONE_CAT(HONE_LO)}, {"Lt", HONE_CAT(HONE_LT)},
-    {"Lu", HONE_CAT(HONE_LU)}, {"Mc", HONE_CAT(HONE_MC)}, {"Me", HONE_CAT(HONE_ME)}, {"Mn", HONE_CAT(HONE_MN)},
-    {"Nd", HONE_CAT(HONE_ND)}, {"Nl", HONE_CAT(HONE_NL)}, {"No", HONE_CAT(HONE_NO)}, {"Pc", HONE_CAT(HONE_PC)},
-    {"Pd", HONE_CAT(HONE_PD)}, {"Pe", HONE_CAT(HONE_PE)}, {"Pf", HONE_CAT(HONE_PF)}, {"Pi", HONE_CAT(HONE_PI)},
-    {"Po", HONE_CAT(HONE_PO)}, {"Ps", HONE_CAT(HONE_PS)}, {"Sc", HONE_CAT(HONE_SC)}, {"Sk", HONE_CAT(HONE_SK)},
-    {"Sm", HONE_CAT(HONE_SM)}, {"So", HONE_CAT(HONE_SO)}, {"Zl", HONE_CAT(HONE_ZL)}, {"Zp", HONE_CAT(HONE_ZP)},
-    {"Zs", HONE_CAT(HONE_ZS)}, {"Cc", HONE_CAT(HONE_CC)}, {"Cf", HONE_CAT(HONE_CF)},
+    {"L", HONE_CATS_L},        {"M", HONE_CATS_M},
+    {"N", HONE_CATS_N},        {"P", HONE_CATS_P},
+    {"S", HONE_CATS_S},        {"Z", HONE_CAT(HONE_ZL) | HONE_CAT(HONE_ZP) | HONE_CAT(HONE_ZS)},
+    {"Ll", HONE_CAT(HONE_LL)}, {"Lm", HONE_CAT(HONE_LM)},
+    {"Lo", HONE_CAT(HONE_LO)}, {"Lt", HONE_CAT(HONE_LT)},
+    {"Lu", HONE_CAT(HONE_LU)}, {"Mc", HONE_CAT(HONE_MC)},
+    {"Me", HONE_CAT(HONE_ME)}, {"Mn", HONE_CAT(HONE_MN)},
+    {"Nd", HONE_CAT(HONE_ND)}, {"Nl", HONE_CAT(HONE_NL)},
+    {"No", HONE_CAT(HONE_NO)}, {"Pc", HONE_CAT(HONE_PC)},
+    {"Pd", HONE_CAT(HONE_PD)}, {"Pe", HONE_CAT(HONE_PE)},
+    {"Pf", HONE_CAT(HONE_PF)}, {"Pi", HONE_CAT(HONE_PI)},
+    {"Po", HONE_CAT(HONE_PO)}, {"Ps", HONE_CAT(HONE_PS)},
+    {"Sc", HONE_CAT(HONE_SC)}, {"Sk", HONE_CAT(HONE_SK)},
+    {"Sm", HONE_CAT(HONE_SM)}, {"So", HONE_CAT(HONE_SO)},
+    {"Zl", HONE_CAT(HONE_ZL)}, {"Zp", HONE_CAT(HONE_ZP)},
+    {"Zs", HONE_CAT(HONE_ZS)}, {"Cc", HONE_CAT(HONE_CC)},
+    {"Cf", HONE_CAT(HONE_CF)},
 };
 
 /* \w of Oniguruma: that of Rust without the joiners; outside a class also the numbers of Latin-1 that are not decimal. */
@@ -64,7 +72,8 @@ static bool is_word(uint32_t c, unsigned prop, bool in_class)
 {
     if (c == 0x200c || c == 0x200d)
         return false;
-    return (prop & HONE_PROP_WORD) || (!in_class && (c == 0xb2 || c == 0xb3 || c == 0xb9 || (c >= 0xbc && c <= 0xbe)));
+    return (prop & HONE_PROP_WORD) ||
+           (!in_class && (c == 0xb2 || c == 0xb3 || c == 0xb9 || (c >= 0xbc && c <= 0xbe)));
 }
 
 /* Appends, as members of a class, the characters whose category is in the set ('p'), or that are white space ('s') or
@@ -80,9 +89,9 @@ static void add_ranges(translation *t, char kind, uint32_t categories, bool nega
         if (c < 0x110000 && !(c >= 0xd800 && c <= 0xdfff)) {
             unsigned prop = hone_unicode_prop_of(c);
 
-            member = kind == 'p' ? categories >> (prop & HONE_PROP_CATEGORY) & 1 :
-                     kind == 's' ? (prop & HONE_PROP_SPACE) != 0 :
-                                   is_word(c, prop, kind == 'c');
+            member = kind == 'p'   ? categories >> (prop & HONE_PROP_CATEGORY) & 1
+                     : kind == 's' ? (prop & HONE_PROP_SPACE) != 0
+                                   : is_word(c, prop, kind == 'c');
             member ^= negated;
         }
         if (member && !inside)
@@ -190,7 +199,8 @@ static bool escape(translation *t, bool in_class)
         return true;
     }
     default:
-        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80)
+        if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+            (unsigned char)c >= 0x80)
             return refuse(t, "an escape that is not supported");
         hone_buf_printf(&t->out, "\\%c", c);
         return true;
@@ -326,12 +336,13 @@ int hone_regex_open(hone_regex **out, const char *pattern, size_t len, hone_erro
     }
     pcre2_set_newline(compile, PCRE2_NEWLINE_LF);
     pcre2_set_match_limit(r->context, MATCH_LIMIT);
-    r->code = pcre2_compile((PCRE2_SPTR)t.out.data, t.out.len, PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset,
-                            compile);
+    r->code = pcre2_compile((PCRE2_SPTR)t.out.data, t.out.len,
+                            PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error, &offset, compile);
     if (!r->code) {
         pcre2_get_error_message(error, reason, sizeof reason);
         code = error == PCRE2_ERROR_NOMEMORY || error == 121 ? HONE_ENOMEM : HONE_EFORMAT;
-        hone_error_set(err, code, "expression '%.*s': %s", (int)HONE_MIN(len, (size_t)200), pattern, (const char *)reason);
+        hone_error_set(err, code, "expression '%.*s': %s", (int)HONE_MIN(len, (size_t)200), pattern,
+                       (const char *)reason);
         goto done;
     }
     pcre2_jit_compile(r->code, PCRE2_JIT_COMPLETE); /* without it the interpreter does the same, slower */
@@ -360,8 +371,8 @@ void hone_regex_free_match_data(void *match_data)
     pcre2_match_data_free(match_data);
 }
 
-int hone_regex_find(const hone_regex *r, void **match_data, const unsigned char *s, size_t n, size_t from, size_t *begin,
-                    size_t *end, hone_error *err)
+int hone_regex_find(const hone_regex *r, void **match_data, const unsigned char *s, size_t n, size_t from,
+                    size_t *begin, size_t *end, hone_error *err)
 {
     const PCRE2_SIZE *range;
     int got;

@@ -14,19 +14,35 @@ enum {
     IS_N = 2,
     IS_M = 4,
     IS_SPACE = 8,
-    IS_PS = 16,    /* punctuation or symbol */
+    IS_PS = 16, /* punctuation or symbol */
     IS_UPPER = 32, /* Lu Lt Lm Lo M: what may open a word of mixed case */
     IS_LOWER = 64, /* Ll Lm Lo M */
 };
 
 /* By category; white space is a bit of its own in the property byte. */
 static const uint8_t class_of_category[32] = {
-    [HONE_LL] = IS_L | IS_LOWER, [HONE_LM] = IS_L | IS_UPPER | IS_LOWER, [HONE_LO] = IS_L | IS_UPPER | IS_LOWER,
-    [HONE_LT] = IS_L | IS_UPPER, [HONE_LU] = IS_L | IS_UPPER,
-    [HONE_MC] = IS_M | IS_UPPER | IS_LOWER, [HONE_ME] = IS_M | IS_UPPER | IS_LOWER, [HONE_MN] = IS_M | IS_UPPER | IS_LOWER,
-    [HONE_ND] = IS_N, [HONE_NL] = IS_N, [HONE_NO] = IS_N,
-    [HONE_PC] = IS_PS, [HONE_PD] = IS_PS, [HONE_PE] = IS_PS, [HONE_PF] = IS_PS, [HONE_PI] = IS_PS, [HONE_PO] = IS_PS,
-    [HONE_PS] = IS_PS, [HONE_SC] = IS_PS, [HONE_SK] = IS_PS, [HONE_SM] = IS_PS, [HONE_SO] = IS_PS,
+    [HONE_LL] = IS_L | IS_LOWER,
+    [HONE_LM] = IS_L | IS_UPPER | IS_LOWER,
+    [HONE_LO] = IS_L | IS_UPPER | IS_LOWER,
+    [HONE_LT] = IS_L | IS_UPPER,
+    [HONE_LU] = IS_L | IS_UPPER,
+    [HONE_MC] = IS_M | IS_UPPER | IS_LOWER,
+    [HONE_ME] = IS_M | IS_UPPER | IS_LOWER,
+    [HONE_MN] = IS_M | IS_UPPER | IS_LOWER,
+    [HONE_ND] = IS_N,
+    [HONE_NL] = IS_N,
+    [HONE_NO] = IS_N,
+    [HONE_PC] = IS_PS,
+    [HONE_PD] = IS_PS,
+    [HONE_PE] = IS_PS,
+    [HONE_PF] = IS_PS,
+    [HONE_PI] = IS_PS,
+    [HONE_PO] = IS_PS,
+    [HONE_PS] = IS_PS,
+    [HONE_SC] = IS_PS,
+    [HONE_SK] = IS_PS,
+    [HONE_SM] = IS_PS,
+    [HONE_SO] = IS_PS,
 };
 
 /* Classes of the character at s[i] and its length. */
@@ -72,7 +88,8 @@ static size_t contraction(const unsigned char *s, size_t n, size_t i, bool fold)
     if (fold) {
         if (a == 0xc5 && b == 0xbf)
             return i + 3;
-        a |= a < 0x80 ? 0x20 : 0; /* letters are all that matters below: no other character becomes one of these */
+        a |= a < 0x80 ? 0x20
+                      : 0; /* letters are all that matters below: no other character becomes one of these */
         b |= b < 0x80 ? 0x20 : 0;
     }
     if (a == 's' || a == 't' || a == 'm' || a == 'd')
@@ -326,24 +343,26 @@ static size_t scan_digit(const unsigned char *s, size_t n, size_t i)
 #define SPACES "\\s+(?!\\S)|\\s+"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|" SPACES
 #define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define CL100K(digits) \
+#define CL100K(digits)                                                                                       \
     FOLDED "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" SPACES
 #define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define MIXED(tail, digits) \
-    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail "|" digits \
-    "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|" SPACES
+#define MIXED(tail, digits)                                                                                  \
+    "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail     \
+    "|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|" SPACES
 
 static const hone_scanner scanner[] = {
     {"gpt2", GPT2, scan_gpt2},
     {"llama3", CL100K("\\p{N}{1,3}"), scan_llama3},
     {"qwen2", CL100K("\\p{N}"), scan_qwen2},
     {"qwen35",
-     FOLDED "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| ?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" SPACES,
+     FOLDED "|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| "
+            "?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|" SPACES,
      scan_qwen35},
     /* the possessive form of the original; it can not match otherwise */
     {"cl100k",
-     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|" SPACES,
+     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
+     "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|" SPACES,
      scan_llama3},
     {"tekken", MIXED("", "\\p{N}"), scan_tekken1},
     {"o200k", MIXED(FOLDED "?", "\\p{N}{1,3}"), scan_o200k},

@@ -121,7 +121,8 @@ static int emit(encoder *e, int32_t id, uint32_t begin, uint32_t end)
 
     if (reserve(out, 1))
         return no_memory(e);
-    if (out->n > e->first) { /* ranges never decrease, even where an added token took white space from its neighbour */
+    if (out->n >
+        e->first) { /* ranges never decrease, even where an added token took white space from its neighbour */
         begin = HONE_MAX(begin, out->begin[out->n - 1]);
         end = HONE_MAX(end, out->end[out->n - 1]);
     }
@@ -204,7 +205,8 @@ static bool within_word(const hone_view *v, size_t begin, size_t end)
 
 /* Finds the added tokens of a set in v, hands the gaps between them to `gap`. As the library does it: the search goes on
  * behind the token itself; white space that it takes to its left does not reach into what came before. */
-static int split_added(encoder *e, const hone_added_set *set, const hone_view *v, int (*gap)(encoder *e, const hone_view *v))
+static int split_added(encoder *e, const hone_added_set *set, const hone_view *v,
+                       int (*gap)(encoder *e, const hone_view *v))
 {
     size_t from = 0, done = 0, begin;
     const struct hone_added_entry *found;
@@ -263,10 +265,11 @@ static int emit_all(encoder *e, const int32_t *id, size_t n, size_t at)
     return code;
 }
 
-int hone_tokenizer_encode(const hone_tokenizer *t, hone_tokens *out, const char *text, size_t len, const hone_span *plain,
-                          size_t n_plain, unsigned flags, hone_error *err)
+int hone_tokenizer_encode(const hone_tokenizer *t, hone_tokens *out, const char *text, size_t len,
+                          const hone_span *plain, size_t n_plain, unsigned flags, hone_error *err)
 {
-    encoder e = {.t = t, .out = out, .first = out->n, .plain = plain, .n_plain = plain ? n_plain : 0, .err = err};
+    encoder e = {
+        .t = t, .out = out, .first = out->n, .plain = plain, .n_plain = plain ? n_plain : 0, .err = err};
     hone_view v;
     int code = 0;
 
@@ -330,8 +333,8 @@ static void add_repaired(hone_buf *out, const char *bytes, size_t n)
     hone_buf_add(out, bytes + start, n - start);
 }
 
-int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, const int32_t *ids, size_t n, bool skip_special,
-                          hone_error *err)
+int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, const int32_t *ids, size_t n,
+                          bool skip_special, hone_error *err)
 {
     hone_buf bytes = {0}, text = {0};
     bool first = true;

@@ -45,7 +45,8 @@ int hone_tokenizer_add(hone_tokenizer *t, const hone_added_token *token, hone_er
     return 0;
 }
 
-int hone_tokenizer_set_role(hone_tokenizer *t, const char *name, const char *text, size_t len, hone_error *err)
+int hone_tokenizer_set_role(hone_tokenizer *t, const char *name, const char *text, size_t len,
+                            hone_error *err)
 {
     hone_role *grown, *r = NULL;
     char *copy = hone_strndup(text, len);
@@ -91,8 +92,8 @@ static int by_bytes(const void *a, const void *b)
     return order ? order : (x->len > y->len) - (x->len < y->len);
 }
 
-/* The text an added token is looked for by. */
-static int search_text(const hone_tokenizer *t, const hone_added_token *token, char **text, size_t *len, hone_error *err)
+int hone_tokenizer_search_text(const hone_tokenizer *t, const hone_added_token *token, char **text,
+                               size_t *len, hone_error *err)
 {
     hone_view v = {(const unsigned char *)token->text, token->len, NULL, NULL, 0};
     hone_aligned work = {0};
@@ -125,7 +126,7 @@ static int build_set(hone_tokenizer *t, hone_added_set *set, bool normalized, ho
         if (t->added[i].normalized != normalized || !t->added[i].len)
             continue; /* an empty token is never found */
         e->token = (uint32_t)i;
-        code = search_text(t, &t->added[i], &e->text, &e->len, err);
+        code = hone_tokenizer_search_text(t, &t->added[i], &e->text, &e->len, err);
         set->n += !code;
     }
     if (code)
@@ -165,8 +166,9 @@ static bool touches_plain(const hone_view *v, size_t begin, size_t end, const ho
 
 /* The longest allowed entry that starts at v->s[at]; entries are sorted, so those that share the bytes read so far are a
  * range, which each further byte narrows. */
-static const struct hone_added_entry *match_at(const hone_tokenizer *t, const hone_added_set *set, const hone_view *v,
-                                               size_t at, const hone_span *plain, size_t n_plain)
+static const struct hone_added_entry *match_at(const hone_tokenizer *t, const hone_added_set *set,
+                                               const hone_view *v, size_t at, const hone_span *plain,
+                                               size_t n_plain)
 {
     const struct hone_added_entry *best = NULL;
     size_t low = set->first[v->s[at]], high = set->first[v->s[at] + 1], depth;
@@ -208,8 +210,9 @@ static const struct hone_added_entry *match_at(const hone_tokenizer *t, const ho
     return best;
 }
 
-const struct hone_added_entry *hone_added_find(const hone_tokenizer *t, const hone_added_set *set, const hone_view *v,
-                                               size_t from, const hone_span *plain, size_t n_plain, size_t *begin)
+const struct hone_added_entry *hone_added_find(const hone_tokenizer *t, const hone_added_set *set,
+                                               const hone_view *v, size_t from, const hone_span *plain,
+                                               size_t n_plain, size_t *begin)
 {
     size_t i = from;
 
@@ -258,14 +261,16 @@ static uint64_t hash_all(const hone_tokenizer *t)
         h = hone_hash_mix(h ^ hone_hash_bytes(t->vocab.bytes + v->at, v->len));
     }
     h = hash_number(h, t->bpe.hash);
-    h = hash_number(h, (uint64_t)t->bpe.ignore_merges | (uint64_t)t->bpe.fuse_unk << 1 | (uint64_t)(uint32_t)t->bpe.unk << 32);
+    h = hash_number(h, (uint64_t)t->bpe.ignore_merges | (uint64_t)t->bpe.fuse_unk << 1 |
+                           (uint64_t)(uint32_t)t->bpe.unk << 32);
     h = hash_number(h, (uint64_t)t->normalizer | (uint64_t)t->decoder << 8);
     h = hone_hash64(h, t->pretoken.identity.data, t->pretoken.identity.len);
     for (i = 0; i < t->n_added; i++) {
         const hone_added_token *a = &t->added[i];
 
         h = hash_number(h, (uint64_t)a->id << 8 | (uint64_t)a->special | (uint64_t)a->single_word << 1 |
-                               (uint64_t)a->lstrip << 2 | (uint64_t)a->rstrip << 3 | (uint64_t)a->normalized << 4);
+                               (uint64_t)a->lstrip << 2 | (uint64_t)a->rstrip << 3 |
+                               (uint64_t)a->normalized << 4);
         h = hone_hash64(h, a->text, a->len);
     }
     h = hash_ids(h, t->prefix, t->n_prefix);
@@ -292,7 +297,8 @@ int hone_tokenizer_finish(hone_tokenizer *t, hone_error *err)
     for (i = 0; i < t->n_added; i++)
         if (t->added[i].special)
             t->special[t->added[i].id] = 1;
-    if ((code = build_set(t, &t->in_given, false, err)) || (code = build_set(t, &t->in_normalized, true, err)))
+    if ((code = build_set(t, &t->in_given, false, err)) ||
+        (code = build_set(t, &t->in_normalized, true, err)))
         return code;
     if (t->bos < 0)
         t->bos = role_id(t, "bos_token");

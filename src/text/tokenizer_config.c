@@ -19,7 +19,8 @@ static int take_roles(hone_tokenizer *t, json_t *object, bool any_name, hone_err
     const char *name;
     json_t *value;
 
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value)
+    {
         const json_t *text = token_text(value);
         size_t len = strlen(name);
         int code;
@@ -60,5 +61,6 @@ int hone_tokenizer_load_config(hone_tokenizer *t, const char *folder, hone_error
 {
     int code = load_file(t, folder, "special_tokens_map.json", err);
 
-    return code ? code : load_file(t, folder, "tokenizer_config.json", err); /* the newer file has the last word */
+    return code ? code
+                : load_file(t, folder, "tokenizer_config.json", err); /* the newer file has the last word */
 }

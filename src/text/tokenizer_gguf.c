@@ -99,19 +99,22 @@ static int find_family(const family **out, const hone_gguf *g, const char *path,
     if (!hone_gguf_string(g, "tokenizer.ggml.model", &s, &len))
         return hone_error_set(err, HONE_ENOENT, "%s: it has no vocabulary (tokenizer.ggml.model)", path);
     if (!string_is(s, len, "gpt2"))
-        return hone_error_set(err, HONE_EUNSUPPORTED, "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gpt2)", path,
+        return hone_error_set(err, HONE_EUNSUPPORTED,
+                              "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gpt2)", path,
                               (int)HONE_MIN(len, (size_t)80), s);
     if (!hone_gguf_string(g, "tokenizer.ggml.pre", &s, &len))
-        return hone_error_set(err, HONE_EUNSUPPORTED, "%s: it does not name its pre-tokenizer (tokenizer.ggml.pre)", path);
+        return hone_error_set(err, HONE_EUNSUPPORTED,
+                              "%s: it does not name its pre-tokenizer (tokenizer.ggml.pre)", path);
     for (i = 0; i < HONE_COUNT(families); i++)
         if (string_is(s, len, families[i].pre)) {
             *out = &families[i];
             return 0;
         }
-    return hone_error_set(err, HONE_EUNSUPPORTED,
-                          "%s: tokenizer.ggml.pre '%.*s' is not supported (supported: llama-bpe, qwen2, qwen35, smollm, "
-                          "gpt-2, tekken, gpt-4o, deepseek-v3, glm4 and their kin)",
-                          path, (int)HONE_MIN(len, (size_t)80), s);
+    return hone_error_set(
+        err, HONE_EUNSUPPORTED,
+        "%s: tokenizer.ggml.pre '%.*s' is not supported (supported: llama-bpe, qwen2, qwen35, smollm, "
+        "gpt-2, tekken, gpt-4o, deepseek-v3, glm4 and their kin)",
+        path, (int)HONE_MIN(len, (size_t)80), s);
 }
 
 static int load_tokens(hone_tokenizer *t, const hone_gguf *g, const char *path, hone_error *err)
@@ -148,7 +151,8 @@ static int load_merges(hone_tokenizer *t, const hone_gguf *g, const char *path, 
         const char *space = len ? memchr(s + 1, ' ', len - 1) : NULL; /* a part is never empty */
 
         if (space)
-            code = hone_bpe_add_merge(&t->bpe, s, (size_t)(space - s), space + 1, len - (size_t)(space + 1 - s), &inner);
+            code = hone_bpe_add_merge(&t->bpe, s, (size_t)(space - s), space + 1,
+                                      len - (size_t)(space + 1 - s), &inner);
         else
             code = hone_error_set(&inner, HONE_EFORMAT, "merge %u '%.*s' holds no space", t->bpe.n_merges,
                                   (int)HONE_MIN(len, (size_t)80), s);
@@ -178,7 +182,8 @@ static int load_types(hone_tokenizer *t, const hone_gguf *g, const char *path, h
     if (!hone_gguf_array(g, key, &n, &element)) /* old files: no token is marked */
         return 0;
     if (n != t->vocab.n)
-        return hone_error_set(err, HONE_EFORMAT, "%s: %s has %zu entries for %u tokens", path, key, n, t->vocab.n);
+        return hone_error_set(err, HONE_EFORMAT, "%s: %s has %zu entries for %u tokens", path, key, n,
+                              t->vocab.n);
     for (i = 0; i < n && !code; i++) {
         hone_added_token token = {.id = (int32_t)i};
 
@@ -188,7 +193,8 @@ static int load_types(hone_tokenizer *t, const hone_gguf *g, const char *path, h
             continue;
         token.special = type != TYPE_USER_DEFINED;
         token.text = spelling(t, token.id, &token.len);
-        code = token.text ? hone_tokenizer_add(t, &token, err) : hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+        code = token.text ? hone_tokenizer_add(t, &token, err)
+                          : hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
         hone_free((char *)token.text);
     }
     return code;
@@ -208,12 +214,12 @@ static int load_roles(hone_tokenizer *t, const hone_gguf *g, const char *path, h
         if (id < 0 || id >= t->vocab.n) {
             if (id == -1 || id == UINT32_MAX) /* how some writers say "none" */
                 continue;
-            return hone_error_set(err, HONE_EFORMAT, "%s: %s is %lld, the vocabulary has %u tokens", path, roles[i].key,
-                                  (long long)id, t->vocab.n);
+            return hone_error_set(err, HONE_EFORMAT, "%s: %s is %lld, the vocabulary has %u tokens", path,
+                                  roles[i].key, (long long)id, t->vocab.n);
         }
         text = spelling(t, (int32_t)id, &len);
-        code = text ? hone_tokenizer_set_role(t, roles[i].role, text, len, err) :
-                      hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+        code = text ? hone_tokenizer_set_role(t, roles[i].role, text, len, err)
+                    : hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
         hone_free(text);
         if (i == 0)
             t->bos = (int32_t)id;
@@ -226,7 +232,8 @@ static int load_roles(hone_tokenizer *t, const hone_gguf *g, const char *path, h
 }
 
 /* What HONE_ENCODE_SPECIAL adds. */
-static int load_frame(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path, hone_error *err)
+static int load_frame(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path,
+                      hone_error *err)
 {
     bool add_bos = (f->flags & ADD_BOS) != 0, add_eos = false;
     int code = 0;
@@ -234,7 +241,8 @@ static int load_frame(hone_tokenizer *t, const hone_gguf *g, const family *f, co
     hone_gguf_bool(g, "tokenizer.ggml.add_bos_token", &add_bos);
     hone_gguf_bool(g, "tokenizer.ggml.add_eos_token", &add_eos);
     if ((add_bos && t->bos < 0) || (add_eos && t->eos < 0))
-        return hone_error_set(err, HONE_EFORMAT, "%s: tokenizer.ggml.%s_token_id is missing, but the token is to be added", path,
+        return hone_error_set(err, HONE_EFORMAT,
+                              "%s: tokenizer.ggml.%s_token_id is missing, but the token is to be added", path,
                               add_bos && t->bos < 0 ? "bos" : "eos");
     if (add_bos)
         code = hone_tokenizer_push_id(&t->prefix, &t->n_prefix, t->bos, err);
@@ -252,9 +260,9 @@ int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *er
 
     if (code)
         return code;
-    if ((code = find_family(&f, g, path, err)) || (code = load_tokens(t, g, path, err)) || (code = load_merges(t, g, path, err)) ||
-        (code = load_types(t, g, path, err)) || (code = load_roles(t, g, path, err)) ||
-        (code = load_frame(t, g, f, path, err)))
+    if ((code = find_family(&f, g, path, err)) || (code = load_tokens(t, g, path, err)) ||
+        (code = load_merges(t, g, path, err)) || (code = load_types(t, g, path, err)) ||
+        (code = load_roles(t, g, path, err)) || (code = load_frame(t, g, f, path, err)))
         goto out;
     t->decoder = HONE_DECODER_BYTES;
     t->bpe.ignore_merges = (f->flags & IGNORE_MERGES) != 0;

@@ -12,7 +12,10 @@
 #include "text/tokenizer.h"
 
 enum hone_normalizer { HONE_NORMALIZER_NONE, HONE_NORMALIZER_NFC };
-enum hone_decoder { HONE_DECODER_JOIN, HONE_DECODER_BYTES }; /* without a decoder tokens are joined with spaces */
+enum hone_decoder {
+    HONE_DECODER_JOIN,
+    HONE_DECODER_BYTES
+}; /* without a decoder tokens are joined with spaces */
 
 /* Added tokens that are looked for together, in order of their bytes. */
 typedef struct hone_added_set {
@@ -23,7 +26,7 @@ typedef struct hone_added_set {
     } * entry;
     size_t n;
     uint32_t first[257]; /* entries that start with byte b: first[b] .. first[b + 1] */
-    int only;            /* the one byte all entries start with, or -1 */
+    int only; /* the one byte all entries start with, or -1 */
 } hone_added_set;
 
 typedef struct hone_role {
@@ -57,8 +60,12 @@ struct hone_tokenizer {
 
 /* Adds an added token that stands in the vocabulary; text is copied. The vocabulary must be indexed. */
 int hone_tokenizer_add(hone_tokenizer *t, const hone_added_token *token, hone_error *err);
+/* The text an added token is looked for by, normalised where the token is; freed by the caller. */
+int hone_tokenizer_search_text(const hone_tokenizer *t, const hone_added_token *token, char **text,
+                               size_t *len, hone_error *err);
 /* Sets or replaces a role. */
-int hone_tokenizer_set_role(hone_tokenizer *t, const char *name, const char *text, size_t len, hone_error *err);
+int hone_tokenizer_set_role(hone_tokenizer *t, const char *name, const char *text, size_t len,
+                            hone_error *err);
 /* Appends an id to a list (prefix, suffix, eos_id). */
 int hone_tokenizer_push_id(int32_t **list, size_t *n, int32_t id, hone_error *err);
 /* Adds an end id unless it is there. Negative: none. */
@@ -68,8 +75,9 @@ int hone_tokenizer_finish(hone_tokenizer *t, hone_error *err);
 
 /* Finds the next added token of a set in v at or after `from`. Of the tokens that start at the leftmost possible place,
  * the longest. A special token is passed over where its origin touches a plain range. Returns its entry, or NULL. */
-const struct hone_added_entry *hone_added_find(const hone_tokenizer *t, const hone_added_set *set, const hone_view *v,
-                                               size_t from, const hone_span *plain, size_t n_plain, size_t *begin);
+const struct hone_added_entry *hone_added_find(const hone_tokenizer *t, const hone_added_set *set,
+                                               const hone_view *v, size_t from, const hone_span *plain,
+                                               size_t n_plain, size_t *begin);
 
 /* ---- loaders ------------------------------------------------------------------------------------------------------------ */
 

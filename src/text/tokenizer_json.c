@@ -23,15 +23,15 @@ typedef struct loader {
     hone_error *err;
     hone_json json;
     extent model, added, normalizer, pre_tokenizer, post_processor, decoder; /* top level */
-    extent vocab, merges, unk_token;                                         /* of the model */
+    extent vocab, merges, unk_token; /* of the model */
     size_t n_merges;
     bool byte_level; /* a ByteLevel pre-tokenizer was met: the model works on bytes */
 } loader;
 
 static int unsupported(loader *l, const char *what, const char *name, const char *supported)
 {
-    return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: %s '%s' is not supported (supported: %s)", l->path, what, name,
-                          supported);
+    return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: %s '%s' is not supported (supported: %s)", l->path,
+                          what, name, supported);
 }
 
 static int no_memory(loader *l)
@@ -57,11 +57,13 @@ static void enter_extent(loader *l, const extent *e)
 
 static int walk_top(loader *l)
 {
-    static const char *const known[] = {"version",        "truncation", "padding",     "added_tokens", "normalizer",
-                                        "pre_tokenizer", "post_processor", "decoder", "model"};
+    static const char *const known[] = {"version",        "truncation", "padding",
+                                        "added_tokens",   "normalizer", "pre_tokenizer",
+                                        "post_processor", "decoder",    "model"};
     extent unused = {0};
-    extent *const place[] = {&unused, &unused, &unused, &l->added, &l->normalizer, &l->pre_tokenizer, &l->post_processor,
-                             &l->decoder, &l->model};
+    extent *const place[] = {
+        &unused,     &unused,  &unused, &l->added, &l->normalizer, &l->pre_tokenizer, &l->post_processor,
+        &l->decoder, &l->model};
     bool seen[HONE_COUNT(known)] = {false};
     hone_json *j = &l->json;
     const char *key;
@@ -73,7 +75,8 @@ static int walk_top(loader *l)
         for (i = 0; i < HONE_COUNT(known) && !hone_json_is(key, len, known[i]); i++)
             ;
         if (i == HONE_COUNT(known))
-            return hone_json_fail(j, HONE_EFORMAT, "'%.*s' is no key of a tokenizer.json", (int)HONE_MIN(len, (size_t)80), key);
+            return hone_json_fail(j, HONE_EFORMAT, "'%.*s' is no key of a tokenizer.json",
+                                  (int)HONE_MIN(len, (size_t)80), key);
         if (seen[i])
             return hone_json_fail(j, HONE_EFORMAT, "'%s' stands twice", known[i]);
         seen[i] = true;
@@ -133,7 +136,8 @@ static int walk_model(loader *l)
         else if (hone_json_is(key, len, "vocab"))
             good = hone_json_value(j, &l->vocab.text, &l->vocab.len);
         else if (hone_json_is(key, len, "merges"))
-            good = hone_json_peek(j) == '[' ? walk_merges(l) : hone_json_value(j, &l->merges.text, &l->merges.len);
+            good = hone_json_peek(j) == '[' ? walk_merges(l)
+                                            : hone_json_value(j, &l->merges.text, &l->merges.len);
         else if (hone_json_is(key, len, "unk_token"))
             good = hone_json_value(j, &l->unk_token.text, &l->unk_token.len);
         else if (hone_json_is(key, len, "ignore_merges"))
@@ -161,12 +165,15 @@ static int walk_model(loader *l)
     if (j->code)
         return j->code;
     if (type.text ? !hone_json_is(type.text, type.len, "\"BPE\"") : !l->merges.text)
-        return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\")", l->path,
-                              type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
+        return hone_error_set(
+            l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\")", l->path,
+            type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
     if (!l->vocab.text || !l->merges.text)
-        return hone_error_set(l->err, HONE_EFORMAT, "%s: the model has no '%s'", l->path, l->vocab.text ? "merges" : "vocab");
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: the model has no '%s'", l->path,
+                              l->vocab.text ? "merges" : "vocab");
     if (byte_fallback)
-        return hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: a BPE model with 'byte_fallback' is not supported", l->path);
+        return hone_error_set(l->err, HONE_EUNSUPPORTED,
+                              "%s: a BPE model with 'byte_fallback' is not supported", l->path);
     b->ignore_merges = ignore_merges;
     b->fuse_unk = fuse_unk;
     return 0;
@@ -225,7 +232,8 @@ static int load_merge(loader *l, hone_buf *left)
         space = memchr(s, ' ', len);
         if (!space || memchr(space + 1, ' ', len - (size_t)(space + 1 - s)))
             return hone_json_fail(j, HONE_EFORMAT, "a merge must hold exactly one space");
-        code = hone_bpe_add_merge(&l->t->bpe, s, (size_t)(space - s), space + 1, len - (size_t)(space + 1 - s), &inner);
+        code = hone_bpe_add_merge(&l->t->bpe, s, (size_t)(space - s), space + 1,
+                                  len - (size_t)(space + 1 - s), &inner);
     }
     return code ? hone_json_fail(j, code, "%s", inner.message) : 0;
 }
@@ -265,43 +273,53 @@ static int load_unknown(loader *l)
     l->t->bpe.unk = hone_vocab_find_spelling(&l->t->vocab, s, len);
     if (l->t->bpe.unk == -2)
         return no_memory(l);
-    for (i = 0; i < 256 && l->t->bpe.unk < 0; i++) /* without it an unknown byte would be an error in the library */
+    for (i = 0; i < 256 && l->t->bpe.unk < 0;
+         i++) /* without it an unknown byte would be an error in the library */
         if (l->t->bpe.byte_id[i] < 0)
-            return hone_error_set(l->err, HONE_EFORMAT, "%s: unk_token '%.*s' is no token of the vocabulary", l->path,
-                                  (int)HONE_MIN(len, (size_t)80), s);
+            return hone_error_set(l->err, HONE_EFORMAT, "%s: unk_token '%.*s' is no token of the vocabulary",
+                                  l->path, (int)HONE_MIN(len, (size_t)80), s);
     return 0;
 }
 
 /* ---- added tokens --------------------------------------------------------------------------------------------------------------------- */
 
-/* The id the library gives the next added token that is not in the model's vocabulary: behind all others. */
-static int64_t next_id(const loader *l, size_t n_model, int64_t largest_added)
+/* Gives an added token that the model does not know its place in the vocabulary, where the decoder finds it by the text
+ * it is looked for. It is not indexed: the model must not meet it. */
+static int append_token(loader *l, const hone_added_token *token, int64_t id)
 {
-    (void)l;
-    return HONE_MAX((int64_t)n_model, largest_added + 1);
+    hone_error inner = HONE_ERROR_INIT;
+    char *text;
+    size_t len;
+    int code = hone_tokenizer_search_text(l->t, token, &text, &len, l->err);
+
+    if (code)
+        return code;
+    code = hone_vocab_add(&l->t->vocab, id, text, len, &inner);
+    hone_free(text);
+    return code ? hone_json_fail(&l->json, code, "added token '%.80s': %s", token->text, inner.message) : 0;
 }
 
+/* The library does not trust the file's ids: a token that the model lacks gets the id behind all others. A file that says
+ * otherwise is refused. */
 static int add_token(loader *l, const hone_added_token *token, int64_t id, size_t n_model, int64_t *largest)
 {
-    hone_tokenizer *t = l->t;
-    hone_error inner = HONE_ERROR_INIT;
-    int64_t own = hone_vocab_find_spelling(&t->vocab, token->text, token->len);
-    int shown = (int)HONE_MIN(token->len, (size_t)80);
-    int code;
+    int64_t own = hone_vocab_find_spelling(&l->t->vocab, token->text, token->len);
+    bool known = own >= 0;
+    int code = 0;
 
     if (own == -2)
         return no_memory(l);
-    if (own < 0) {
-        own = next_id(l, n_model, *largest);
-        if (own == id && (code = hone_vocab_add(&t->vocab, id, token->text, token->len, &inner)))
-            return hone_json_fail(&l->json, code, "added token '%.*s': %s", shown, token->text, inner.message);
-    }
+    if (!known)
+        own = HONE_MAX((int64_t)n_model, *largest + 1);
     if (own != id)
-        return hone_json_fail(&l->json, HONE_EFORMAT,
-                              "added token '%.*s' claims id %lld, but the vocabulary and the order of the list give it %lld",
-                              shown, token->text, (long long)id, (long long)own);
+        return hone_json_fail(
+            &l->json, HONE_EFORMAT,
+            "added token '%.80s' claims id %lld, but the vocabulary and the order of the list give it %lld",
+            token->text, (long long)id, (long long)own);
+    if (!known)
+        code = append_token(l, token, id);
     *largest = HONE_MAX(*largest, id);
-    return hone_tokenizer_add(t, token, l->err);
+    return code ? code : hone_tokenizer_add(l->t, token, l->err);
 }
 
 static int same_text(const void *a, const void *b)
@@ -321,7 +339,8 @@ static int refuse_repeated(loader *l)
         qsort(t->added, t->n_added, sizeof *t->added, same_text); /* hone_tokenizer_finish sorts by id */
     for (i = 1; i < t->n_added; i++)
         if (!same_text(&t->added[i - 1], &t->added[i]))
-            return hone_error_set(l->err, HONE_EFORMAT, "%s: added token '%.80s' stands twice", l->path, t->added[i].text);
+            return hone_error_set(l->err, HONE_EFORMAT, "%s: added token '%.80s' stands twice", l->path,
+                                  t->added[i].text);
     return 0;
 }
 
@@ -346,12 +365,12 @@ static int load_added(loader *l)
         bool has_content = false, good = hone_json_object(j);
 
         while (good && hone_json_key(j, &key, &len)) {
-            bool *flag = hone_json_is(key, len, "special")     ? &token.special :
-                         hone_json_is(key, len, "single_word") ? &token.single_word :
-                         hone_json_is(key, len, "lstrip")      ? &token.lstrip :
-                         hone_json_is(key, len, "rstrip")      ? &token.rstrip :
-                         hone_json_is(key, len, "normalized")  ? &token.normalized :
-                                                                 NULL;
+            bool *flag = hone_json_is(key, len, "special")       ? &token.special
+                         : hone_json_is(key, len, "single_word") ? &token.single_word
+                         : hone_json_is(key, len, "lstrip")      ? &token.lstrip
+                         : hone_json_is(key, len, "rstrip")      ? &token.rstrip
+                         : hone_json_is(key, len, "normalized")  ? &token.normalized
+                                                                 : NULL;
 
             if (flag) {
                 good = hone_json_bool(j, flag);
@@ -372,7 +391,9 @@ static int load_added(loader *l)
         else if (j->code)
             code = j->code;
         else if (!has_content || id < 0 || id >= HONE_VOCAB_MAX)
-            code = hone_json_fail(j, HONE_EFORMAT, "an added token needs an 'id' within 0..%u and a 'content'", HONE_VOCAB_MAX - 1);
+            code =
+                hone_json_fail(j, HONE_EFORMAT, "an added token needs an 'id' within 0..%u and a 'content'",
+                               HONE_VOCAB_MAX - 1);
         if (code)
             break;
         token.text = content.data;
@@ -421,7 +442,8 @@ static int load_normalizer(loader *l, const json_t *c)
 
 static int split_behavior(loader *l, const json_t *c, enum hone_behavior *behavior)
 {
-    static const char *const name[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    static const char *const name[] = {"Isolated", "Removed", "MergedWithPrevious", "MergedWithNext",
+                                       "Contiguous"};
     const char *given = json_string_value(json_object_get(c, "behavior"));
     size_t i;
 
@@ -430,7 +452,8 @@ static int split_behavior(loader *l, const json_t *c, enum hone_behavior *behavi
             *behavior = (enum hone_behavior)i;
             return 0;
         }
-    return unsupported(l, "Split behavior", given ? given : "", "Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
+    return unsupported(l, "Split behavior", given ? given : "",
+                       "Isolated, Removed, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
 static int load_split(loader *l, const json_t *c, hone_error *inner)
@@ -444,13 +467,13 @@ static int load_split(loader *l, const json_t *c, hone_error *inner)
     if (code)
         return code;
     if (json_is_string(regex))
-        return hone_pretoken_add_pattern(&l->t->pretoken, json_string_value(regex), json_string_length(regex), behavior,
-                                         invert, inner);
+        return hone_pretoken_add_pattern(&l->t->pretoken, json_string_value(regex), json_string_length(regex),
+                                         behavior, invert, inner);
     if (json_is_string(string))
-        return hone_pretoken_add_string(&l->t->pretoken, json_string_value(string), json_string_length(string), behavior,
-                                        invert, inner);
-    return hone_error_set(l->err, HONE_EFORMAT, "%s: pre_tokenizer: a Split needs a pattern, {\"Regex\"} or {\"String\"}",
-                          l->path);
+        return hone_pretoken_add_string(&l->t->pretoken, json_string_value(string),
+                                        json_string_length(string), behavior, invert, inner);
+    return hone_error_set(l->err, HONE_EFORMAT,
+                          "%s: pre_tokenizer: a Split needs a pattern, {\"Regex\"} or {\"String\"}", l->path);
 }
 
 static int load_pre_tokenizer(loader *l, const json_t *c)
@@ -477,7 +500,8 @@ static int load_pre_tokenizer(loader *l, const json_t *c)
             code = hone_pretoken_add_scanner(p, "gpt2", HONE_SPLIT_ISOLATED, false, &inner);
     } else if (!strcmp(type, "Digits")) {
         code = hone_pretoken_add_scanner(
-            p, "digit", flag_of(c, "individual_digits", false) ? HONE_SPLIT_ISOLATED : HONE_SPLIT_CONTIGUOUS, false, &inner);
+            p, "digit", flag_of(c, "individual_digits", false) ? HONE_SPLIT_ISOLATED : HONE_SPLIT_CONTIGUOUS,
+            false, &inner);
     } else if (!strcmp(type, "Split")) {
         code = load_split(l, c, &inner);
     } else {
@@ -494,13 +518,15 @@ static int template_token(loader *l, const json_t *c, const char *name, int32_t 
     int code = 0;
 
     if (!json_is_array(ids))
-        return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: '%s' is not among its special_tokens", l->path, name);
+        return hone_error_set(l->err, HONE_EFORMAT,
+                              "%s: post_processor: '%s' is not among its special_tokens", l->path, name);
     for (i = 0; i < json_array_size(ids) && !code; i++) {
         json_int_t id = json_integer_value(json_array_get(ids, i));
 
         if (id < 0 || id >= l->t->vocab.n)
-            return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: id %lld of '%s' is not in the vocabulary",
-                                  l->path, (long long)id, name);
+            return hone_error_set(l->err, HONE_EFORMAT,
+                                  "%s: post_processor: id %lld of '%s' is not in the vocabulary", l->path,
+                                  (long long)id, name);
         code = hone_tokenizer_push_id(list, n, (int32_t)id, l->err);
     }
     return code;
@@ -521,17 +547,21 @@ static int load_template(loader *l, const json_t *c)
         const char *text = json_string_value(json_object_get(json_object_get(item, "Sequence"), "id"));
 
         if (special)
-            code = texts ? template_token(l, c, special, &t->suffix, &t->n_suffix) :
-                           template_token(l, c, special, &before, &n_before);
+            code = texts ? template_token(l, c, special, &t->suffix, &t->n_suffix)
+                         : template_token(l, c, special, &before, &n_before);
         else if (text && !strcmp(text, "A") && !texts)
             texts++;
         else
-            code = hone_error_set(l->err, HONE_EUNSUPPORTED,
-                                  "%s: post_processor: a template 'single' must hold special tokens and the text A once", l->path);
+            code = hone_error_set(
+                l->err, HONE_EUNSUPPORTED,
+                "%s: post_processor: a template 'single' must hold special tokens and the text A once",
+                l->path);
     }
     if (!code && !texts)
-        code = hone_error_set(l->err, HONE_EUNSUPPORTED, "%s: post_processor: the template 'single' lacks the text A", l->path);
-    for (i = 0; i < t->n_prefix && !code; i++) /* of a template before this one in a Sequence: it stands further in */
+        code = hone_error_set(l->err, HONE_EUNSUPPORTED,
+                              "%s: post_processor: the template 'single' lacks the text A", l->path);
+    for (i = 0; i < t->n_prefix && !code;
+         i++) /* of a template before this one in a Sequence: it stands further in */
         code = hone_tokenizer_push_id(&before, &n_before, t->prefix[i], l->err);
     if (code) {
         hone_free(before);
@@ -551,9 +581,10 @@ static int load_cls_sep(loader *l, const json_t *c)
     json_int_t sep = json_integer_value(json_array_get(json_object_get(c, "sep"), 1));
     int code;
 
-    if (!json_is_array(json_object_get(c, "cls")) || !json_is_array(json_object_get(c, "sep")) || cls < 0 || sep < 0 ||
-        cls >= t->vocab.n || sep >= t->vocab.n)
-        return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: 'cls' and 'sep' must be [token, id]", l->path);
+    if (!json_is_array(json_object_get(c, "cls")) || !json_is_array(json_object_get(c, "sep")) || cls < 0 ||
+        sep < 0 || cls >= t->vocab.n || sep >= t->vocab.n)
+        return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: 'cls' and 'sep' must be [token, id]",
+                              l->path);
     if (t->n_prefix)
         return unsupported(l, "post_processor", type_of(c), "it alone");
     code = hone_tokenizer_push_id(&t->prefix, &t->n_prefix, (int32_t)cls, l->err);
@@ -601,7 +632,8 @@ static int load_decoder(loader *l, const json_t *c)
     return code;
 }
 
-static int load_component(loader *l, const extent *e, const char *name, int (*load)(loader *l, const json_t *c))
+static int load_component(loader *l, const extent *e, const char *name,
+                          int (*load)(loader *l, const json_t *c))
 {
     json_error_t reason;
     json_t *root;
@@ -611,10 +643,12 @@ static int load_component(loader *l, const extent *e, const char *name, int (*lo
         return 0;
     root = json_loadb(e->text, e->len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &reason);
     if (!root)
-        return hone_error_set(l->err, json_error_code(&reason) == json_error_out_of_memory ? HONE_ENOMEM : HONE_EFORMAT,
-                              "%s: %s: %s", l->path, name, reason.text);
-    code = json_is_object(root) ? load(l, root) :
-                                  hone_error_set(l->err, HONE_EFORMAT, "%s: '%s' must be an object or null", l->path, name);
+        return hone_error_set(
+            l->err, json_error_code(&reason) == json_error_out_of_memory ? HONE_ENOMEM : HONE_EFORMAT,
+            "%s: %s: %s", l->path, name, reason.text);
+    code = json_is_object(root)
+               ? load(l, root)
+               : hone_error_set(l->err, HONE_EFORMAT, "%s: '%s' must be an object or null", l->path, name);
     json_decref(root);
     return code;
 }
@@ -632,15 +666,17 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
         goto out;
     }
     hone_json_open(&l.json, path, (const char *)map.data, map.size, err);
-    if ((code = walk_top(&l)) || (code = walk_model(&l)) || (code = load_component(&l, &l.normalizer, "normalizer", load_normalizer)) ||
+    if ((code = walk_top(&l)) || (code = walk_model(&l)) ||
+        (code = load_component(&l, &l.normalizer, "normalizer", load_normalizer)) ||
         (code = load_component(&l, &l.pre_tokenizer, "pre_tokenizer", load_pre_tokenizer)))
         goto out;
     if (!l.byte_level) {
-        code = hone_error_set(err, HONE_EUNSUPPORTED, "%s: a BPE model without a ByteLevel pre_tokenizer is not supported", path);
+        code = hone_error_set(err, HONE_EUNSUPPORTED,
+                              "%s: a BPE model without a ByteLevel pre_tokenizer is not supported", path);
         goto out;
     }
-    if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)) || (code = load_vocab(&l)) || (code = load_merges(&l)) ||
-        (code = load_unknown(&l)) || (code = load_added(&l)))
+    if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)) || (code = load_vocab(&l)) ||
+        (code = load_merges(&l)) || (code = load_unknown(&l)) || (code = load_added(&l)))
         goto out;
     code = load_component(&l, &l.post_processor, "post_processor", load_post_processor);
 out:

@@ -12,31 +12,60 @@
 
 /* General categories, in the order of the low five bits of a property byte. */
 enum hone_category {
-    HONE_CN, HONE_CC, HONE_CF, HONE_CO, HONE_CS, HONE_LL, HONE_LM, HONE_LO, HONE_LT, HONE_LU, HONE_MC, HONE_ME,
-    HONE_MN, HONE_ND, HONE_NL, HONE_NO, HONE_PC, HONE_PD, HONE_PE, HONE_PF, HONE_PI, HONE_PO, HONE_PS, HONE_SC,
-    HONE_SK, HONE_SM, HONE_SO, HONE_ZL, HONE_ZP, HONE_ZS, HONE_N_CATEGORIES
+    HONE_CN,
+    HONE_CC,
+    HONE_CF,
+    HONE_CO,
+    HONE_CS,
+    HONE_LL,
+    HONE_LM,
+    HONE_LO,
+    HONE_LT,
+    HONE_LU,
+    HONE_MC,
+    HONE_ME,
+    HONE_MN,
+    HONE_ND,
+    HONE_NL,
+    HONE_NO,
+    HONE_PC,
+    HONE_PD,
+    HONE_PE,
+    HONE_PF,
+    HONE_PI,
+    HONE_PO,
+    HONE_PS,
+    HONE_SC,
+    HONE_SK,
+    HONE_SM,
+    HONE_SO,
+    HONE_ZL,
+    HONE_ZP,
+    HONE_ZS,
+    HONE_N_CATEGORIES
 };
 
 #define HONE_CAT(c) (1u << (c))
 /* Sets of categories. */
-#define HONE_CATS_L (HONE_CAT(HONE_LL) | HONE_CAT(HONE_LM) | HONE_CAT(HONE_LO) | HONE_CAT(HONE_LT) | HONE_CAT(HONE_LU))
+#define HONE_CATS_L                                                                                          \
+    (HONE_CAT(HONE_LL) | HONE_CAT(HONE_LM) | HONE_CAT(HONE_LO) | HONE_CAT(HONE_LT) | HONE_CAT(HONE_LU))
 #define HONE_CATS_M (HONE_CAT(HONE_MC) | HONE_CAT(HONE_ME) | HONE_CAT(HONE_MN))
 #define HONE_CATS_N (HONE_CAT(HONE_ND) | HONE_CAT(HONE_NL) | HONE_CAT(HONE_NO))
-#define HONE_CATS_P \
-    (HONE_CAT(HONE_PC) | HONE_CAT(HONE_PD) | HONE_CAT(HONE_PE) | HONE_CAT(HONE_PF) | HONE_CAT(HONE_PI) | \
+#define HONE_CATS_P                                                                                          \
+    (HONE_CAT(HONE_PC) | HONE_CAT(HONE_PD) | HONE_CAT(HONE_PE) | HONE_CAT(HONE_PF) | HONE_CAT(HONE_PI) |     \
      HONE_CAT(HONE_PO) | HONE_CAT(HONE_PS))
 #define HONE_CATS_S (HONE_CAT(HONE_SC) | HONE_CAT(HONE_SK) | HONE_CAT(HONE_SM) | HONE_CAT(HONE_SO))
 
 /* The other bits of a property byte. */
 #define HONE_PROP_CATEGORY 31u
-#define HONE_PROP_SPACE 32u   /* White_Space */
-#define HONE_PROP_WORD 64u    /* \w of Rust's regex */
+#define HONE_PROP_SPACE 32u /* White_Space */
+#define HONE_PROP_WORD 64u /* \w of Rust's regex */
 #define HONE_PROP_NUMERIC 128u /* Nd, Nl, No of Unicode 17 */
 
 /* Bits of a normalisation byte: low six an index into hone_unicode_ccc, then: */
 #define HONE_NORMAL_CCC 63u
 #define HONE_NORMAL_BOUNDARY 64u /* what stands before it never changes what becomes of it, nor it of that */
-#define HONE_NORMAL_STABLE 128u  /* stays itself in NFC, unless something after it combines with it */
+#define HONE_NORMAL_STABLE 128u /* stays itself in NFC, unless something after it combines with it */
 
 extern const uint8_t hone_unicode_prop_top[], hone_unicode_prop_bottom[];
 extern const uint16_t hone_unicode_prop_middle[];

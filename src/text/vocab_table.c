@@ -95,7 +95,8 @@ int hone_vocab_add(hone_vocab *v, int64_t id, const char *spelling, size_t len, 
     hone_vocab_token *t;
 
     if (id < 0 || id >= HONE_VOCAB_MAX)
-        return hone_error_set(err, HONE_ELIMIT, "token id %lld is not within 0..%u", (long long)id, HONE_VOCAB_MAX - 1);
+        return hone_error_set(err, HONE_ELIMIT, "token id %lld is not within 0..%u", (long long)id,
+                              HONE_VOCAB_MAX - 1);
     if (len > UINT32_MAX - v->n_bytes)
         return hone_error_set(err, HONE_ELIMIT, "the vocabulary holds more than 4 GiB of text");
     if (!grow_tokens(v, (uint32_t)id + 1))

@@ -5,8 +5,10 @@
 #include "text/normal.h"
 #include "text/pretoken.h"
 
-HONE_API hone_pretoken *shim_open(const char *pattern, size_t len, int behavior, bool invert, hone_error *err);
-HONE_API int shim_pieces(const hone_pretoken *p, const char *text, size_t n, uint32_t *range, size_t *n_ranges, hone_error *err);
+HONE_API hone_pretoken *shim_open(const char *pattern, size_t len, int behavior, bool invert,
+                                  hone_error *err);
+HONE_API int shim_pieces(const hone_pretoken *p, const char *text, size_t n, uint32_t *range,
+                         size_t *n_ranges, hone_error *err);
 HONE_API void shim_close(hone_pretoken *p);
 HONE_API int shim_nfc(const char *text, size_t n, char *out, size_t *out_len, uint32_t *begin, uint32_t *end);
 
@@ -44,7 +46,8 @@ void shim_close(hone_pretoken *p)
 }
 
 /* The pieces of text as byte ranges; room for n. */
-int shim_pieces(const hone_pretoken *p, const char *text, size_t n, uint32_t *range, size_t *n_ranges, hone_error *err)
+int shim_pieces(const hone_pretoken *p, const char *text, size_t n, uint32_t *range, size_t *n_ranges,
+                hone_error *err)
 {
     hone_pretoken_work w = {0};
     struct list l = {range, 0};
