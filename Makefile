@@ -26,7 +26,7 @@ help:
 build:
 	@tools/setup.sh build
 	@cmake --preset release >/dev/null
-	@$(BUILD) release
+	@$(BUILD) release --target hone hone_lib
 
 .PHONY: demo
 demo: build
