@@ -19,7 +19,8 @@ typedef struct hone_rendering {
     char *text;        /* NUL-terminated UTF-8 */
     size_t len;        /* bytes */
     uint32_t *origin;  /* [len] 0 = template text; else 1 + index of the message the byte came from (tools and
-                          keyword arguments count as HONE_ORIGIN_OTHER) */
+                          keyword arguments count as HONE_ORIGIN_OTHER; a role that is a plain word counts as
+                          template text, since templates build header tokens from it) */
     hone_span *marked; /* output ranges of {% generation %} blocks, in order */
     size_t n_marked;
 } hone_rendering;

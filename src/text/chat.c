@@ -35,8 +35,7 @@ static const char *const known_eot[] = {"<|im_end|>",
                                         "<|END_OF_TURN_TOKEN|>",
                                         "<end_of_utterance>",
                                         "<|endofturn|>",
-                                        "<\xef\xbd\x9c"
-                                        "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
+                                        "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* DeepSeek */
                                         "<|EOT|>"};
 
 bool hone_id_set_has(const hone_id_set *s, int32_t id)

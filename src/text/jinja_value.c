@@ -407,7 +407,7 @@ jinja_seq *jinja_iterate(jinja_run *r, jinja_value v)
         if (v.seq->type != SEQ_ITERATOR)
             return v.seq;
         s = jinja_seq_new(r, SEQ_LIST, 0);
-        s->item = v.seq->item + v.seq->next;
+        s->item = v.seq->n ? v.seq->item + v.seq->next : NULL;
         s->n = s->capacity = v.seq->n - v.seq->next;
         v.seq->next = v.seq->n;
         return s;
