@@ -21,8 +21,7 @@ import torch
 def driver(hone):
     path = os.path.join(os.path.dirname(hone), "tests", "hone_gradients_driver")
     if not os.path.exists(path):
-        print("skipped: %s is not built" % path)
-        sys.exit(77)
+        raise SystemExit("%s is not built: cmake --build %s --target hone_drivers" % (path, os.path.dirname(hone)))
     return path
 
 
