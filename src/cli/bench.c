@@ -42,12 +42,17 @@ static int run(const common *c, const hone_bench_params *p, const char *mode, co
     int rc = EXIT_SUCCESS;
 
     memset(&result, 0, sizeof result);
-    if (device_open(&device, c, &err) || hone_bench_step(p, device, &result, &err))
+    if (device_open(&device, c, &err) || hone_bench_step(p, device, &result, &err)) {
         rc = fail_with(&err);
-    else if (json)
+        goto out;
+    }
+    if (p->precision == HONE_PRECISION_AUTO)
+        precision = hone_device_has_bf16(device) ? "bf16" : "f32";
+    if (json)
         rc = json_print(result_json(p, &result, mode, precision));
     else
         print_result(p, &result, precision);
+out:
     hone_device_close(device);
     return rc;
 }

@@ -58,51 +58,62 @@ json_t *plan_json(const hone_plan *plan)
                      (json_int_t)plan->available, "items", items);
 }
 
-/* Bytes of a purpose and detail in a plan, or -1 when it has no such line. */
-static int64_t item_bytes(const hone_plan *p, const hone_plan_item *like)
+/* The n-th line of a purpose in a plan, or NULL. */
+static const hone_plan_item *find_item(const hone_plan *p, const char *purpose, int n)
 {
     int i;
 
     for (i = 0; i < p->n; i++)
-        if (strcmp(p->item[i].purpose, like->purpose) == 0 && strcmp(p->item[i].detail, like->detail) == 0)
-            return (int64_t)p->item[i].bytes;
-    return -1;
+        if (strcmp(p->item[i].purpose, purpose) == 0 && n-- == 0)
+            return &p->item[i];
+    return NULL;
 }
 
-static void print_cells(const hone_plan_report *r, const hone_plan_item *item)
+/* The n-th lines of a purpose at the three levels, side by side; false when there is none. */
+static bool print_lines(const hone_plan_report *r, const char *purpose, int n)
 {
+    const hone_plan_item *item[3], *told;
     char size[32];
     int k;
 
-    for (k = 0; k < 3; k++) {
-        int64_t bytes = item_bytes(&r->plan[k], item);
-
-        printf("%13s", bytes < 0 ? "-" : size_text(size, (uint64_t)bytes));
-    }
+    for (k = 0; k < 3; k++)
+        item[k] = find_item(&r->plan[k], purpose, n);
+    told = item[r->chosen] ? item[r->chosen] : item[0] ? item[0] : item[1] ? item[1] : item[2];
+    if (!told)
+        return false;
+    printf("  %-22s", purpose);
+    for (k = 0; k < 3; k++)
+        printf("%13s", item[k] ? size_text(size, item[k]->bytes) : "-");
+    printf("  %s\n", told->detail);
+    return true;
 }
 
-/* Every line that any level has, in order of appearance. */
+/* Whether a purpose stands in a lower level's plan, or above line `before` of level k. */
+static bool told_before(const hone_plan_report *r, int k, int before)
+{
+    const char *purpose = r->plan[k].item[before].purpose;
+    int j;
+
+    for (j = 0; j < k; j++)
+        if (find_item(&r->plan[j], purpose, 0))
+            return true;
+    return find_item(&r->plan[k], purpose, 0) != &r->plan[k].item[before];
+}
+
+/* Every purpose once, in order of appearance; what the lines say in words is the chosen level's. */
 static void print_table(const hone_plan_report *r)
 {
     char size[32];
-    int k, i, j;
+    int k, i, n;
 
     printf("memory by recomputation level (0 keeps all, 1 recomputes norms and gated products, 2 whole "
            "blocks)\n");
     printf("  %-22s%13s%13s%13s\n", "", "level 0", "level 1", "level 2");
     for (k = 0; k < 3; k++)
-        for (i = 0; i < r->plan[k].n; i++) {
-            const hone_plan_item *item = &r->plan[k].item[i];
-            bool known = false;
-
-            for (j = 0; j < k; j++)
-                known = known || item_bytes(&r->plan[j], item) >= 0;
-            if (known)
-                continue;
-            printf("  %-22s", item->purpose);
-            print_cells(r, item);
-            printf("  %s\n", item->detail);
-        }
+        for (i = 0; i < r->plan[k].n; i++)
+            if (!told_before(r, k, i))
+                for (n = 0; print_lines(r, r->plan[k].item[i].purpose, n); n++)
+                    ;
     printf("  %-22s", "total");
     for (k = 0; k < 3; k++)
         printf("%13s", size_text(size, r->plan[k].total));
