@@ -11,9 +11,6 @@ python=${HONE_PEERS:-build/peers}/bin/python
 # Programs over the inner layers that some comparisons drive.
 cmake --build "$(dirname "$hone")" --parallel "${HONE_JOBS:-2}" --target hone_drivers >/dev/null || exit 1
 
-# The programs that comparisons drive lie beside hone and are as new as it is.
-cmake --build "$(dirname "$hone")" --target hone_drivers >/dev/null || exit 1
-
 shopt -s nullglob
 passed=0 failed=0 skipped=0
 for file in tests/peers/{test_,check_}*.{sh,py} tests/peers/*_parity.py; do
