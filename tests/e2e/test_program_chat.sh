@@ -71,4 +71,40 @@ sed -i '0,/{/s//{ "hone": {"template_hash": "1234567890abcdef", "tokenizer_hash"
 chat $'hello\n' --adapter other
 same "$tuned" "$out" "the answer in spite of the warning"
 refused 1 "nosuch" "$hone" chat --model nosuch
+
+# on a terminal: line editing, Ctrl-C at the prompt drops the line, Ctrl-C in an answer ends it, the program goes on
+shown() { # TEXT: until the terminal shows it
+    checks=$((checks + 1))
+    for _ in $(seq 300); do
+        grep -qF -- "$1" typescript 2>/dev/null && return
+        sleep 0.1
+    done
+    out=$(cat -v typescript 2>&1) wrong "the terminal should show: $1"
+}
+if command -v script >/dev/null; then
+    last="chat on a terminal"
+    mkfifo keys
+    script -qfec "$hone chat --model $model --temperature 0 --precision f32 --max-new-tokens 400 --context 512" typescript \
+        <keys >/dev/null 2>&1 &
+    pid=$!
+    exec 3>keys
+    shown "/help lists the commands"
+    shown "> "
+    printf 'never sent\003' >&3
+    sleep 0.5
+    printf '/hepl\n' >&3
+    shown "did you mean /help"
+    printf 'hello \344\275\240\345\245\275\n' >&3
+    shown "hello 你好"
+    sleep 0.3
+    printf '\003' >&3
+    sleep 0.5
+    printf '/clear\n' >&3
+    shown "the conversation is forgotten"
+    printf '/quit\n' >&3
+    wait $pid
+    code=$?
+    exec 3>&-
+    [ $code -eq 0 ] || wrong "/quit should end with exit code 0"
+fi
 finish
