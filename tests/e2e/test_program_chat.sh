@@ -65,11 +65,6 @@ last="chat --context 8"
 [ $code -eq 1 ] || wrong "a message that can not fit should be an error"
 err_has "hone: the prompt has"
 
-# an adapter from another template: a warning
-cp -r "$adapter" other
-sed -i '0,/{/s//{ "hone": {"template_hash": "1234567890abcdef", "tokenizer_hash": "1234567890abcdef"},/' other/adapter_config.json
-chat $'hello\n' --adapter other
-same "$tuned" "$out" "the answer in spite of the warning"
 refused 1 "nosuch" "$hone" chat --model nosuch
 
 # on a terminal: line editing, Ctrl-C at the prompt drops the line, Ctrl-C in an answer ends it, the program goes on

@@ -89,6 +89,11 @@ run "$hone" chat --model "$model" --adapter out --temperature 0 --quiet < <(echo
 last=chat
 same "The answer is forty-two, thank you." "$out" "the trained answer in a chat"
 same "" "$err" "no warning: same template, same tokenizer"
+mkdir other
+cp "$model"/* other/
+sed -i 's/im_start/im_end/' other/chat_template.jinja
+run "$hone" chat --model other --adapter out --quiet < <(echo "question 5")
+err_has "warning: out was trained with another chat template"
 
 # a signal: saved, exit code 130
 last="train, SIGINT"
