@@ -71,13 +71,12 @@ static const float *f32_tile(const hone_kernels *k, const hone_mat *m, int64_t r
 {
     int64_t i;
 
-    if (m->dtype == HONE_F32) {
-        *ld = m->ld;
-        return (const float *)hone_mat_row(m, row) + c;
-    }
     *ld = d;
     for (i = 0; i < n; i++)
-        k->to_f32(copy + i * d, (const uint16_t *)hone_mat_row(m, row + i) + c, d);
+        if (m->dtype == HONE_F32)
+            memcpy(copy + i * d, (const float *)hone_mat_row(m, row + i) + c, sizeof *copy * (size_t)d);
+        else
+            k->to_f32(copy + i * d, (const uint16_t *)hone_mat_row(m, row + i) + c, d);
     return copy;
 }
 

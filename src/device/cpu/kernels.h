@@ -80,6 +80,8 @@ void hone_kernels_avx512bf16(hone_kernels *k); /* over avx512 */
 /* Parts of the AVX2 set, by file. */
 void hone_expand_avx2(hone_kernels *k);
 void hone_rows_avx2(hone_kernels *k);
+/* panel[p * nr + i] = rows[i * ld + p] for i < m, p < k; zero for m <= i < nr. nr is a multiple of 8. */
+void hone_transpose_avx2(float *panel, int64_t nr, const float *rows, int64_t ld, int m, int64_t k);
 
 /* The best set that the processor has, the operating system saves, and this build contains. */
 hone_isa hone_cpu_best_isa(void);

@@ -8,54 +8,57 @@
 #define MR 6
 #define NR 16
 
+/* The rows of a tile by name: sums in an array would be kept in memory by some compilers. */
+#define ROWS6(x) x(0, a) x(1, a + ra) x(2, a + 2 * ra) x(3, a3) x(4, a3 + ra) x(5, a3 + 2 * ra)
+
+INLINE void put8(float *c, __m256 v, __m256i mask, const bool masked, bool add)
+{
+    if (masked) {
+        if (add)
+            v = _mm256_add_ps(v, _mm256_maskload_ps(c, mask));
+        _mm256_maskstore_ps(c, mask, v);
+    } else {
+        if (add)
+            v = _mm256_add_ps(v, _mm256_loadu_ps(c));
+        _mm256_storeu_ps(c, v);
+    }
+}
+
 /* rows is a constant of each call after inlining; so is masked. */
 INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float *c, int64_t ldc, const float *a,
                  int64_t ra, int64_t ca, const float *b, int64_t ldb, int n, int64_t k, bool add)
 {
-    __m256 s[MR][2];
     __m256i m0 = first_lanes(n), m1 = first_lanes(n - 8);
     const float *a3 = a + 3 * ra;
     int64_t p;
-    int i;
 
-    for (i = 0; i < rows; i++)
-        s[i][0] = s[i][1] = _mm256_setzero_ps();
+#define BEGIN(i, row) __m256 lo##i = _mm256_setzero_ps(), hi##i = _mm256_setzero_ps();
+    ROWS6(BEGIN)
+#undef BEGIN
 #pragma GCC unroll 4
     for (p = 0; p < k; p++) {
         __m256 b0 = masked_b ? _mm256_maskload_ps(b, m0) : _mm256_loadu_ps(b);
         __m256 b1 = masked_b ? _mm256_maskload_ps(b + 8, m1) : _mm256_loadu_ps(b + 8);
 
-#pragma GCC unroll 6
-        for (i = 0; i < rows; i++) {
-            __m256 x = _mm256_broadcast_ss(i < 3 ? a + i * ra : a3 + (i - 3) * ra);
-
-            s[i][0] = _mm256_fmadd_ps(x, b0, s[i][0]);
-            s[i][1] = _mm256_fmadd_ps(x, b1, s[i][1]);
-        }
+#define STEP(i, row)                                                                                                   \
+    if (i < rows) {                                                                                                    \
+        __m256 x = _mm256_broadcast_ss(row);                                                                           \
+        lo##i = _mm256_fmadd_ps(x, b0, lo##i);                                                                         \
+        hi##i = _mm256_fmadd_ps(x, b1, hi##i);                                                                         \
+    }
+        ROWS6(STEP)
+#undef STEP
         b += ldb;
         a += ca;
         a3 += ca;
     }
-#pragma GCC unroll 6
-    for (i = 0; i < rows; i++) {
-        float *o = c + i * ldc;
-
-        if (masked_c) {
-            if (add) {
-                s[i][0] = _mm256_add_ps(s[i][0], _mm256_maskload_ps(o, m0));
-                s[i][1] = _mm256_add_ps(s[i][1], _mm256_maskload_ps(o + 8, m1));
-            }
-            _mm256_maskstore_ps(o, m0, s[i][0]);
-            _mm256_maskstore_ps(o + 8, m1, s[i][1]);
-        } else {
-            if (add) {
-                s[i][0] = _mm256_add_ps(s[i][0], _mm256_loadu_ps(o));
-                s[i][1] = _mm256_add_ps(s[i][1], _mm256_loadu_ps(o + 8));
-            }
-            _mm256_storeu_ps(o, s[i][0]);
-            _mm256_storeu_ps(o + 8, s[i][1]);
-        }
+#define END(i, row)                                                                                                    \
+    if (i < rows) {                                                                                                    \
+        put8(c + i * ldc, lo##i, m0, masked_c, add);                                                                   \
+        put8(c + i * ldc + 8, hi##i, m1, masked_c, add);                                                               \
     }
+    ROWS6(END)
+#undef END
 }
 
 #define TILE(rows, mb, mc)                                                                                             \
@@ -119,17 +122,14 @@ INLINE void transpose8(float *out, int64_t ldo, const float *in, int64_t ldi)
     _mm256_storeu_ps(out + 7 * ldo, _mm256_permute2f128_ps(r3, r7, 0x31));
 }
 
-/* panel[p * nr + i] = rows[i * ld + p]; shared by the wider sets. */
-INLINE void transpose_to(float *panel, const int nr, const float *rows, int64_t ld, int m, int64_t k)
+void hone_transpose_avx2(float *panel, int64_t nr, const float *rows, int64_t ld, int m, int64_t k)
 {
     int64_t p;
     int i, e;
 
     for (i = 0; i < nr; i += 8) {
-        int full = m - i >= 8;
-
         p = 0;
-        if (full)
+        if (m - i >= 8)
             for (; p + 8 <= k; p += 8)
                 transpose8(panel + p * nr + i, nr, rows + i * ld + p, ld);
         for (; p < k; p++)
@@ -140,7 +140,7 @@ INLINE void transpose_to(float *panel, const int nr, const float *rows, int64_t 
 
 static void transpose(float *panel, const float *rows, int64_t ld, int m, int64_t k)
 {
-    transpose_to(panel, NR, rows, ld, m, k);
+    hone_transpose_avx2(panel, NR, rows, ld, m, k);
 }
 
 static float dot(const float *a, const float *b, int64_t n)

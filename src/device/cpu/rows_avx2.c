@@ -265,64 +265,89 @@ static void softmax_grad(float *s, float *dp, int64_t n, float by, float lse, fl
 
 /* ---- dropout -------------------------------------------------------------------------------------------------------- */
 
-/* Philox 4x32-10 for four counters at once, each in a 64-bit lane (the products of two 32-bit words need 64 bits):
- * word w of counter c ends in the low half of out[w], lane c. See base/rng.c. */
-INLINE void philox4(__m256i out[4], uint64_t seed, uint64_t stream, __m256i counter)
+#define SETS 4 /* independent sets of counters hide the latency of ten dependent rounds */
+
+/* Philox 4x32-10 for SETS times four counters, each in a 64-bit lane (products of two 32-bit words need 64 bits): word w
+ * of counter c of a set ends in the low half of out[set][w], lane c. See base/rng.c. */
+INLINE void philox(__m256i out[SETS][4], uint64_t seed, uint64_t stream, uint64_t counter)
 {
     const __m256i low = _mm256_set1_epi64x(0xffffffff), ma = _mm256_set1_epi64x(0xD2511F53),
                   mb = _mm256_set1_epi64x(0xCD9E8D57);
-    __m256i c0 = _mm256_and_si256(counter, low), c1 = _mm256_srli_epi64(counter, 32);
-    __m256i c2 = _mm256_set1_epi64x((long long)(stream & 0xffffffff)), c3 = _mm256_set1_epi64x((long long)(stream >> 32));
+    __m256i c0[SETS], c1[SETS], c2[SETS], c3[SETS];
     uint32_t k0 = (uint32_t)seed, k1 = (uint32_t)(seed >> 32);
-    int round;
+    int round, s;
 
+    for (s = 0; s < SETS; s++) {
+        __m256i c = _mm256_add_epi64(_mm256_set1_epi64x((long long)(counter + 4 * (uint64_t)s)),
+                                     _mm256_setr_epi64x(0, 1, 2, 3));
+
+        c0[s] = _mm256_and_si256(c, low);
+        c1[s] = _mm256_srli_epi64(c, 32);
+        c2[s] = _mm256_set1_epi64x((long long)(stream & 0xffffffff));
+        c3[s] = _mm256_set1_epi64x((long long)(stream >> 32));
+    }
     for (round = 0; round < 10; round++) {
-        __m256i a = _mm256_mul_epu32(ma, c0), b = _mm256_mul_epu32(mb, c2);
+        __m256i v0 = _mm256_set1_epi64x(k0), v1 = _mm256_set1_epi64x(k1);
 
-        /* upper halves of c1, c3 hold rubbish that no product reads */
-        c0 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(b, 32), c1), _mm256_set1_epi64x(k0));
-        c2 = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(a, 32), c3), _mm256_set1_epi64x(k1));
-        c1 = b;
-        c3 = a;
+#pragma GCC unroll 4
+        for (s = 0; s < SETS; s++) { /* upper halves of c1, c3 hold rubbish that no product reads */
+            __m256i a = _mm256_mul_epu32(ma, c0[s]), b = _mm256_mul_epu32(mb, c2[s]);
+
+            c0[s] = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(b, 32), v0), c1[s]);
+            c2[s] = _mm256_xor_si256(_mm256_xor_si256(_mm256_srli_epi64(a, 32), v1), c3[s]);
+            c1[s] = b;
+            c3[s] = a;
+        }
         k0 += 0x9E3779B9u;
         k1 += 0xBB67AE85u;
     }
-    out[0] = c0;
-    out[1] = c1;
-    out[2] = c2;
-    out[3] = c3;
+    for (s = 0; s < SETS; s++) {
+        out[s][0] = c0[s];
+        out[s][1] = c1[s];
+        out[s][2] = c2[s];
+        out[s][3] = c3[s];
+    }
+}
+
+INLINE float drop_one(float x, uint64_t seed, uint64_t stream, uint64_t index, float p, float keep)
+{
+    return hone_dropout_keep(seed, stream, index, p) ? x * keep : 0.0f;
 }
 
 static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index, float p)
 {
-    double threshold = ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
-    __m256i limit = _mm256_set1_epi32((int32_t)((uint32_t)threshold ^ 0x80000000u)), flip = _mm256_set1_epi32((int)0x80000000u);
+    uint32_t threshold = (uint32_t)ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
+    const __m256i flip = _mm256_set1_epi32((int32_t)0x80000000u); /* compares are signed */
+    const __m256i limit = _mm256_set1_epi32((int32_t)(threshold ^ 0x80000000u));
     float keep = 1.0f / (1.0f - p);
     __m256 vk = _mm256_set1_ps(keep);
     int64_t i = 0;
+    int s;
 
     for (; i < n && (index + (uint64_t)i) % 4; i++)
-        out[i] = hone_dropout_keep(seed, stream, index + (uint64_t)i, p) ? x[i] * keep : 0.0f;
-    for (; i + 16 <= n; i += 16) {
-        uint64_t c = (index + (uint64_t)i) / 4;
-        __m256i w[4], a, b, v0, v1, v2, v3;
+        out[i] = drop_one(x[i], seed, stream, index + (uint64_t)i, p, keep);
+    for (; i + 16 * SETS <= n; i += 16 * SETS) {
+        __m256i w[SETS][4];
 
-        philox4(w, seed, stream, _mm256_add_epi64(_mm256_set1_epi64x((long long)c), _mm256_setr_epi64x(0, 1, 2, 3)));
-        /* words 0 1 of the counters, then 2 3; then whole counters: lanes c0 | c2 and c1 | c3 */
-        a = _mm256_blend_epi32(w[0], _mm256_slli_epi64(w[1], 32), 0xaa);
-        b = _mm256_blend_epi32(w[2], _mm256_slli_epi64(w[3], 32), 0xaa);
-        v0 = _mm256_unpacklo_epi64(a, b);
-        v1 = _mm256_unpackhi_epi64(a, b);
-        v2 = _mm256_permute2x128_si256(v0, v1, 0x20);
-        v3 = _mm256_permute2x128_si256(v0, v1, 0x31);
-        v2 = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(v2, flip)); /* all ones: dropped */
-        v3 = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(v3, flip));
-        _mm256_storeu_ps(out + i, _mm256_andnot_ps(_mm256_castsi256_ps(v2), _mm256_mul_ps(_mm256_loadu_ps(x + i), vk)));
-        _mm256_storeu_ps(out + i + 8,
-                         _mm256_andnot_ps(_mm256_castsi256_ps(v3), _mm256_mul_ps(_mm256_loadu_ps(x + i + 8), vk)));
+        philox(w, seed, stream, (index + (uint64_t)i) / 4);
+        for (s = 0; s < SETS; s++) {
+            /* words 0 1 of each counter, and 2 3; then the counters 0 and 2, 1 and 3; then in order */
+            __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
+            __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
+            __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
+            __m256i first = _mm256_permute2x128_si256(even, odd, 0x20), last = _mm256_permute2x128_si256(even, odd, 0x31);
+            const float *from = x + i + 16 * s;
+            float *to = out + i + 16 * s;
+
+            first = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(first, flip)); /* all ones: dropped */
+            last = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(last, flip));
+            _mm256_storeu_ps(to, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(from), vk)));
+            _mm256_storeu_ps(to + 8,
+                             _mm256_andnot_ps(_mm256_castsi256_ps(last), _mm256_mul_ps(_mm256_loadu_ps(from + 8), vk)));
+        }
     }
     for (; i < n; i++)
-        out[i] = hone_dropout_keep(seed, stream, index + (uint64_t)i, p) ? x[i] * keep : 0.0f;
+        out[i] = drop_one(x[i], seed, stream, index + (uint64_t)i, p, keep);
 }
 
 /* ---- optimiser ------------------------------------------------------------------------------------------------------ */

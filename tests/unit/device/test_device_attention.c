@@ -409,7 +409,7 @@ static void threads_do_not_change_bits(void **state)
     int isa;
 
     (void)state;
-    for (isa = HONE_ISA_REF; isa <= HONE_ISA_AVX512BF16; isa++)
+    for (isa = FIRST_ISA; isa <= HONE_ISA_AVX512BF16; isa++)
         for (i = 0; i < HONE_COUNT(cases); i++) {
             bool backward = cases[i].past[0] == 0;
             struct arun first = {0};

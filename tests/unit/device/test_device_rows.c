@@ -470,7 +470,7 @@ static void threads_do_not_change_bits(void **state)
 
     (void)state;
     for (i = 0; i < HONE_COUNT(c); i++)
-        for (isa = HONE_ISA_REF; isa <= HONE_ISA_AVX512BF16; isa++) {
+        for (isa = FIRST_ISA; isa <= HONE_ISA_AVX512BF16; isa++) {
             struct hrun first = {0}, r;
 
             for (k = 0; k < HONE_COUNT(threads); k++) {
