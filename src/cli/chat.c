@@ -293,8 +293,8 @@ static int run(const common *c, chat_state *s, const char *model, const char *ad
 int command_chat(int argc, char **argv)
 {
     common c = {0};
-    const char *model = NULL, *adapter = NULL, *precision = "auto", *system = NULL, *system_file = NULL,
-               *notice = NULL;
+    const char *model = NULL, *adapter = NULL, *precision = "auto", *config = NULL, *system = NULL,
+               *system_file = NULL, *notice = NULL;
     sampling_options sampling = sampling_options_default();
     int64_t context = 0;
     const option options[] = {{.name = "--model",
@@ -336,6 +336,13 @@ int command_chat(int argc, char **argv)
                                .max = 1e7,
                                .standard = "the model's, at most 4096",
                                .help = "Most tokens of the conversation."},
+                              {.name = "--config",
+                               .kind = OPTION_TEXT,
+                               .value = &config,
+                               .argument = "FILE.yaml",
+                               .help = "Takes the sampling settings below, where they are not given, from "
+                                       "this file's inference section.",
+                               .standard = "config.yaml beside the adapter, where there is one"},
                               SAMPLING_OPTIONS(sampling),
                               {0}};
     const usage u = {
@@ -369,7 +376,9 @@ int command_chat(int argc, char **argv)
             text[--len] = 0;
         system = text;
     }
-    rc = run(&c, &s, model, adapter, precision, context, system, notice);
+    rc = sampling_options_complete(&sampling, config, adapter);
+    if (!rc)
+        rc = run(&c, &s, model, adapter, precision, context, system, notice);
     editor_close(&s);
     json_decref(s.messages);
     engine_close(&e);

@@ -1,5 +1,6 @@
 /* Loading a model for generate and chat. */
 #include <string.h>
+#include <unistd.h>
 
 #include "cli.h"
 
@@ -86,9 +87,55 @@ void engine_close(engine *e)
 sampling_options sampling_options_default(void)
 {
     hone_sampling d = hone_sampling_default();
-    sampling_options s = {d.temperature, d.top_p, d.min_p, d.repetition_penalty, d.top_k, 0, 1024, false};
+    sampling_options s = {.temperature = d.temperature,
+                          .top_p = d.top_p,
+                          .min_p = d.min_p,
+                          .repetition_penalty = d.repetition_penalty,
+                          .top_k = d.top_k,
+                          .max_new_tokens = 1024};
 
     return s;
+}
+
+static void take_settings(sampling_options *s, const hone_config *c)
+{
+    if (!s->given.repetition_penalty)
+        s->repetition_penalty = c->inference.repetition_penalty;
+    if (!s->given.temperature) {
+        s->temperature = c->inference.do_sample ? c->inference.temperature : 0;
+        s->given.repetition_penalty = true; /* a greedy configuration means its penalty, too */
+    }
+    if (!s->given.top_k)
+        s->top_k = c->inference.top_k;
+    if (!s->given.top_p)
+        s->top_p = c->inference.top_p;
+    if (!s->given.max_new_tokens)
+        s->max_new_tokens = c->inference.max_new_tokens;
+}
+
+int sampling_options_complete(sampling_options *s, const char *config, const char *adapter)
+{
+    hone_error err = HONE_ERROR_INIT;
+    hone_config *c = NULL;
+    char *beside = NULL;
+    int rc = 0;
+
+    if (!config && !adapter)
+        return 0;
+    if (!config && asprintf(&beside, "%s/config.yaml", adapter) < 0)
+        return fail("out of memory");
+    if (!config && access(beside, R_OK) != 0)
+        goto out;
+    if (hone_config_load(&c, config ? config : beside, &err) == 0)
+        take_settings(s, c);
+    else if (config)
+        rc = fail_with(&err);
+    else
+        warn("%s; its inference settings are not used", err.message);
+out:
+    hone_config_free(c);
+    free(beside);
+    return rc;
 }
 
 hone_sampling sampling_of(const sampling_options *o)
@@ -96,7 +143,7 @@ hone_sampling sampling_of(const sampling_options *o)
     hone_sampling s = {o->temperature, (int32_t)o->top_k,     o->top_p,
                        o->min_p,       o->repetition_penalty, (uint64_t)o->seed};
 
-    if (o->temperature == 0 && !o->penalty_given)
+    if (o->temperature == 0 && !o->given.repetition_penalty)
         s.repetition_penalty = 1;
     return s;
 }

@@ -183,7 +183,7 @@ int command_generate(int argc, char **argv)
     common c = {0};
     const char *model = NULL, *adapter = NULL, *prompt = NULL, *messages = NULL, *prompts = NULL,
                *system = NULL;
-    const char *precision = "auto";
+    const char *precision = "auto", *config = NULL;
     sampling_options sampling = sampling_options_default();
     int64_t context = 0;
     bool raw = false, json = false;
@@ -238,6 +238,13 @@ int command_generate(int argc, char **argv)
          .max = 1e7,
          .standard = "the model's, at most 4096",
          .help = "Most tokens of prompt and answer together."},
+        {.name = "--config",
+         .kind = OPTION_TEXT,
+         .value = &config,
+         .argument = "FILE.yaml",
+         .help = "Takes the sampling settings below, where they are not given, from this file's inference "
+                 "section.",
+         .standard = "config.yaml beside the adapter, where there is one"},
         SAMPLING_OPTIONS(sampling),
         {.name = "--json",
          .kind = OPTION_FLAG,
@@ -271,7 +278,9 @@ int command_generate(int argc, char **argv)
     q.system = system;
     q.raw = raw;
     q.json = json;
-    rc = engine_open(&e, &c, model, adapter, precision, context, !raw);
+    rc = sampling_options_complete(&sampling, config, adapter);
+    if (!rc)
+        rc = engine_open(&e, &c, model, adapter, precision, context, !raw);
     if (!rc) {
         stop_signals_catch(true);
         if (prompt)

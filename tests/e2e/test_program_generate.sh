@@ -49,6 +49,24 @@ ok "$hone" generate --model "$model" --raw --prompt "The quick brown" $greedy --
 ok "$hone" generate --model "$model" --prompt "x" --system "you are a helpful assistant" $greedy --quiet
 same "" "$err" "silence and --quiet"
 
+# settings of a configuration: by name, and beside the adapter; the command line wins
+printf 'inference: {do_sample: false, repetition_penalty: 1.0, max_new_tokens: 5}\n' >i.yaml
+ok "$hone" generate --model "$model" --prompt "hello" --temperature 0 --max-new-tokens 5 --json
+five=$(grep -o '"tokens":\[[^]]*\]' <<<"$out")
+ok "$hone" generate --model "$model" --prompt "hello" --config i.yaml --json
+same "$five" "$(grep -o '"tokens":\[[^]]*\]' <<<"$out")" "tokens of a greedy configuration"
+ok "$hone" generate --model "$model" --prompt "hello" --config i.yaml --max-new-tokens 3 --json
+same 3 "$(value completion_tokens)" "tokens asked for"
+cp -r "$adapter" a
+cp i.yaml a/config.yaml
+ok "$hone" generate --model "$model" --adapter a --prompt "hello" --json
+same 5 "$(value completion_tokens)" "tokens of the configuration beside the adapter"
+echo 'inference: {top_q: 1}' >i.yaml
+refused 1 "i.yaml:1" "$hone" generate --model "$model" --prompt x --config i.yaml
+cp i.yaml a/config.yaml
+ok "$hone" generate --model "$model" --adapter a --prompt "hello" --max-new-tokens 2
+err_has "its inference settings are not used"
+
 refused 1 "empty" "$hone" generate --model "$model" --prompts /dev/null
 printf 'one\n\ntwo\n' >gap.txt
 last="generate --prompts gap.txt"
