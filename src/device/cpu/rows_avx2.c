@@ -265,7 +265,7 @@ static void softmax_grad(float *s, float *dp, int64_t n, float by, float lse, fl
 
 /* ---- dropout -------------------------------------------------------------------------------------------------------- */
 
-#define SETS 4 /* independent sets of counters hide the latency of ten dependent rounds */
+#define SETS 2 /* independent sets of counters hide the latency of ten dependent rounds, and fit the registers */
 
 /* Philox 4x32-10 for SETS times four counters, each in a 64-bit lane (products of two 32-bit words need 64 bits): word w
  * of counter c of a set ends in the low half of out[set][w], lane c. See base/rng.c. */
@@ -289,7 +289,7 @@ INLINE void philox(__m256i out[SETS][4], uint64_t seed, uint64_t stream, uint64_
     for (round = 0; round < 10; round++) {
         __m256i v0 = _mm256_set1_epi64x(k0), v1 = _mm256_set1_epi64x(k1);
 
-#pragma GCC unroll 4
+#pragma GCC unroll 2
         for (s = 0; s < SETS; s++) { /* upper halves of c1, c3 hold rubbish that no product reads */
             __m256i a = _mm256_mul_epu32(ma, c0[s]), b = _mm256_mul_epu32(mb, c2[s]);
 
@@ -309,45 +309,53 @@ INLINE void philox(__m256i out[SETS][4], uint64_t seed, uint64_t stream, uint64_
     }
 }
 
-INLINE float drop_one(float x, uint64_t seed, uint64_t stream, uint64_t index, float p, float keep)
+#define DROP (16 * SETS)
+
+/* DROP elements whose first is element 0 of counter `counter`. */
+INLINE void drop_block(float *out, const float *x, uint64_t seed, uint64_t stream, uint64_t counter, __m256i limit,
+                       __m256 keep)
 {
-    return hone_dropout_keep(seed, stream, index, p) ? x * keep : 0.0f;
+    const __m256i flip = _mm256_set1_epi32((int32_t)0x80000000u); /* compares are signed */
+    __m256i w[SETS][4];
+    int s;
+
+    philox(w, seed, stream, counter);
+    for (s = 0; s < SETS; s++, x += 16, out += 16) {
+        /* words 0 1 of each counter, and 2 3; then the counters 0 and 2, 1 and 3; then in order */
+        __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
+        __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
+        __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
+        __m256i first = _mm256_permute2x128_si256(even, odd, 0x20), last = _mm256_permute2x128_si256(even, odd, 0x31);
+
+        first = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(first, flip)); /* all ones: dropped */
+        last = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(last, flip));
+        _mm256_storeu_ps(out, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(x), keep)));
+        _mm256_storeu_ps(out + 8, _mm256_andnot_ps(_mm256_castsi256_ps(last), _mm256_mul_ps(_mm256_loadu_ps(x + 8), keep)));
+    }
 }
 
 static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index, float p)
 {
     uint32_t threshold = (uint32_t)ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
-    const __m256i flip = _mm256_set1_epi32((int32_t)0x80000000u); /* compares are signed */
     const __m256i limit = _mm256_set1_epi32((int32_t)(threshold ^ 0x80000000u));
-    float keep = 1.0f / (1.0f - p);
-    __m256 vk = _mm256_set1_ps(keep);
-    int64_t i = 0;
-    int s;
+    const __m256 keep = _mm256_set1_ps(1.0f / (1.0f - p));
+    float block[DROP] = {0};
+    int64_t i = 0, lead = (int64_t)(index % 4), part;
 
-    for (; i < n && (index + (uint64_t)i) % 4; i++)
-        out[i] = drop_one(x[i], seed, stream, index + (uint64_t)i, p, keep);
-    for (; i + 16 * SETS <= n; i += 16 * SETS) {
-        __m256i w[SETS][4];
-
-        philox(w, seed, stream, (index + (uint64_t)i) / 4);
-        for (s = 0; s < SETS; s++) {
-            /* words 0 1 of each counter, and 2 3; then the counters 0 and 2, 1 and 3; then in order */
-            __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
-            __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
-            __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
-            __m256i first = _mm256_permute2x128_si256(even, odd, 0x20), last = _mm256_permute2x128_si256(even, odd, 0x31);
-            const float *from = x + i + 16 * s;
-            float *to = out + i + 16 * s;
-
-            first = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(first, flip)); /* all ones: dropped */
-            last = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(last, flip));
-            _mm256_storeu_ps(to, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(from), vk)));
-            _mm256_storeu_ps(to + 8,
-                             _mm256_andnot_ps(_mm256_castsi256_ps(last), _mm256_mul_ps(_mm256_loadu_ps(from + 8), vk)));
-        }
+    if (lead) { /* begins inside a counter */
+        part = HONE_MIN(n, DROP - lead);
+        memcpy(block + lead, x, sizeof *x * (size_t)part);
+        drop_block(block, block, seed, stream, index / 4, limit, keep);
+        memcpy(out, block + lead, sizeof *x * (size_t)part);
+        i = part;
     }
-    for (; i < n; i++)
-        out[i] = drop_one(x[i], seed, stream, index + (uint64_t)i, p, keep);
+    for (; i + DROP <= n; i += DROP)
+        drop_block(out + i, x + i, seed, stream, (index + (uint64_t)i) / 4, limit, keep);
+    if (i < n) {
+        memcpy(block, x + i, sizeof *x * (size_t)(n - i));
+        drop_block(block, block, seed, stream, (index + (uint64_t)i) / 4, limit, keep);
+        memcpy(out + i, block, sizeof *x * (size_t)(n - i));
+    }
 }
 
 /* ---- optimiser ------------------------------------------------------------------------------------------------------ */
