@@ -436,6 +436,7 @@ int main(int argc, char **argv)
         linear(&b, "qwen", "gate_up", HONE_Q5_0, 896, (const int[]){4864, 4864}, 2, 8, 0);
         linear(&b, "qwen", "down", HONE_Q4_K, 4864, (const int[]){896}, 1, 8, 0);
         linear(&b, "qwen", "down", HONE_Q6_K, 4864, (const int[]){896}, 1, 8, 0);
+        linear(&b, "wide", "o", HONE_BF16, 2048, (const int[]){2048}, 1, 0, 0);
         attention(&b, "smol", 9, 3, 64, 512, 0);
         attention(&b, "qwen", 14, 2, 64, 512, 0);
         attention(&b, "wide", 8, 8, 128, 512, 0);

@@ -1,5 +1,7 @@
-/* Weights of every stored format to f32, on AVX2: bit for bit what hone_dequantise gives (a value is rounded at most
- * once, so fused multiply-adds change nothing). Layouts of the blocks stand in base/dtype.c. */
+/* Weights of every stored format on AVX2: to f32, and one stored row against one token.
+ *
+ * Expansion gives bit for bit what hone_dequantise gives (a value is rounded at most once, so fused multiply-adds change
+ * nothing). Layouts of the blocks stand in base/dtype.c. */
 #include "device/cpu/cpu.h"
 #include "device/cpu/kernels.h"
 #include "device/cpu/vec256.h"
@@ -194,9 +196,26 @@ static void expand_q5_k(float *out, const void *src, int64_t n)
         expand_k(out + i, p, true, p + 48);
 }
 
-static void expand_q6_k(float *out, const void *src, int64_t n)
+/* The 128 codes of one half of a Q6_K block, less 32. */
+INLINE void q6_codes(__m256i code[4], const uint8_t *p, int half)
 {
     const __m256i four = _mm256_set1_epi8(15), two = _mm256_set1_epi8(0x30), less = _mm256_set1_epi8(32);
+    __m256i l0 = _mm256_loadu_si256((const __m256i *)(p + 64 * half));
+    __m256i l1 = _mm256_loadu_si256((const __m256i *)(p + 64 * half + 32));
+    __m256i h = _mm256_loadu_si256((const __m256i *)(p + 128 + 32 * half));
+    int part;
+
+    code[0] = _mm256_or_si256(_mm256_and_si256(l0, four), _mm256_and_si256(_mm256_slli_epi16(h, 4), two));
+    code[1] = _mm256_or_si256(_mm256_and_si256(l1, four), _mm256_and_si256(_mm256_slli_epi16(h, 2), two));
+    code[2] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(l0, 4), four), _mm256_and_si256(h, two));
+    code[3] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(l1, 4), four),
+                              _mm256_and_si256(_mm256_srli_epi16(h, 2), two));
+    for (part = 0; part < 4; part++)
+        code[part] = _mm256_sub_epi8(code[part], less);
+}
+
+static void expand_q6_k(float *out, const void *src, int64_t n)
+{
     const uint8_t *p = src;
     int64_t i;
     int half, part;
@@ -206,21 +225,14 @@ static void expand_q6_k(float *out, const void *src, int64_t n)
 
         for (half = 0; half < 2; half++) {
             const int8_t *scale = (const int8_t *)(p + 192 + 8 * half);
-            __m256i l0 = _mm256_loadu_si256((const __m256i *)(p + 64 * half));
-            __m256i l1 = _mm256_loadu_si256((const __m256i *)(p + 64 * half + 32));
-            __m256i h = _mm256_loadu_si256((const __m256i *)(p + 128 + 32 * half)), code[4];
+            __m256i code[4];
 
-            code[0] = _mm256_or_si256(_mm256_and_si256(l0, four), _mm256_and_si256(_mm256_slli_epi16(h, 4), two));
-            code[1] = _mm256_or_si256(_mm256_and_si256(l1, four), _mm256_and_si256(_mm256_slli_epi16(h, 2), two));
-            code[2] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(l0, 4), four), _mm256_and_si256(h, two));
-            code[3] = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(l1, 4), four),
-                                      _mm256_and_si256(_mm256_srli_epi16(h, 2), two));
+            q6_codes(code, p, half);
             for (part = 0; part < 4; part++) {
                 float *y = out + i + 128 * half + 32 * part;
-                __m256i v = _mm256_sub_epi8(code[part], less);
 
-                put16(y, _mm256_castsi256_si128(v), _mm256_set1_ps(d * (float)scale[2 * part]), NO_OFFSET);
-                put16(y + 16, _mm256_extracti128_si256(v, 1), _mm256_set1_ps(d * (float)scale[2 * part + 1]),
+                put16(y, _mm256_castsi256_si128(code[part]), _mm256_set1_ps(d * (float)scale[2 * part]), NO_OFFSET);
+                put16(y + 16, _mm256_extracti128_si256(code[part], 1), _mm256_set1_ps(d * (float)scale[2 * part + 1]),
                       NO_OFFSET);
             }
         }
@@ -259,8 +271,170 @@ static void to_f32(float *out, const uint16_t *in, int64_t n)
     expand_bf16(out, in, n);
 }
 
+/* ---- a stored row against one token: the codes meet x before their scale does ------------------------------------ */
+
+INLINE __m256 meet16(__m128i codes, const float *x, __m256 s)
+{
+    s = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(codes)), _mm256_loadu_ps(x), s);
+    return _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(codes, codes))),
+                           _mm256_loadu_ps(x + 8), s);
+}
+
+INLINE __m256 meet32(__m256i codes, const float *x)
+{
+    return meet16(_mm256_extracti128_si256(codes, 1), x + 16,
+                  meet16(_mm256_castsi256_si128(codes), x, _mm256_setzero_ps()));
+}
+
+INLINE __m256 sum32(const float *x)
+{
+    return _mm256_add_ps(_mm256_add_ps(_mm256_loadu_ps(x), _mm256_loadu_ps(x + 8)),
+                         _mm256_add_ps(_mm256_loadu_ps(x + 16), _mm256_loadu_ps(x + 24)));
+}
+
+/* 16 bytes of nibbles as 32 codes in order. */
+INLINE __m256i nibbles(const uint8_t *q)
+{
+    __m128i v = _mm_loadu_si128((const __m128i *)q);
+
+    return _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(v, 4), v), _mm256_set1_epi8(15));
+}
+
+static float dot_bf16(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s0 = _mm256_setzero_ps(), s1 = s0, s2 = s0, s3 = s0;
+    float s, v;
+    int64_t i = 0;
+
+    for (; i + 32 <= n; i += 32) {
+        const uint16_t *h = (const uint16_t *)(const void *)(p + 2 * i);
+
+        s0 = _mm256_fmadd_ps(bf16_load(h), _mm256_loadu_ps(x + i), s0);
+        s1 = _mm256_fmadd_ps(bf16_load(h + 8), _mm256_loadu_ps(x + i + 8), s1);
+        s2 = _mm256_fmadd_ps(bf16_load(h + 16), _mm256_loadu_ps(x + i + 16), s2);
+        s3 = _mm256_fmadd_ps(bf16_load(h + 24), _mm256_loadu_ps(x + i + 24), s3);
+    }
+    s = sum8(_mm256_add_ps(_mm256_add_ps(s0, s1), _mm256_add_ps(s2, s3)));
+    for (; i < n; i++) {
+        expand_bf16(&v, p + 2 * i, 1);
+        s = fmaf(v, x[i], s);
+    }
+    return s;
+}
+
+static float dot_q8_0(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps();
+    int64_t i;
+
+    for (i = 0; i < n; i += 32, p += 34)
+        s = _mm256_fmadd_ps(meet32(_mm256_loadu_si256((const __m256i *)(p + 2)), x + i), _mm256_set1_ps(half_at(p)), s);
+    return sum8(s);
+}
+
+static float dot_q4_0(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps();
+    int64_t i;
+
+    for (i = 0; i < n; i += 32, p += 18)
+        s = _mm256_fmadd_ps(meet32(_mm256_sub_epi8(nibbles(p + 2), _mm256_set1_epi8(8)), x + i),
+                            _mm256_set1_ps(half_at(p)), s);
+    return sum8(s);
+}
+
+static float dot_q4_1(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps(), m = s;
+    int64_t i;
+
+    for (i = 0; i < n; i += 32, p += 20) {
+        s = _mm256_fmadd_ps(meet32(nibbles(p + 4), x + i), _mm256_set1_ps(half_at(p)), s);
+        m = _mm256_fmadd_ps(sum32(x + i), _mm256_set1_ps(half_at(p + 2)), m);
+    }
+    return sum8(_mm256_add_ps(s, m));
+}
+
+static float dot_q5_0(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps();
+    int64_t i;
+
+    for (i = 0; i < n; i += 32, p += 22) {
+        __m256i codes = _mm256_or_si256(nibbles(p + 6), fifth_bits(p + 2));
+
+        s = _mm256_fmadd_ps(meet32(_mm256_sub_epi8(codes, _mm256_set1_epi8(16)), x + i), _mm256_set1_ps(half_at(p)), s);
+    }
+    return sum8(s);
+}
+
+static float dot_q4_k(const void *w, const float *x, int64_t n)
+{
+    const __m256i mask = _mm256_set1_epi8(15);
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps(), m = s;
+    uint8_t scale[8], min[8];
+    int64_t i;
+    int k;
+
+    for (i = 0; i < n; i += 256, p += 144) {
+        float d = half_at(p), dmin = half_at(p + 2);
+
+        k_scales(scale, min, p + 4);
+        for (k = 0; k < 8; k++) {
+            const float *y = x + i + 32 * k;
+            __m256i v = _mm256_loadu_si256((const __m256i *)(p + 16 + 32 * (k / 2)));
+
+            v = _mm256_and_si256(k & 1 ? _mm256_srli_epi16(v, 4) : v, mask);
+            s = _mm256_fmadd_ps(meet32(v, y), _mm256_set1_ps(d * (float)scale[k]), s);
+            m = _mm256_fmadd_ps(sum32(y), _mm256_set1_ps(dmin * (float)min[k]), m);
+        }
+    }
+    return sum8(_mm256_sub_ps(s, m));
+}
+
+static float dot_q6_k(const void *w, const float *x, int64_t n)
+{
+    const uint8_t *p = w;
+    __m256 s = _mm256_setzero_ps();
+    int64_t i;
+    int half, part;
+
+    for (i = 0; i < n; i += 256, p += 210) {
+        float d = half_at(p + 208);
+
+        for (half = 0; half < 2; half++) {
+            const int8_t *scale = (const int8_t *)(p + 192 + 8 * half);
+            __m256i code[4];
+
+            q6_codes(code, p, half);
+            for (part = 0; part < 4; part++) {
+                const float *y = x + i + 128 * half + 32 * part;
+
+                s = _mm256_fmadd_ps(meet16(_mm256_castsi256_si128(code[part]), y, _mm256_setzero_ps()),
+                                    _mm256_set1_ps(d * (float)scale[2 * part]), s);
+                s = _mm256_fmadd_ps(meet16(_mm256_extracti128_si256(code[part], 1), y + 16, _mm256_setzero_ps()),
+                                    _mm256_set1_ps(d * (float)scale[2 * part + 1]), s);
+            }
+        }
+    }
+    return sum8(s);
+}
+
 void hone_expand_avx2(hone_kernels *k)
 {
+    k->dot_stored[HONE_BF16] = dot_bf16;
+    k->dot_stored[HONE_Q8_0] = dot_q8_0;
+    k->dot_stored[HONE_Q4_0] = dot_q4_0;
+    k->dot_stored[HONE_Q4_1] = dot_q4_1;
+    k->dot_stored[HONE_Q5_0] = dot_q5_0;
+    k->dot_stored[HONE_Q4_K] = dot_q4_k;
+    k->dot_stored[HONE_Q6_K] = dot_q6_k;
     k->expand[HONE_F32] = expand_f32;
     k->expand[HONE_F16] = expand_f16;
     k->expand[HONE_BF16] = expand_bf16;

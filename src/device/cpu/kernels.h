@@ -29,6 +29,8 @@ typedef struct hone_kernels {
 
     /* out[0..n) = the values of n stored elements, bit for bit as hone_dequantise. */
     hone_expand_fn expand[HONE_DTYPE_COUNT];
+    /* A stored row of n elements against x, without expanding it; NULL: expand and use dots. */
+    float (*dot_stored[HONE_DTYPE_COUNT])(const void *w, const float *x, int64_t n);
     /* x[i] = bf16(scale * x[i]), or just scaled. */
     void (*scale_round)(float *x, int64_t n, float scale, bool round);
     /* panel[p * nr + i] = rows[i * ld + p], i < m, p < k; zero for m <= i < nr. */

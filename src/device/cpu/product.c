@@ -259,6 +259,10 @@ void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_
     float part[HONE_PRODUCT_FEW];
     int j;
 
+    if (x->rows == 1 && k->dot_stored[w->dtype] && (!round || w->dtype == HONE_BF16)) {
+        y[0] = k->dot_stored[w->dtype](src, x->data, w->cols);
+        return;
+    }
     for (c = 0; c < w->cols; c += n) {
         const float *v = rows;
 

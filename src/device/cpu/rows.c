@@ -119,10 +119,9 @@ static void rope_task(void *ctx, int task, int thread)
             last = j->ids[r];
             fresh = true;
             for (i = 0; i < half; i++) {
-                float angle = (float)last * j->w[i];
-
-                cosine[i] = cosf(angle) * j->scale;
-                sine[i] = sinf(angle) * (j->flag ? -j->scale : j->scale);
+                sincosf((float)last * j->w[i], &sine[i], &cosine[i]);
+                cosine[i] *= j->scale;
+                sine[i] *= j->flag ? -j->scale : j->scale;
             }
         }
         for (h = 0; h < j->y.cols; h += j->head_size)
