@@ -104,8 +104,8 @@ static int wanted(const struct bench *b, const char *name)
 }
 
 /* Times fn: flops > 0 gives GFLOP/s and percent of peak, bytes > 0 GB/s. */
-static void measure(struct bench *b, const char *name, void (*fn)(struct bench *b, void *ctx), void *ctx, double flops,
-                    double bytes)
+static void measure(struct bench *b, const char *name, void (*fn)(struct bench *b, void *ctx), void *ctx,
+                    double flops, double bytes)
 {
     double best = 0, ratio = 0;
     int r;
@@ -159,8 +159,8 @@ static void run_bwd(struct bench *b, void *ctx)
         fail(&err);
 }
 
-static void linear(struct bench *b, const char *model, const char *layer, hone_dtype t, int in, const int *out, int parts,
-                   int rank, float dropout)
+static void linear(struct bench *b, const char *model, const char *layer, hone_dtype t, int in,
+                   const int *out, int parts, int rank, float dropout)
 {
     hone_linear g = {.n_parts = parts};
     hone_weight w[HONE_MAX_PARTS];
@@ -189,14 +189,14 @@ static void linear(struct bench *b, const char *model, const char *layer, hone_d
         hold[p][2] = mat(b, HONE_F32, rank, in);
         hold[p][3] = mat(b, HONE_F32, out[p], rank);
         hold[p][4] = mat(b, HONE_F32, b->tokens, rank);
-        lora[p] = (hone_lora){rank, 2, hold[p][0].data, hold[p][1].data, hold[p][2].data, hold[p][3].data, dropout, 1,
-                              (uint64_t)p};
+        lora[p] = (hone_lora){rank,    2, hold[p][0].data, hold[p][1].data, hold[p][2].data, hold[p][3].data,
+                              dropout, 1, (uint64_t)p};
         g.part[p].lora = &lora[p];
         g.part[p].u = hold[p][4].data;
         extra += 2.0 * b->tokens * rank * (in + out[p]);
     }
-    snprintf(name, sizeof name, "linear_fwd,%s %s %s %dx%d r=%d p=%g", model, layer, hone_dtype_name(t), b->tokens, in,
-             rank, (double)dropout);
+    snprintf(name, sizeof name, "linear_fwd,%s %s %s %dx%d r=%d p=%g", model, layer, hone_dtype_name(t),
+             b->tokens, in, rank, (double)dropout);
     if (b->tokens <= 16)
         measure(b, name, run_fwd, &g, 0, bytes);
     else
@@ -236,7 +236,13 @@ static void run_attention_bwd(struct bench *b, void *ctx)
 static void attention(struct bench *b, const char *model, int h, int kv, int d, int n, int past)
 {
     int32_t off[2] = {0, n}, row = 0, len = past + n;
-    hone_attention a = {.n_head = h, .n_kv = kv, .head_size = d, .scale = 0.125f, .n_seq = 1, .q_off = off, .kv_row = &row,
+    hone_attention a = {.n_head = h,
+                        .n_kv = kv,
+                        .head_size = d,
+                        .scale = 0.125f,
+                        .n_seq = 1,
+                        .q_off = off,
+                        .kv_row = &row,
                         .kv_len = &len};
     hone_mat lse = mat(b, HONE_F32, h, n);
     double pairs = 0.5 * n * (n + 1.0) + (double)n * past;
@@ -349,8 +355,9 @@ static void run_squares(struct bench *b, void *ctx)
 
 static void rows(struct bench *b, int width)
 {
-    struct rows r = {mat(b, b->act, b->tokens, width), mat(b, b->act, b->tokens, width), mat(b, b->act, b->tokens, width),
-                     mat(b, b->act, b->tokens, width), mat(b, b->act, b->tokens, width), mat(b, HONE_F32, 1, width)};
+    struct rows r = {mat(b, b->act, b->tokens, width), mat(b, b->act, b->tokens, width),
+                     mat(b, b->act, b->tokens, width), mat(b, b->act, b->tokens, width),
+                     mat(b, b->act, b->tokens, width), mat(b, HONE_F32, 1, width)};
     double bytes = (double)b->tokens * width * (b->act == HONE_F32 ? 4 : 2);
 
     if (wanted(b, "rows")) {
@@ -410,9 +417,19 @@ int main(int argc, char **argv)
     }
     if (hone_device_open(&b.dev, &params, &err))
         fail(&err);
-    spec = (hone_workspace_spec){.tokens = b.tokens, .max_in = 4864, .max_out = 4864, .group_out = 9728, .width = 896,
-                                 .vocab = 151936, .n_head = 14, .n_kv = 2, .head_size = 64, .max_kv = 2048 + 512,
-                                 .max_rank = 16, .activation = b.act, .training = true};
+    spec = (hone_workspace_spec){.tokens = b.tokens,
+                                 .max_in = 4864,
+                                 .max_out = 4864,
+                                 .group_out = 9728,
+                                 .width = 896,
+                                 .vocab = 151936,
+                                 .n_head = 14,
+                                 .n_kv = 2,
+                                 .head_size = 64,
+                                 .max_kv = 2048 + 512,
+                                 .max_rank = 16,
+                                 .activation = b.act,
+                                 .training = true};
     spec.tokens = HONE_MAX(spec.tokens, 512);
     if (hone_workspace_reserve(b.dev, &spec, &err))
         fail(&err);
@@ -420,8 +437,9 @@ int main(int argc, char **argv)
            hone_device_threads(b.dev), hone_dtype_name(b.act));
     if (b.tokens <= 16) {
         for (i = 0; i < HONE_COUNT(stored); i++)
-            linear(&b, "qwen", "head", stored[i], stored[i] == HONE_Q4_K || stored[i] == HONE_Q6_K ? 1024 : 896,
-                   (const int[]){60000}, 1, 0, 0);
+            linear(&b, "qwen", "head", stored[i],
+                   stored[i] == HONE_Q4_K || stored[i] == HONE_Q6_K ? 1024 : 896, (const int[]){60000}, 1, 0,
+                   0);
         attention(&b, "qwen", 14, 2, 64, 1, 2000);
     } else {
         linear(&b, "smol", "qkv", HONE_Q4_1, 576, (const int[]){576, 192, 192}, 3, 0, 0);

@@ -33,8 +33,10 @@ static const hone_ops reference = {
 static const struct {
     const char *text, *name;
 } isa_names[] = {
-    [HONE_ISA_AUTO] = {"auto", "cpu"},          [HONE_ISA_REF] = {"ref", "cpu/ref"},
-    [HONE_ISA_AVX2] = {"avx2", "cpu/avx2"},     [HONE_ISA_AVX512] = {"avx512", "cpu/avx512"},
+    [HONE_ISA_AUTO] = {"auto", "cpu"},
+    [HONE_ISA_REF] = {"ref", "cpu/ref"},
+    [HONE_ISA_AVX2] = {"avx2", "cpu/avx2"},
+    [HONE_ISA_AVX512] = {"avx512", "cpu/avx512"},
     [HONE_ISA_AVX512BF16] = {"avx512bf16", "cpu/avx512bf16"},
 };
 
@@ -47,8 +49,8 @@ int hone_isa_parse(hone_isa *out, const char *text, hone_error *err)
             *out = (hone_isa)i;
             return 0;
         }
-    return hone_error_set(err, HONE_EINVAL, "unknown instruction set \"%s\": one of auto, ref, avx2, avx512, avx512bf16",
-                          text);
+    return hone_error_set(err, HONE_EINVAL,
+                          "unknown instruction set \"%s\": one of auto, ref, avx2, avx512, avx512bf16", text);
 }
 
 hone_device_params hone_device_default(void)

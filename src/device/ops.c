@@ -2,7 +2,6 @@
  * A failed check is a defect of the caller, except ids, which may come from data. */
 #include "device/ops.h"
 
-
 #include "device/table.h"
 
 bool hone_dropout_keep(uint64_t seed, uint64_t stream, uint64_t index, float p)
@@ -19,15 +18,15 @@ static int bad_type(const char *op, const char *what, hone_dtype t, hone_error *
 }
 
 /* m must be a matrix [rows, cols] of type t. */
-static int check(const char *op, const char *what, const hone_mat *m, int64_t rows, int64_t cols, hone_dtype t,
-                 hone_error *err)
+static int check(const char *op, const char *what, const hone_mat *m, int64_t rows, int64_t cols,
+                 hone_dtype t, hone_error *err)
 {
     if (m->rows != rows || m->cols != cols)
         return hone_error_set(err, HONE_ESHAPE, "%s: %s is [%lld, %lld], wanted [%lld, %lld]", op, what,
                               (long long)m->rows, (long long)m->cols, (long long)rows, (long long)cols);
     if (m->dtype != t)
-        return hone_error_set(err, HONE_ESHAPE, "%s: %s has type %s, wanted %s", op, what, hone_dtype_name(m->dtype),
-                              hone_dtype_name(t));
+        return hone_error_set(err, HONE_ESHAPE, "%s: %s has type %s, wanted %s", op, what,
+                              hone_dtype_name(m->dtype), hone_dtype_name(t));
     if (m->ld < cols || (!m->data && rows > 0))
         return hone_error_set(err, HONE_ESHAPE, "%s: %s has row stride %lld for %lld columns%s", op, what,
                               (long long)m->ld, (long long)cols, m->data ? "" : ", and no data");
@@ -74,8 +73,8 @@ static int check_linear(const char *op, const hone_linear *g, bool backward, hon
             return rc;
         if (part->lora && (part->lora->r < 1 || !part->lora->a || !part->lora->b || !part->u ||
                            !part->lora->da != !part->lora->db))
-            return hone_error_set(err, HONE_ESHAPE, "%s: adapter of part %d has rank %d%s", op, p, part->lora->r,
-                                  part->u ? "" : ", and no u");
+            return hone_error_set(err, HONE_ESHAPE, "%s: adapter of part %d has rank %d%s", op, p,
+                                  part->lora->r, part->u ? "" : ", and no u");
         if (part->lora && !(part->lora->dropout >= 0 && part->lora->dropout < 1))
             return hone_error_set(err, HONE_ESHAPE, "%s: dropout %g is not in [0, 1)", op,
                                   (double)part->lora->dropout);
@@ -106,8 +105,10 @@ static int check_attention(const char *op, const hone_attention *a, bool backwar
 
     if (rc)
         return rc;
-    if (a->n_kv < 1 || a->n_head < 1 || a->n_head % a->n_kv || a->head_size < 1 || a->window < 0 || a->n_seq < 0)
-        return hone_error_set(err, HONE_ESHAPE, "%s: %d heads over %d KV heads of size %d, window %d, %d sequences", op,
+    if (a->n_kv < 1 || a->n_head < 1 || a->n_head % a->n_kv || a->head_size < 1 || a->window < 0 ||
+        a->n_seq < 0)
+        return hone_error_set(err, HONE_ESHAPE,
+                              "%s: %d heads over %d KV heads of size %d, window %d, %d sequences", op,
                               a->n_head, a->n_kv, a->head_size, a->window, a->n_seq);
     wide = (int64_t)a->n_head * a->head_size;
     narrow = (int64_t)a->n_kv * a->head_size;
@@ -119,14 +120,17 @@ static int check_attention(const char *op, const hone_attention *a, bool backwar
     for (s = 0; s < a->n_seq; s++) {
         int64_t n = (int64_t)a->q_off[s + 1] - a->q_off[s], len = a->kv_len[s], row = a->kv_row[s];
 
-        if (n < 0 || a->q_off[s] < 0 || a->q_off[s + 1] > a->q.rows || n > len || row < 0 || row + len > a->k.rows)
-            return hone_error_set(err, HONE_ESHAPE,
-                                  "%s: sequence %d has queries [%d, %d) of %lld and keys [%lld, %lld) of %lld", op, s,
-                                  a->q_off[s], a->q_off[s + 1], (long long)a->q.rows, (long long)row,
-                                  (long long)(row + len), (long long)a->k.rows);
+        if (n < 0 || a->q_off[s] < 0 || a->q_off[s + 1] > a->q.rows || n > len || row < 0 ||
+            row + len > a->k.rows)
+            return hone_error_set(
+                err, HONE_ESHAPE,
+                "%s: sequence %d has queries [%d, %d) of %lld and keys [%lld, %lld) of %lld", op, s,
+                a->q_off[s], a->q_off[s + 1], (long long)a->q.rows, (long long)row, (long long)(row + len),
+                (long long)a->k.rows);
         if (backward && (row != a->q_off[s] || len != n))
-            return hone_error_set(err, HONE_ESHAPE, "%s: sequence %d has %lld queries at row %d and %lld keys at row %lld",
-                                  op, s, (long long)n, a->q_off[s], (long long)len, (long long)row);
+            return hone_error_set(err, HONE_ESHAPE,
+                                  "%s: sequence %d has %lld queries at row %d and %lld keys at row %lld", op,
+                                  s, (long long)n, a->q_off[s], (long long)len, (long long)row);
     }
     if (!backward)
         return 0;
@@ -160,8 +164,8 @@ static int check_ids(const char *op, const int32_t *ids, int64_t n, int32_t limi
 
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= limit)
-            return hone_error_set(err, HONE_ERANGE, "%s: id %d at %lld is outside the vocabulary of %d", op, ids[i],
-                                  (long long)i, limit);
+            return hone_error_set(err, HONE_ERANGE, "%s: id %d at %lld is outside the vocabulary of %d", op,
+                                  ids[i], (long long)i, limit);
     return 0;
 }
 
@@ -176,7 +180,8 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
     return out.rows == 0 ? 0 : dev->ops.embed(dev, out, table, ids, scale, err);
 }
 
-int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps, hone_error *err)
+int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
+                     hone_error *err)
 {
     int rc;
 
@@ -198,16 +203,16 @@ int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_
     return x.rows == 0 ? 0 : dev->ops.rmsnorm_bwd(dev, dx, add, dy, x, w, rstd, eps, err);
 }
 
-int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size, float factor,
-              bool inverse, hone_error *err)
+int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
+              float factor, bool inverse, hone_error *err)
 {
     int rc = check_first("rope", "x", &x, err);
 
     if (rc)
         return rc;
     if (head_size < 2 || head_size % 2 || x.cols % head_size)
-        return hone_error_set(err, HONE_ESHAPE, "rope: heads of size %d do not divide %lld columns", head_size,
-                              (long long)x.cols);
+        return hone_error_set(err, HONE_ESHAPE, "rope: heads of size %d do not divide %lld columns",
+                              head_size, (long long)x.cols);
     return x.rows == 0 ? 0 : dev->ops.rope(dev, x, pos, inv_freq, head_size, factor, inverse, err);
 }
 
@@ -222,7 +227,8 @@ int hone_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_e
     return h.rows == 0 ? 0 : dev->ops.swiglu_fwd(dev, h, g, u, err);
 }
 
-int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u, hone_error *err)
+int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                    hone_error *err)
 {
     int rc;
 
@@ -239,7 +245,8 @@ int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *e
 {
     int rc;
 
-    if ((rc = check_first("add", "y", &y, err)) || (rc = check("add", "a", &a, y.rows, y.cols, y.dtype, err)) ||
+    if ((rc = check_first("add", "y", &y, err)) ||
+        (rc = check("add", "a", &a, y.rows, y.cols, y.dtype, err)) ||
         (rc = check("add", "b", &b, y.rows, y.cols, y.dtype, err)))
         return rc;
     return y.rows == 0 ? 0 : dev->ops.add(dev, y, a, b, err);
@@ -249,7 +256,8 @@ int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 {
     int rc;
 
-    if ((rc = check_first("head_loss", "h", &a->h, err)) || (rc = check_weight("head_loss", a->w, a->h.cols, err)) ||
+    if ((rc = check_first("head_loss", "h", &a->h, err)) ||
+        (rc = check_weight("head_loss", a->w, a->h.cols, err)) ||
         (rc = check_ids("head_loss", a->target, a->h.rows, a->w->rows, err)))
         return rc;
     if (a->dh.data && (rc = check("head_loss", "dh", &a->dh, a->h.rows, a->h.cols, a->h.dtype, err)))

@@ -32,8 +32,8 @@ struct hone_pool {
     int n_tasks;
     bool stop;
     _Alignas(64) atomic_uint epoch; /* raised for every job */
-    _Alignas(64) atomic_int next;   /* task to take next */
-    _Alignas(64) atomic_uint busy;  /* workers that have not left the job */
+    _Alignas(64) atomic_int next; /* task to take next */
+    _Alignas(64) atomic_uint busy; /* workers that have not left the job */
 };
 
 static void relax(void)
@@ -117,7 +117,8 @@ int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err)
 
     *out = NULL;
     if (threads < 0 || threads > 4096)
-        return hone_error_set(err, HONE_EINVAL, "threads must be between 0 (automatic) and 4096, not %d", threads);
+        return hone_error_set(err, HONE_EINVAL, "threads must be between 0 (automatic) and 4096, not %d",
+                              threads);
     if (threads == 0)
         threads = usable;
     p = hone_big_alloc(sizeof *p); /* zeroed, and aligned for the counters' own cache lines */
@@ -137,7 +138,8 @@ int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err)
         rc = pthread_create(&w->thread, NULL, work, w);
         if (rc) {
             hone_pool_free(p);
-            return hone_error_set(err, HONE_ENOMEM, "can not start thread %d of %d: %s", i + 1, threads, strerror(rc));
+            return hone_error_set(err, HONE_ENOMEM, "can not start thread %d of %d: %s", i + 1, threads,
+                                  strerror(rc));
         }
         p->started++;
         if (pin && usable > 1)

@@ -1,8 +1,9 @@
 /* The thread pool of a device: the only threads that compute.
  *
- * A job is cut into a fixed number of tasks that does not depend on the number of threads; threads take task numbers
- * from a shared counter. So results that are written per task, or added in task order afterwards, have the same bits
- * for every number of threads. Between jobs workers spin briefly, then sleep. */
+ * A job is cut into tasks; threads take task numbers from a shared counter. Where results are added across tasks, the
+ * cut is fixed by the shapes and the sums are added in task order; where every element belongs to one task and is
+ * computed the same way whatever its neighbours, an op may cut as suits the threads. So results have the same bits for
+ * every number of threads. Between jobs workers spin briefly, then sleep. */
 #ifndef HONE_DEVICE_POOL_H
 #define HONE_DEVICE_POOL_H
 

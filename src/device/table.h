@@ -49,8 +49,8 @@ struct hone_device {
     bool has_bf16; /* bf16 products in hardware */
     /* the CPU's own state */
     hone_pool *pool;
-    struct hone_kernels *kernels;       /* NULL: reference only */
-    uint8_t *workspace;                 /* threads x need.thread, then need.shared */
+    struct hone_kernels *kernels; /* NULL: reference only */
+    uint8_t *workspace; /* threads x need.thread, then need.shared */
     size_t workspace_size;
     hone_need reserved;
 };

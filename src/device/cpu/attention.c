@@ -9,18 +9,18 @@
 
 #include <math.h>
 
-#define KEYS 64  /* keys of a tile */
+#define KEYS 64 /* keys of a tile */
 #define SPLIT 512 /* keys of a part when there are few queries */
 
 struct job {
     hone_device *dev;
     const hone_attention *a;
-    int bq;       /* queries of a tile */
-    int tiles;    /* query tiles of the longest sequence */
-    int splits;   /* parts of the keys; 1 unless there are few queries */
+    int bq; /* queries of a tile */
+    int tiles; /* query tiles of the longest sequence */
+    int splits; /* parts of the keys; 1 unless there are few queries */
     int32_t longest;
     float *dk, *dv; /* [H][M][D] */
-    float *part;    /* per (task without its split, split): rows x (D + 2) */
+    float *part; /* per (task without its split, split): rows x (D + 2) */
 };
 
 static int queries_of_tile(int group, int d)
@@ -60,14 +60,16 @@ hone_need hone_fast_need_attention(int64_t n, int n_head, int head_size, int64_t
     /* forward: any grouping; the fewest KV heads give the largest tile */
     size_t fwd = fwd_floats(n_head, head_size), bwd = bwd_floats(head_size, kv_len);
     size_t grads = 2 * (size_t)n * (size_t)(n_head * head_size);
-    size_t few = (size_t)HONE_PRODUCT_FEW * (size_t)n_head * ((size_t)kv_len / SPLIT + 1) * (size_t)(head_size + 2);
-    hone_need need = {hone_align(HONE_MAX(fwd, bwd) * sizeof(float)), hone_align(HONE_MAX(grads, few) * sizeof(float))};
+    size_t few =
+        (size_t)HONE_PRODUCT_FEW * (size_t)n_head * ((size_t)kv_len / SPLIT + 1) * (size_t)(head_size + 2);
+    hone_need need = {hone_align(HONE_MAX(fwd, bwd) * sizeof(float)),
+                      hone_align(HONE_MAX(grads, few) * sizeof(float))};
 
     return need;
 }
 
-static const float *f32_tile(const hone_kernels *k, const hone_mat *m, int64_t row, int64_t n, int64_t c, int d,
-                             float *copy, int64_t *ld)
+static const float *f32_tile(const hone_kernels *k, const hone_mat *m, int64_t row, int64_t n, int64_t c,
+                             int d, float *copy, int64_t *ld)
 {
     int64_t i;
 
@@ -87,7 +89,8 @@ static void product_transposed(const hone_kernels *k, float *out, const float *a
     int q;
 
     for (q = 0; q < n; q += k->nr)
-        k->gemm(out + q, KEYS, a, lda, 1, panels + (int64_t)q * d, k->nr, true, rows, HONE_MIN(k->nr, n - q), d, false);
+        k->gemm(out + q, KEYS, a, lda, 1, panels + (int64_t)q * d, k->nr, true, rows, HONE_MIN(k->nr, n - q),
+                d, false);
 }
 
 static void make_panels(const hone_kernels *k, float *panels, const float *b, int64_t ldb, int n, int d)
@@ -99,8 +102,8 @@ static void make_panels(const hone_kernels *k, float *panels, const float *b, in
 }
 
 /* out[m, d] (+)= a[m, n] b[n, d]; element (i, p) of a at a[i * ra + p * ca]. */
-static void product_straight(const hone_kernels *k, float *out, int64_t ldo, const float *a, int64_t ra, int64_t ca, int m,
-                             const float *b, int64_t ldb, int n, int d, bool add)
+static void product_straight(const hone_kernels *k, float *out, int64_t ldo, const float *a, int64_t ra,
+                             int64_t ca, int m, const float *b, int64_t ldb, int n, int d, bool add)
 {
     int c;
 
@@ -126,15 +129,16 @@ static void clear(float *x, int from, int to)
 /* ---- forward ------------------------------------------------------------------------------------------------------ */
 
 /* Rows of a tile (head by head, query by query), their keys [j0, j1): unnormalised o [rows, d], maxima and sums. */
-static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, int32_t j0, int32_t j1, float *scratch,
-                     float **o_out, float **max_out)
+static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, int32_t j0, int32_t j1,
+                     float *scratch, float **o_out, float **max_out)
 {
     const hone_attention *a = job->a;
     const hone_kernels *k = job->dev->kernels;
     int d = a->head_size, group = a->n_head / a->n_kv, rows = group * bq, r, n, from, to, e;
     int32_t past = a->kv_len[s] - (a->q_off[s + 1] - a->q_off[s]), j;
     float *q = scratch, *o = q + (size_t)rows * d, *p = o + (size_t)rows * d, *max = p + (size_t)rows * KEYS,
-          *sum = max + rows, *panels = sum + rows, *kt = panels + panel_floats(d), *vt = kt + (size_t)KEYS * d;
+          *sum = max + rows, *panels = sum + rows, *kt = panels + panel_floats(d),
+          *vt = kt + (size_t)KEYS * d;
     bool first = true;
 
     for (r = 0; r < rows; r++) {
@@ -243,7 +247,8 @@ static void split_task(void *ctx, int task, int thread)
     if (n == 0 || j1 <= j0)
         return;
     fwd_tile(j, s, kv, 0, n, j0, j1, hone_scratch(j->dev, thread), &o, &max);
-    to = j->part + ((size_t)a->q_off[s] * (size_t)a->n_head + (size_t)(kv * rows)) * (size_t)(j->splits * (d + 2)) +
+    to = j->part +
+         ((size_t)a->q_off[s] * (size_t)a->n_head + (size_t)(kv * rows)) * (size_t)(j->splits * (d + 2)) +
          (size_t)split * (size_t)(rows * (d + 2));
     memcpy(to, o, sizeof *to * (size_t)(rows * d));
     memcpy(to + (size_t)rows * d, max, sizeof *to * (size_t)(2 * rows));
@@ -258,7 +263,8 @@ static void merge_task(void *ctx, int task, int thread)
     int32_t n = a->q_off[s + 1] - a->q_off[s];
     int rows = n * (a->n_head / a->n_kv), used = (a->kv_len[s] + SPLIT - 1) / SPLIT;
     size_t step = (size_t)(rows * (d + 2));
-    float *part = j->part + ((size_t)a->q_off[s] * (size_t)a->n_head + (size_t)(kv * rows)) * (size_t)(j->splits * (d + 2));
+    float *part = j->part + ((size_t)a->q_off[s] * (size_t)a->n_head + (size_t)(kv * rows)) *
+                                (size_t)(j->splits * (d + 2));
     float *o = hone_scratch(j->dev, thread);
 
     for (r = 0; r < rows; r++) {
@@ -289,7 +295,8 @@ int hone_fast_attention_fwd(hone_device *dev, const hone_attention *a, hone_erro
         most = HONE_MAX(most, a->q_off[s + 1] - a->q_off[s]);
         longest = HONE_MAX(longest, a->kv_len[s]);
     }
-    rc = hone_cpu_require(dev, hone_fast_need_attention(a->q.rows, a->n_head, a->head_size, longest), "attention_fwd", err);
+    rc = hone_cpu_require(dev, hone_fast_need_attention(a->q.rows, a->n_head, a->head_size, longest),
+                          "attention_fwd", err);
     if (rc)
         return rc;
     j.bq = queries_of_tile(group, a->head_size);
@@ -312,12 +319,14 @@ static void bwd_task(void *ctx, int task, int thread)
     struct job *job = ctx;
     const hone_attention *a = job->a;
     const hone_kernels *k = job->dev->kernels;
-    int s = task / a->n_head, h = task % a->n_head, kv = h / (a->n_head / a->n_kv), d = a->head_size, tile = bwd_tile(d);
+    int s = task / a->n_head, h = task % a->n_head, kv = h / (a->n_head / a->n_kv), d = a->head_size,
+        tile = bwd_tile(d);
     int32_t n = a->q_off[s + 1] - a->q_off[s], j, i, i0, i1, r;
     int64_t row0 = a->q_off[s], wide = (int64_t)h * d, narrow = (int64_t)kv * d;
     float *kp = hone_scratch(job->dev, thread), *vp = kp + panel_floats(d), *ps = vp + panel_floats(d),
           *dp = ps + (size_t)tile * KEYS, *kc = dp + (size_t)tile * KEYS, *vc = kc + (size_t)KEYS * d,
-          *qc = vc + (size_t)KEYS * d, *oc = qc + (size_t)tile * d, *delta = oc + (size_t)tile * d, *dqc = delta + n;
+          *qc = vc + (size_t)KEYS * d, *oc = qc + (size_t)tile * d, *delta = oc + (size_t)tile * d,
+          *dqc = delta + n;
     bool direct = a->dq.dtype == HONE_F32;
     float *dq = direct ? (float *)hone_mat_row(&a->dq, row0) + wide : dqc;
     int64_t ldq_grad = direct ? a->dq.ld : d, ldk, ldv, ldq, ldo, ld;
@@ -386,12 +395,14 @@ static void sum_task(void *ctx, int task, int thread)
         for (i = 0; i < n; i++) {
             const hone_mat *out = which ? &a->dv : &a->dk;
             size_t step = (size_t)a->k.rows * (size_t)d;
-            float *sum = (which ? j->dv : j->dk) + (size_t)(kv * group) * step + (size_t)(a->q_off[s] + i) * (size_t)d;
+            float *sum =
+                (which ? j->dv : j->dk) + (size_t)(kv * group) * step + (size_t)(a->q_off[s] + i) * (size_t)d;
 
             for (g = 1; g < group; g++)
                 k->axpy(sum, sum + step * (size_t)g, 1, d);
             if (out->dtype == HONE_F32)
-                memcpy((float *)hone_mat_row(out, a->q_off[s] + i) + (int64_t)kv * d, sum, sizeof *sum * (size_t)d);
+                memcpy((float *)hone_mat_row(out, a->q_off[s] + i) + (int64_t)kv * d, sum,
+                       sizeof *sum * (size_t)d);
             else
                 k->to_bf16((uint16_t *)hone_mat_row(out, a->q_off[s] + i) + (int64_t)kv * d, sum, d);
         }
@@ -405,7 +416,8 @@ int hone_fast_attention_bwd(hone_device *dev, const hone_attention *a, hone_erro
 
     for (s = 0; s < a->n_seq; s++)
         longest = HONE_MAX(longest, a->kv_len[s]);
-    rc = hone_cpu_require(dev, hone_fast_need_attention(a->k.rows, a->n_head, a->head_size, longest), "attention_bwd", err);
+    rc = hone_cpu_require(dev, hone_fast_need_attention(a->k.rows, a->n_head, a->head_size, longest),
+                          "attention_bwd", err);
     if (rc)
         return rc;
     j.dk = hone_shared(dev);

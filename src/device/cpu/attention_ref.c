@@ -40,7 +40,8 @@ static void scores(float *out, const hone_attention *a, int s, int h, int32_t i,
         float sum = 0;
 
         for (c = 0; c < d; c++)
-            sum += hone_elem_get(q, a->q.dtype, (int64_t)h * d + c) * hone_elem_get(k, a->k.dtype, (int64_t)kv * d + c);
+            sum += hone_elem_get(q, a->q.dtype, (int64_t)h * d + c) *
+                   hone_elem_get(k, a->k.dtype, (int64_t)kv * d + c);
         out[j] = sum * a->scale;
     }
 }
@@ -93,13 +94,15 @@ static void bwd_task(void *ctx, int task, int thread)
     const hone_attention *a = job->a;
     int s = task / a->n_kv, kv = task % a->n_kv, group = a->n_head / a->n_kv, h;
     int32_t n = a->q_off[s + 1] - a->q_off[s], d = a->head_size, i, j, j0, j1, c;
-    float *p = hone_scratch(job->dev, thread), *dk = p + n, *dv = dk + (size_t)n * d, *dq = dv + (size_t)n * d;
+    float *p = hone_scratch(job->dev, thread), *dk = p + n, *dv = dk + (size_t)n * d,
+          *dq = dv + (size_t)n * d;
 
     memset(dk, 0, 2 * (size_t)n * d * sizeof *dk);
     for (h = kv * group; h < (kv + 1) * group; h++)
         for (i = 0; i < n; i++) {
             int64_t row = a->q_off[s] + i;
-            const void *q = hone_mat_row(&a->q, row), *o = hone_mat_row(&a->o, row), *go = hone_mat_row(&a->do_, row);
+            const void *q = hone_mat_row(&a->q, row), *o = hone_mat_row(&a->o, row),
+                       *go = hone_mat_row(&a->do_, row);
             float delta = 0;
 
             scores(p, a, s, h, i, &j0, &j1);

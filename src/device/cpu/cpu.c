@@ -27,12 +27,13 @@ hone_isa hone_cpu_best_isa(void)
     uint64_t saved = saved_states();
     uint32_t a, b, c, d, c1, b7, top;
 
-    if ((saved & XCR0_AVX) != XCR0_AVX || !__get_cpuid(1, &a, &b, &c1, &d) || !__get_cpuid_count(7, 0, &top, &b7, &c, &d))
+    if ((saved & XCR0_AVX) != XCR0_AVX || !__get_cpuid(1, &a, &b, &c1, &d) ||
+        !__get_cpuid_count(7, 0, &top, &b7, &c, &d))
         return HONE_ISA_REF;
     if (!(c1 & bit_FMA) || !(c1 & bit_F16C) || !(b7 & bit_AVX2))
         return HONE_ISA_REF;
-    if ((saved & XCR0_AVX512) != XCR0_AVX512 || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) || !(b7 & bit_AVX512DQ) ||
-        !(b7 & bit_AVX512VL))
+    if ((saved & XCR0_AVX512) != XCR0_AVX512 || !(b7 & bit_AVX512F) || !(b7 & bit_AVX512BW) ||
+        !(b7 & bit_AVX512DQ) || !(b7 & bit_AVX512VL))
         return HONE_ISA_AVX2;
     if (top < 1 || !__get_cpuid_count(7, 1, &a, &b, &c, &d) || !(a & 1u << 5)) /* AVX512_BF16 */
         return HONE_ISA_AVX512;
@@ -137,9 +138,10 @@ int hone_cpu_workspace_reserve(hone_device *dev, const hone_workspace_spec *s, h
 int hone_cpu_require(const hone_device *dev, hone_need n, const char *op, hone_error *err)
 {
     if (n.thread > dev->reserved.thread || n.shared > dev->reserved.shared)
-        return hone_error_set(err, HONE_EINTERNAL,
-                              "%s needs a workspace of %zu bytes a thread and %zu shared; reserved are %zu and %zu", op,
-                              n.thread, n.shared, dev->reserved.thread, dev->reserved.shared);
+        return hone_error_set(
+            err, HONE_EINTERNAL,
+            "%s needs a workspace of %zu bytes a thread and %zu shared; reserved are %zu and %zu", op,
+            n.thread, n.shared, dev->reserved.thread, dev->reserved.shared);
     return 0;
 }
 

@@ -30,8 +30,8 @@ INLINE void put16(float *y, __m128i codes, __m256 scale, __m256 offset)
 /* The 32 bits at p as 32 bytes of 0x10 or 0. */
 INLINE __m256i fifth_bits(const uint8_t *p)
 {
-    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3,
-                                            3, 3, 3, 3, 3);
+    const __m256i spread = _mm256_setr_epi8(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2,
+                                            2, 2, 3, 3, 3, 3, 3, 3, 3, 3);
     const __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201u);
     int32_t h;
     __m256i v;
@@ -231,9 +231,10 @@ static void expand_q6_k(float *out, const void *src, int64_t n)
             for (part = 0; part < 4; part++) {
                 float *y = out + i + 128 * half + 32 * part;
 
-                put16(y, _mm256_castsi256_si128(code[part]), _mm256_set1_ps(d * (float)scale[2 * part]), NO_OFFSET);
-                put16(y + 16, _mm256_extracti128_si256(code[part], 1), _mm256_set1_ps(d * (float)scale[2 * part + 1]),
+                put16(y, _mm256_castsi256_si128(code[part]), _mm256_set1_ps(d * (float)scale[2 * part]),
                       NO_OFFSET);
+                put16(y + 16, _mm256_extracti128_si256(code[part], 1),
+                      _mm256_set1_ps(d * (float)scale[2 * part + 1]), NO_OFFSET);
             }
         }
     }
@@ -330,7 +331,8 @@ static float dot_q8_0(const void *w, const float *x, int64_t n)
     int64_t i;
 
     for (i = 0; i < n; i += 32, p += 34)
-        s = _mm256_fmadd_ps(meet32(_mm256_loadu_si256((const __m256i *)(p + 2)), x + i), _mm256_set1_ps(half_at(p)), s);
+        s = _mm256_fmadd_ps(meet32(_mm256_loadu_si256((const __m256i *)(p + 2)), x + i),
+                            _mm256_set1_ps(half_at(p)), s);
     return sum8(s);
 }
 
@@ -368,7 +370,8 @@ static float dot_q5_0(const void *w, const float *x, int64_t n)
     for (i = 0; i < n; i += 32, p += 22) {
         __m256i codes = _mm256_or_si256(nibbles(p + 6), fifth_bits(p + 2));
 
-        s = _mm256_fmadd_ps(meet32(_mm256_sub_epi8(codes, _mm256_set1_epi8(16)), x + i), _mm256_set1_ps(half_at(p)), s);
+        s = _mm256_fmadd_ps(meet32(_mm256_sub_epi8(codes, _mm256_set1_epi8(16)), x + i),
+                            _mm256_set1_ps(half_at(p)), s);
     }
     return sum8(s);
 }
@@ -418,8 +421,9 @@ static float dot_q6_k(const void *w, const float *x, int64_t n)
 
                 s = _mm256_fmadd_ps(meet16(_mm256_castsi256_si128(code[part]), y, _mm256_setzero_ps()),
                                     _mm256_set1_ps(d * (float)scale[2 * part]), s);
-                s = _mm256_fmadd_ps(meet16(_mm256_extracti128_si256(code[part], 1), y + 16, _mm256_setzero_ps()),
-                                    _mm256_set1_ps(d * (float)scale[2 * part + 1]), s);
+                s = _mm256_fmadd_ps(
+                    meet16(_mm256_extracti128_si256(code[part], 1), y + 16, _mm256_setzero_ps()),
+                    _mm256_set1_ps(d * (float)scale[2 * part + 1]), s);
             }
         }
     }

@@ -5,9 +5,9 @@
 
 #include <math.h>
 
-#define PARTS 16       /* partial sums of dh at most */
-#define PART_MIN 1024  /* vocabulary of a part at least */
-#define VOCAB 512      /* vocabulary of a logits task */
+#define PARTS 16 /* partial sums of dh at most */
+#define PART_MIN 1024 /* vocabulary of a part at least */
+#define VOCAB 512 /* vocabulary of a logits task */
 #define SOFTMAX_ROWS 4 /* rows of a softmax task */
 
 /* Rows of a chunk: fewer for a large vocabulary, so that the logits stay below about 80 MB. */
@@ -94,8 +94,9 @@ static void gradient_task(void *ctx, int task, int thread)
     hone_product p = product_of(j->dev, j->a->h.dtype);
     int64_t v0 = task * part_len(w->rows), len = HONE_MIN(part_len(w->rows), w->rows - v0);
     hone_mat z = {j->logits + v0, HONE_F32, j->rows, len, w->rows};
-    hone_mat out = hone_mat_make(
-        (char *)j->part + hone_align(sizeof(float) * (size_t)(j->rows * w->cols)) * (size_t)task, HONE_F32, j->rows, w->cols);
+    hone_mat out = hone_mat_make((char *)j->part +
+                                     hone_align(sizeof(float) * (size_t)(j->rows * w->cols)) * (size_t)task,
+                                 HONE_F32, j->rows, w->cols);
     hone_term t = {z, NULL, {hone_weight_row(w, v0), w->dtype, (int32_t)len, w->cols, NULL}, false, true, 1};
 
     p.term[0] = t;
@@ -127,7 +128,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 {
     struct job j = {.dev = dev, .a = a};
     int64_t vocab = a->w->rows, chunk = chunk_rows(a->h.rows, vocab), chunks;
-    int rc = hone_cpu_require(dev, hone_fast_need_head(a->h.rows, vocab, a->w->cols), "head_loss", err), groups;
+    int rc = hone_cpu_require(dev, hone_fast_need_head(a->h.rows, vocab, a->w->cols), "head_loss", err),
+        groups;
 
     if (rc)
         return rc;
@@ -136,7 +138,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
     chunks = (a->h.rows + chunk - 1) / chunk;
     chunk = (a->h.rows + chunks - 1) / chunks; /* equal chunks */
     for (j.r0 = 0; j.r0 < a->h.rows; j.r0 += j.rows) {
-        hone_term t = {{hone_mat_row(&a->h, j.r0), a->h.dtype, 0, a->h.cols, a->h.ld}, NULL, *a->w, true, true, 1};
+        hone_term t = {
+            {hone_mat_row(&a->h, j.r0), a->h.dtype, 0, a->h.cols, a->h.ld}, NULL, *a->w, true, true, 1};
 
         j.rows = HONE_MIN(chunk, a->h.rows - j.r0);
         t.a.rows = j.rows;

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#define ROWS 16   /* rows of a loss task */
+#define ROWS 16 /* rows of a loss task */
 #define VOCAB 256 /* vocabulary of a logits task */
 
 struct job {
@@ -36,7 +36,8 @@ static void loss_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     const hone_head *a = j->a;
-    int64_t vocab = a->w->rows, width = a->w->cols, r0 = (int64_t)task * ROWS, r1 = HONE_MIN(r0 + ROWS, a->h.rows);
+    int64_t vocab = a->w->rows, width = a->w->cols, r0 = (int64_t)task * ROWS,
+            r1 = HONE_MIN(r0 + ROWS, a->h.rows);
     float *z = hone_scratch(j->dev, thread), *row = z + ROWS * vocab, *acc = row + width;
     int64_t v, r, c;
 

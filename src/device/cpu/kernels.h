@@ -10,19 +10,19 @@
 
 /* C[m, n] (+)= A[m, k] B[k, n] in f32, any m, n <= nr. Element (i, p) of A is a[i * ra + p * ca]; row p of B starts at
  * b + p * ldb. `padded`: B's rows hold nr readable values whatever n is. */
-typedef void (*hone_gemm_fn)(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, const float *b, int64_t ldb,
-                             bool padded, int m, int n, int64_t k, bool add);
+typedef void (*hone_gemm_fn)(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, const float *b,
+                             int64_t ldb, bool padded, int m, int n, int64_t k, bool add);
 
 /* The same for bf16 operands: rows of A are `ra` apart; B holds pairs of rows interleaved, [ceil(k/2)][nr][2], zero
  * where k is odd. Products of a pair are added in f32 by the hardware's dot product. */
-typedef void (*hone_gemm_bf16_fn)(float *c, int64_t ldc, const uint16_t *a, int64_t ra, const uint16_t *b, int m, int n,
-                                  int64_t k, bool add);
+typedef void (*hone_gemm_bf16_fn)(float *c, int64_t ldc, const uint16_t *a, int64_t ra, const uint16_t *b,
+                                  int m, int n, int64_t k, bool add);
 
 typedef void (*hone_expand_fn)(float *out, const void *src, int64_t n);
 
 typedef struct hone_kernels {
-    int nr;     /* columns of a panel of B */
-    int kc;     /* rows of a panel at most */
+    int nr; /* columns of a panel of B */
+    int kc; /* rows of a panel at most */
     int kc_bf16;
     hone_gemm_fn gemm;
     hone_gemm_bf16_fn gemm_bf16; /* NULL: no bf16 products in hardware */
@@ -48,7 +48,8 @@ typedef struct hone_kernels {
     void (*axpy)(float *y, const float *x, float a, int64_t n);
 
     /* Dropout of elements index .. index + n of a stream: out = kept ? scale * x : 0. */
-    void (*drop)(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index, float p);
+    void (*drop)(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index,
+                 float p);
 
     /* max of x and the lowest index that has it (NaN: any). */
     float (*max)(const float *x, int64_t n, int32_t *where);
@@ -58,12 +59,14 @@ typedef struct hone_kernels {
     /* dS of attention backward: p = exp(s scale - lse); s = p (dp - delta) scale; dp = p. */
     void (*softmax_grad)(float *s, float *dp, int64_t n, float scale, float lse, float delta);
 
-    void (*rmsnorm_fwd)(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps, hone_dtype t);
-    void (*rmsnorm_bwd)(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd, int64_t n,
-                        float eps, hone_dtype t);
+    void (*rmsnorm_fwd)(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps,
+                        hone_dtype t);
+    void (*rmsnorm_bwd)(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd,
+                        int64_t n, float eps, hone_dtype t);
     void (*rope)(void *x, const float *cosine, const float *sine, int64_t half, hone_dtype t);
     void (*swiglu_fwd)(void *h, const void *g, const void *u, int64_t n, hone_dtype t);
-    void (*swiglu_bwd)(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, hone_dtype t);
+    void (*swiglu_bwd)(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
+                       hone_dtype t);
     void (*add)(void *y, const void *a, const void *b, int64_t n, hone_dtype t);
     double (*sum_squares)(const float *x, size_t n);
     /* c: decay, clip, b1, 1-b1, b2, 1-b2, step, root, eps */
@@ -76,7 +79,7 @@ typedef struct hone_kernels {
 
 /* Each is empty of function pointers it does not have; an overlay copies from the set below it. */
 void hone_kernels_avx2(hone_kernels *k);
-void hone_kernels_avx512(hone_kernels *k);     /* over avx2 */
+void hone_kernels_avx512(hone_kernels *k); /* over avx2 */
 void hone_kernels_avx512bf16(hone_kernels *k); /* over avx512 */
 
 /* Parts of the AVX2 set, by file. */

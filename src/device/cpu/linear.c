@@ -7,7 +7,7 @@
  * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. */
 #include "device/cpu/product.h"
 
-#define COLS 64    /* columns of a gradient task */
+#define COLS 64 /* columns of a gradient task */
 #define TOKENS 256 /* tokens of one partial sum */
 #define FEW_BYTES (1 << 16)
 
@@ -18,14 +18,15 @@ struct job {
     int groups[HONE_MAX_PARTS], total_groups;
     int64_t group_cols[HONE_MAX_PARTS];
     float *du[HONE_MAX_PARTS]; /* [N, r] */
-    hone_mat x;                /* few rows: x in f32 */
+    hone_mat x; /* few rows: x in f32 */
     int dx_tasks, da_blocks;
 };
 
 hone_need hone_fast_need_linear(int64_t n, int64_t in, int rank)
 {
     size_t few = (size_t)(HONE_PRODUCT_FEW * in) * sizeof(float), du = (size_t)(n * rank) * sizeof(float);
-    hone_need need = {hone_align(hone_product_scratch_size()) + hone_align((size_t)rank * COLS * sizeof(float)) +
+    hone_need need = {hone_align(hone_product_scratch_size()) +
+                          hone_align((size_t)rank * COLS * sizeof(float)) +
                           hone_align((size_t)TOKENS * COLS * sizeof(float)),
                       HONE_MAX(hone_align(few), HONE_MAX_PARTS * hone_align(du))};
 
@@ -42,8 +43,8 @@ static hone_need need_of(const hone_linear *g)
     return hone_fast_need_linear(g->x.rows, g->x.cols, rank);
 }
 
-static hone_term term_of(const hone_mat *a, const void *b, hone_dtype t, int64_t rows, int64_t cols, bool transposed,
-                         bool frozen, float scale)
+static hone_term term_of(const hone_mat *a, const void *b, hone_dtype t, int64_t rows, int64_t cols,
+                         bool transposed, bool frozen, float scale)
 {
     hone_term term = {*a, NULL, {b, t, (int32_t)rows, (int32_t)cols, NULL}, transposed, frozen, scale};
 
@@ -111,8 +112,8 @@ static void fwd_task(void *ctx, int task, int thread)
         term_of(&g->x, part->w->data, part->w->dtype, part->w->rows, part->w->cols, true, true, 1);
     if (part->lora) {
         u = f32_mat(part->u, g->x.rows, part->lora->r);
-        product.term[product.n_terms++] =
-            term_of(&u, part->lora->b, HONE_F32, part->w->rows, part->lora->r, true, false, part->lora->scale);
+        product.term[product.n_terms++] = term_of(&u, part->lora->b, HONE_F32, part->w->rows, part->lora->r,
+                                                  true, false, part->lora->scale);
     }
     hone_product_store(&product, &s, &y, r0, r1, c0, c1, part->w->bias, false);
 }
@@ -229,15 +230,16 @@ static void du_task(void *ctx, int task, int thread)
 
     if (!l)
         return;
-    product.term[0] = term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, false, l->scale);
+    product.term[0] =
+        term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, false, l->scale);
     for (n0 = 0; n0 < l->r; n0 += HONE_PRODUCT_COLS)
         hone_product_block(&product, &s, r0, r1, n0, (int)HONE_MIN(HONE_PRODUCT_COLS, l->r - n0),
                            j->du[p] + r0 * l->r + n0, l->r, false);
 }
 
 /* dx += undrop(du A) of one part, for a block of columns, into c. */
-static void add_dropped(const struct job *j, const hone_product_scratch *s, int p, int64_t r0, int64_t r1, int64_t n0,
-                        int nn, float *c, int64_t ldc)
+static void add_dropped(const struct job *j, const hone_product_scratch *s, int p, int64_t r0, int64_t r1,
+                        int64_t n0, int nn, float *c, int64_t ldc)
 {
     const hone_kernels *k = j->dev->kernels;
     const hone_lora *l = j->g->part[p].lora;
@@ -319,13 +321,15 @@ static void skinny(const struct job *j, float *t, int64_t ldt, const float *left
                     x = row;
                 }
                 if (drop)
-                    k->drop(row, x, n, drop->seed, drop->stream, (uint64_t)((t0 + i) * m->cols + c), drop->dropout);
+                    k->drop(row, x, n, drop->seed, drop->stream, (uint64_t)((t0 + i) * m->cols + c),
+                            drop->dropout);
             }
             b = copy;
             ldb = COLS;
         }
         for (q = 0; q < n; q += k->nr)
-            k->gemm(t + q, ldt, left + t0 * rank, 1, rank, b + q, ldb, false, rank, HONE_MIN(k->nr, n - q), tn, add);
+            k->gemm(t + q, ldt, left + t0 * rank, 1, rank, b + q, ldb, false, rank, HONE_MIN(k->nr, n - q),
+                    tn, add);
         add = true;
     }
 }

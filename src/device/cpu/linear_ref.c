@@ -4,9 +4,9 @@
  * over tokens, the adapters' gradients over columns. Every output element is summed by one task in a fixed order. */
 #include "device/cpu/cpu.h"
 
-#define ROWS 16  /* weight rows of a forward task */
+#define ROWS 16 /* weight rows of a forward task */
 #define TOKENS 8 /* tokens of a backward task */
-#define COLS 64  /* columns of a gradient task */
+#define COLS 64 /* columns of a gradient task */
 
 struct job {
     const hone_linear *g;
@@ -76,7 +76,8 @@ static void u_task(void *ctx, int task, int thread)
             continue;
         drop_row(x, g, l, task, 0, g->x.cols);
         for (r = 0; r < l->r; r++)
-            g->part[p].u[(int64_t)task * l->r + r] = dot(x, HONE_F32, l->a + (int64_t)r * g->x.cols, g->x.cols);
+            g->part[p].u[(int64_t)task * l->r + r] =
+                dot(x, HONE_F32, l->a + (int64_t)r * g->x.cols, g->x.cols);
     }
 }
 
@@ -102,8 +103,8 @@ static void fwd_task(void *ctx, int task, int thread)
             if (part->w->bias)
                 y += part->w->bias[o];
             if (part->lora)
-                y += part->lora->scale * dot(part->u + t * part->lora->r, HONE_F32, part->lora->b + o * part->lora->r,
-                                             part->lora->r);
+                y += part->lora->scale * dot(part->u + t * part->lora->r, HONE_F32,
+                                             part->lora->b + o * part->lora->r, part->lora->r);
             hone_elem_put(hone_mat_row(&part->y, t), part->y.dtype, o, y);
         }
     }
@@ -170,7 +171,8 @@ static void dx_task(void *ctx, int task, int thread)
         for (o = 0; o < part->w->rows; o++) {
             hone_ref_weight_row(row, part->w, o, g->x.dtype);
             for (t = t0; t < t1; t++) {
-                float d = hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o), *a = acc + (t - t0) * in;
+                float d = hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o),
+                      *a = acc + (t - t0) * in;
 
                 for (i = 0; i < in; i++)
                     a[i] += d * row[i];

@@ -8,8 +8,8 @@
 
 size_t hone_product_scratch_size(void)
 {
-    return sizeof(float) * (HONE_KC_MAX * HONE_PRODUCT_COLS + HONE_NR_MAX * HONE_KC_MAX + HONE_MC * HONE_KC_MAX +
-                            2 * HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS);
+    return sizeof(float) * (HONE_KC_MAX * HONE_PRODUCT_COLS + HONE_NR_MAX * HONE_KC_MAX +
+                            HONE_MC * HONE_KC_MAX + 2 * HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS);
 }
 
 hone_product_scratch hone_product_scratch_at(void *base)
@@ -25,7 +25,8 @@ hone_product_scratch hone_product_scratch_at(void *base)
 }
 
 /* Elements [c, c + n) of a stored row as the product sees them. */
-static void expand_row(const hone_product *p, const hone_term *t, float *out, int64_t row, int64_t c, int64_t n)
+static void expand_row(const hone_product *p, const hone_term *t, float *out, int64_t row, int64_t c,
+                       int64_t n)
 {
     const char *src = (const char *)hone_weight_row(&t->b, row) + hone_dtype_bytes(t->b.dtype, c);
     bool round = p->round && t->frozen && t->b.dtype != HONE_BF16;
@@ -47,8 +48,8 @@ static const float *plain_rows(const hone_product *p, const hone_term *t, int64_
 }
 
 /* Panels of B[k0..k0+kn, n0..n0+nn): panel q holds columns [q nr, (q + 1) nr), zero beyond nn. */
-static void expand_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s, int64_t k0, int64_t kn,
-                         int64_t n0, int nn)
+static void expand_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s, int64_t k0,
+                         int64_t kn, int64_t n0, int nn)
 {
     const int nr = p->k->nr;
     int64_t stride = p->pairs ? (kn + 1) / 2 * nr : kn * nr, i; /* floats of a panel */
@@ -96,8 +97,8 @@ static void expand_block(const hone_product *p, const hone_term *t, const hone_p
 }
 
 /* A[r..r+m, k0..k0+kn) in f32: where it lies, or a copy in scratch. */
-static const float *a_block(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m, int64_t k0,
-                            int64_t kn, int64_t *ra)
+static const float *a_block(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m,
+                            int64_t k0, int64_t kn, int64_t *ra)
 {
     int64_t i;
 
@@ -114,14 +115,14 @@ static const float *a_block(const hone_product *p, const hone_term *t, float *co
             x = copy + i * kn;
         }
         if (t->drop)
-            p->k->drop(copy + i * kn, x, kn, t->drop->seed, t->drop->stream, (uint64_t)((r + i) * t->a.cols + k0),
-                       t->drop->dropout);
+            p->k->drop(copy + i * kn, x, kn, t->drop->seed, t->drop->stream,
+                       (uint64_t)((r + i) * t->a.cols + k0), t->drop->dropout);
     }
     return copy;
 }
 
-static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m,
-                                    int64_t k0, int64_t kn, int64_t *ra)
+static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, float *copy, int64_t r,
+                                    int64_t m, int64_t k0, int64_t kn, int64_t *ra)
 {
     uint16_t *out = (uint16_t *)copy;
     int64_t i;
@@ -139,17 +140,18 @@ static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, f
 /* Length of the blocks of K: even, at most the kernel's, a whole number of stored blocks where K runs along them. */
 static int64_t k_step(const hone_product *p, const hone_term *t, int64_t k)
 {
-    int64_t most = p->pairs ? p->k->kc_bf16 : p->k->kc, align = t->transposed ? hone_dtype_block(t->b.dtype) : 1, step;
+    int64_t most = p->pairs ? p->k->kc_bf16 : p->k->kc,
+            align = t->transposed ? hone_dtype_block(t->b.dtype) : 1, step;
 
     align = HONE_MAX(align, 8);
-    step = (k + most - 1) / most;          /* blocks */
-    step = (k + step - 1) / step;          /* equal lengths */
+    step = (k + most - 1) / most; /* blocks */
+    step = (k + step - 1) / step; /* equal lengths */
     step = (step + align - 1) / align * align;
     return HONE_MIN(step, most / align * align);
 }
 
-void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1, int64_t n0, int nn,
-                        float *c, int64_t ldc, bool add)
+void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1,
+                        int64_t n0, int nn, float *c, int64_t ldc, bool add)
 {
     const int nr = p->k->nr;
     int64_t k0, kn, m0, m, ra;
@@ -170,14 +172,15 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
                     const uint16_t *a = a_block_bf16(p, t, s->a, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
-                        p->k->gemm_bf16(out + q, ldc, a, ra, (uint16_t *)(s->panels + q / nr * ((kn + 1) / 2 * nr)),
-                                        (int)m, HONE_MIN(nr, nn - q), kn, add);
+                        p->k->gemm_bf16(out + q, ldc, a, ra,
+                                        (uint16_t *)(s->panels + q / nr * ((kn + 1) / 2 * nr)), (int)m,
+                                        HONE_MIN(nr, nn - q), kn, add);
                 } else {
                     const float *a = a_block(p, t, s->a, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
-                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q * kn, nr, true, (int)m, HONE_MIN(nr, nn - q), kn,
-                                   add);
+                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q * kn, nr, true, (int)m,
+                                   HONE_MIN(nr, nn - q), kn, add);
                 }
             }
             add = true;
@@ -185,8 +188,8 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
     }
 }
 
-void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0, int64_t r1,
-                        int64_t c0, int64_t c1, const float *bias, bool add)
+void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0,
+                        int64_t r1, int64_t c0, int64_t c1, const float *bias, bool add)
 {
     int64_t n0, r, i, ldc;
     int nn;
@@ -221,7 +224,8 @@ void hone_product_store(const hone_product *p, const hone_product_scratch *s, ho
 hone_cut hone_product_cut(int64_t m, int64_t cols, int threads)
 {
     hone_cut cut;
-    int64_t chunks = (m + HONE_PRODUCT_ROWS - 1) / HONE_PRODUCT_ROWS, even = (chunks + threads - 1) / threads * threads;
+    int64_t chunks = (m + HONE_PRODUCT_ROWS - 1) / HONE_PRODUCT_ROWS,
+            even = (chunks + threads - 1) / threads * threads;
 
     /* Rows first: every thread expands for itself, none waits. Fewer than 64 rows would not pay for an expansion. */
     if (m / even >= 64)
@@ -251,8 +255,8 @@ hone_mat hone_mat_as_f32(const hone_kernels *k, const hone_mat *x, float *tmp)
 
 #define FEW_BLOCK 1024 /* values of a stored row that stand in L1 */
 
-void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_t r, bool round, const hone_mat *x,
-                   float *rows)
+void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_t r, bool round,
+                   const hone_mat *x, float *rows)
 {
     const char *src = hone_weight_row(w, r);
     int64_t c, n;

@@ -11,16 +11,16 @@
 
 #define HONE_PRODUCT_ROWS 256 /* rows of A that share one expansion of B, at most */
 #define HONE_PRODUCT_COLS 256 /* columns of a block of B: a whole number of blocks of every format */
-#define HONE_PRODUCT_FEW 16   /* up to so many rows, dot products along the stored rows of B are faster */
+#define HONE_PRODUCT_FEW 16 /* up to so many rows, dot products along the stored rows of B are faster */
 #define HONE_MAX_TERMS (2 * HONE_MAX_PARTS)
 
 typedef struct hone_term {
-    hone_mat a;            /* [M, K] */
+    hone_mat a; /* [M, K] */
     const hone_lora *drop; /* NULL, or the dropout that A goes through */
-    hone_weight b;         /* [K, N], or [N, K] when transposed */
+    hone_weight b; /* [K, N], or [N, K] when transposed */
     bool transposed;
-    bool frozen;           /* rounded to bf16 when `round`: a weight of the model, not of an adapter */
-    float scale;           /* of B */
+    bool frozen; /* rounded to bf16 when `round`: a weight of the model, not of an adapter */
+    float scale; /* of B */
 } hone_term;
 
 typedef struct hone_product {
@@ -45,12 +45,12 @@ hone_product_scratch hone_product_scratch_at(void *base);
 
 /* C[r0..r1, n0..n0+nn) (+)= the sum; c points at (r0, n0). nn <= HONE_PRODUCT_COLS; n0 is a multiple of it where a term
  * is not transposed, else of the panel's width. */
-void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1, int64_t n0, int nn,
-                        float *c, int64_t ldc, bool add);
+void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1,
+                        int64_t n0, int nn, float *c, int64_t ldc, bool add);
 
 /* out[r0..r1, c0..c1) = the sum + bias, in out's type; add: on top of what is there. */
-void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0, int64_t r1,
-                        int64_t c0, int64_t c1, const float *bias, bool add);
+void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0,
+                        int64_t r1, int64_t c0, int64_t c1, const float *bias, bool add);
 
 /* Cuts M rows x `cols` columns into tasks for a number of threads: bits do not depend on it. */
 typedef struct hone_cut {
@@ -64,8 +64,8 @@ hone_cut hone_product_cut(int64_t m, int64_t cols, int threads);
 hone_mat hone_mat_as_f32(const hone_kernels *k, const hone_mat *x, float *tmp);
 
 /* y[0..n) of row `r` of a weight against n <= HONE_PRODUCT_FEW rows of x (f32). rows: scratch. */
-void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_t r, bool round, const hone_mat *x,
-                   float *rows);
+void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_t r, bool round,
+                   const hone_mat *x, float *rows);
 
 /* The blocked ops. */
 int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);

@@ -25,8 +25,9 @@ INLINE void put8(float *c, __m256 v, __m256i mask, const bool masked, bool add)
 }
 
 /* rows is a constant of each call after inlining; so is masked. */
-INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float *c, int64_t ldc, const float *a,
-                 int64_t ra, int64_t ca, const float *b, int64_t ldb, int n, int64_t k, bool add)
+INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float *c, int64_t ldc,
+                 const float *a, int64_t ra, int64_t ca, const float *b, int64_t ldb, int n, int64_t k,
+                 bool add)
 {
     __m256i m0 = first_lanes(n), m1 = first_lanes(n - 8);
     const float *a3 = a + 3 * ra;
@@ -40,11 +41,11 @@ INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float
         __m256 b0 = masked_b ? _mm256_maskload_ps(b, m0) : _mm256_loadu_ps(b);
         __m256 b1 = masked_b ? _mm256_maskload_ps(b + 8, m1) : _mm256_loadu_ps(b + 8);
 
-#define STEP(i, row)                                                                                                   \
-    if (i < rows) {                                                                                                    \
-        __m256 x = _mm256_broadcast_ss(row);                                                                           \
-        lo##i = _mm256_fmadd_ps(x, b0, lo##i);                                                                         \
-        hi##i = _mm256_fmadd_ps(x, b1, hi##i);                                                                         \
+#define STEP(i, row)                                                                                         \
+    if (i < rows) {                                                                                          \
+        __m256 x = _mm256_broadcast_ss(row);                                                                 \
+        lo##i = _mm256_fmadd_ps(x, b0, lo##i);                                                               \
+        hi##i = _mm256_fmadd_ps(x, b1, hi##i);                                                               \
     }
         ROWS6(STEP)
 #undef STEP
@@ -52,27 +53,27 @@ INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float
         a += ca;
         a3 += ca;
     }
-#define END(i, row)                                                                                                    \
-    if (i < rows) {                                                                                                    \
-        put8(c + i * ldc, lo##i, m0, masked_c, add);                                                                   \
-        put8(c + i * ldc + 8, hi##i, m1, masked_c, add);                                                               \
+#define END(i, row)                                                                                          \
+    if (i < rows) {                                                                                          \
+        put8(c + i * ldc, lo##i, m0, masked_c, add);                                                         \
+        put8(c + i * ldc + 8, hi##i, m1, masked_c, add);                                                     \
     }
     ROWS6(END)
 #undef END
 }
 
-#define TILE(rows, mb, mc)                                                                                             \
-    case rows:                                                                                                         \
-        tile(rows, mb, mc, c, ldc, a, ra, ca, b, ldb, n, k, add);                                                      \
+#define TILE(rows, mb, mc)                                                                                   \
+    case rows:                                                                                               \
+        tile(rows, mb, mc, c, ldc, a, ra, ca, b, ldb, n, k, add);                                            \
         break
-#define TILES(mb, mc)                                                                                                  \
-    switch (rows) {                                                                                                    \
-        TILE(1, mb, mc);                                                                                               \
-        TILE(2, mb, mc);                                                                                               \
-        TILE(3, mb, mc);                                                                                               \
-        TILE(4, mb, mc);                                                                                               \
-        TILE(5, mb, mc);                                                                                               \
-        TILE(6, mb, mc);                                                                                               \
+#define TILES(mb, mc)                                                                                        \
+    switch (rows) {                                                                                          \
+        TILE(1, mb, mc);                                                                                     \
+        TILE(2, mb, mc);                                                                                     \
+        TILE(3, mb, mc);                                                                                     \
+        TILE(4, mb, mc);                                                                                     \
+        TILE(5, mb, mc);                                                                                     \
+        TILE(6, mb, mc);                                                                                     \
     }
 
 static void gemm(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, const float *b, int64_t ldb,
@@ -98,8 +99,9 @@ static void gemm(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, 
 INLINE void transpose8(float *out, int64_t ldo, const float *in, int64_t ldi)
 {
     __m256 r0 = _mm256_loadu_ps(in), r1 = _mm256_loadu_ps(in + ldi), r2 = _mm256_loadu_ps(in + 2 * ldi),
-           r3 = _mm256_loadu_ps(in + 3 * ldi), r4 = _mm256_loadu_ps(in + 4 * ldi), r5 = _mm256_loadu_ps(in + 5 * ldi),
-           r6 = _mm256_loadu_ps(in + 6 * ldi), r7 = _mm256_loadu_ps(in + 7 * ldi);
+           r3 = _mm256_loadu_ps(in + 3 * ldi), r4 = _mm256_loadu_ps(in + 4 * ldi),
+           r5 = _mm256_loadu_ps(in + 5 * ldi), r6 = _mm256_loadu_ps(in + 6 * ldi),
+           r7 = _mm256_loadu_ps(in + 7 * ldi);
     __m256 t0 = _mm256_unpacklo_ps(r0, r1), t1 = _mm256_unpackhi_ps(r0, r1), t2 = _mm256_unpacklo_ps(r2, r3),
            t3 = _mm256_unpackhi_ps(r2, r3), t4 = _mm256_unpacklo_ps(r4, r5), t5 = _mm256_unpackhi_ps(r4, r5),
            t6 = _mm256_unpacklo_ps(r6, r7), t7 = _mm256_unpackhi_ps(r6, r7);

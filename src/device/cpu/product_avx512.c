@@ -7,8 +7,9 @@
 #define NR 32
 
 /* rows and some (columns are partial) are constants after inlining; ra and ca count bytes. */
-INLINE512 void tile512(const int rows, const bool some_b, const bool some_c, float *c, int64_t ldc, const char *p0,
-                       int64_t ra, int64_t ca, const float *b, int64_t ldb, int n, int64_t k, bool add)
+INLINE512 void tile512(const int rows, const bool some_b, const bool some_c, float *c, int64_t ldc,
+                       const char *p0, int64_t ra, int64_t ca, const float *b, int64_t ldb, int n, int64_t k,
+                       bool add)
 {
     const char *p3 = p0 + 3 * ra, *p5 = p0 + 5 * ra, *p10 = p0 + 10 * ra;
     v512_mask m0 = v512_first(n), m1 = v512_first(n - 16);
@@ -21,11 +22,11 @@ INLINE512 void tile512(const int rows, const bool some_b, const bool some_c, flo
         v512 b0 = some_b ? v512_load_some(b, m0) : v512_load(b);
         v512 b1 = some_b ? v512_load_some(b + 16, m1) : v512_load(b + 16);
 
-#define STEP(i, row)                                                                                                   \
-    if (i < rows) {                                                                                                    \
-        v512 x = v512_set(*(const float *)(const void *)(row));                                                        \
-        lo##i = v512_fma(x, b0, lo##i);                                                                                \
-        hi##i = v512_fma(x, b1, hi##i);                                                                                \
+#define STEP(i, row)                                                                                         \
+    if (i < rows) {                                                                                          \
+        v512 x = v512_set(*(const float *)(const void *)(row));                                              \
+        lo##i = v512_fma(x, b0, lo##i);                                                                      \
+        hi##i = v512_fma(x, b1, hi##i);                                                                      \
     }
         ROWS14(STEP)
 #undef STEP
@@ -38,39 +39,39 @@ INLINE512 void tile512(const int rows, const bool some_b, const bool some_c, flo
         if (rows > 10)
             p10 += ca;
     }
-#define END(i, row)                                                                                                    \
-    if (i < rows) {                                                                                                    \
-        v512_put(c + i * ldc, lo##i, m0, some_c, add);                                                                 \
-        v512_put(c + i * ldc + 16, hi##i, m1, some_c, add);                                                            \
+#define END(i, row)                                                                                          \
+    if (i < rows) {                                                                                          \
+        v512_put(c + i * ldc, lo##i, m0, some_c, add);                                                       \
+        v512_put(c + i * ldc + 16, hi##i, m1, some_c, add);                                                  \
     }
     ROWS14(END)
 #undef END
 }
 
-#define TILE512(rows, sb, sc)                                                                                          \
-    case rows:                                                                                                         \
-        tile512(rows, sb, sc, c, ldc, (const char *)a, ra * 4, ca * 4, b, ldb, n, k, add);                             \
+#define TILE512(rows, sb, sc)                                                                                \
+    case rows:                                                                                               \
+        tile512(rows, sb, sc, c, ldc, (const char *)a, ra * 4, ca * 4, b, ldb, n, k, add);                   \
         break
-#define TILES512(sb, sc)                                                                                               \
-    switch (rows) {                                                                                                    \
-        TILE512(1, sb, sc);                                                                                            \
-        TILE512(2, sb, sc);                                                                                            \
-        TILE512(3, sb, sc);                                                                                            \
-        TILE512(4, sb, sc);                                                                                            \
-        TILE512(5, sb, sc);                                                                                            \
-        TILE512(6, sb, sc);                                                                                            \
-        TILE512(7, sb, sc);                                                                                            \
-        TILE512(8, sb, sc);                                                                                            \
-        TILE512(9, sb, sc);                                                                                            \
-        TILE512(10, sb, sc);                                                                                           \
-        TILE512(11, sb, sc);                                                                                           \
-        TILE512(12, sb, sc);                                                                                           \
-        TILE512(13, sb, sc);                                                                                           \
-        TILE512(14, sb, sc);                                                                                           \
+#define TILES512(sb, sc)                                                                                     \
+    switch (rows) {                                                                                          \
+        TILE512(1, sb, sc);                                                                                  \
+        TILE512(2, sb, sc);                                                                                  \
+        TILE512(3, sb, sc);                                                                                  \
+        TILE512(4, sb, sc);                                                                                  \
+        TILE512(5, sb, sc);                                                                                  \
+        TILE512(6, sb, sc);                                                                                  \
+        TILE512(7, sb, sc);                                                                                  \
+        TILE512(8, sb, sc);                                                                                  \
+        TILE512(9, sb, sc);                                                                                  \
+        TILE512(10, sb, sc);                                                                                 \
+        TILE512(11, sb, sc);                                                                                 \
+        TILE512(12, sb, sc);                                                                                 \
+        TILE512(13, sb, sc);                                                                                 \
+        TILE512(14, sb, sc);                                                                                 \
     }
 
-static void gemm512(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, const float *b, int64_t ldb,
-                    bool padded, int m, int n, int64_t k, bool add)
+static void gemm512(float *c, int64_t ldc, const float *a, int64_t ra, int64_t ca, const float *b,
+                    int64_t ldb, bool padded, int m, int n, int64_t k, bool add)
 {
     int left = (m + MR - 1) / MR, rows; /* tiles of equal height */
 

@@ -26,8 +26,8 @@ INLINE512 uint32_t half_pair_at(const char *p)
     return one;
 }
 
-INLINE512 void tile_bf16(const int rows, const bool some, float *c, int64_t ldc, const char *p0, int64_t ra, const float *b,
-                         int n, int64_t k, bool add)
+INLINE512 void tile_bf16(const int rows, const bool some, float *c, int64_t ldc, const char *p0, int64_t ra,
+                         const float *b, int n, int64_t k, bool add)
 {
     const char *p3 = p0 + 3 * ra, *p5 = p0 + 5 * ra, *p10 = p0 + 10 * ra;
     v512_mask m0 = v512_first(n), m1 = v512_first(n - 16);
@@ -36,11 +36,11 @@ INLINE512 void tile_bf16(const int rows, const bool some, float *c, int64_t ldc,
 #define BEGIN(i, row) v512 lo##i = v512_zero(), hi##i = v512_zero();
     ROWS14(BEGIN)
 #undef BEGIN
-#define STEP(i, row)                                                                                                   \
-    if (i < rows) {                                                                                                    \
-        uint32_t pair = PAIR(row);                                                                                     \
-        lo##i = v512_dot(lo##i, pair, b0);                                                                             \
-        hi##i = v512_dot(hi##i, pair, b1);                                                                             \
+#define STEP(i, row)                                                                                         \
+    if (i < rows) {                                                                                          \
+        uint32_t pair = PAIR(row);                                                                           \
+        lo##i = v512_dot(lo##i, pair, b0);                                                                   \
+        hi##i = v512_dot(hi##i, pair, b1);                                                                   \
     }
 #define PAIR pair_at
     for (p = 0; p + 2 <= k; p += 2) {
@@ -65,39 +65,39 @@ INLINE512 void tile_bf16(const int rows, const bool some, float *c, int64_t ldc,
     }
 #undef PAIR
 #undef STEP
-#define END(i, row)                                                                                                    \
-    if (i < rows) {                                                                                                    \
-        v512_put(c + i * ldc, lo##i, m0, some, add);                                                                   \
-        v512_put(c + i * ldc + 16, hi##i, m1, some, add);                                                              \
+#define END(i, row)                                                                                          \
+    if (i < rows) {                                                                                          \
+        v512_put(c + i * ldc, lo##i, m0, some, add);                                                         \
+        v512_put(c + i * ldc + 16, hi##i, m1, some, add);                                                    \
     }
     ROWS14(END)
 #undef END
 }
 
-#define TILE_BF16(rows, some)                                                                                          \
-    case rows:                                                                                                         \
-        tile_bf16(rows, some, c, ldc, (const char *)a, ra * 2, (const float *)(const void *)b, n, k, add);             \
+#define TILE_BF16(rows, some)                                                                                \
+    case rows:                                                                                               \
+        tile_bf16(rows, some, c, ldc, (const char *)a, ra * 2, (const float *)(const void *)b, n, k, add);   \
         break
-#define TILES_BF16(some)                                                                                               \
-    switch (rows) {                                                                                                    \
-        TILE_BF16(1, some);                                                                                            \
-        TILE_BF16(2, some);                                                                                            \
-        TILE_BF16(3, some);                                                                                            \
-        TILE_BF16(4, some);                                                                                            \
-        TILE_BF16(5, some);                                                                                            \
-        TILE_BF16(6, some);                                                                                            \
-        TILE_BF16(7, some);                                                                                            \
-        TILE_BF16(8, some);                                                                                            \
-        TILE_BF16(9, some);                                                                                            \
-        TILE_BF16(10, some);                                                                                           \
-        TILE_BF16(11, some);                                                                                           \
-        TILE_BF16(12, some);                                                                                           \
-        TILE_BF16(13, some);                                                                                           \
-        TILE_BF16(14, some);                                                                                           \
+#define TILES_BF16(some)                                                                                     \
+    switch (rows) {                                                                                          \
+        TILE_BF16(1, some);                                                                                  \
+        TILE_BF16(2, some);                                                                                  \
+        TILE_BF16(3, some);                                                                                  \
+        TILE_BF16(4, some);                                                                                  \
+        TILE_BF16(5, some);                                                                                  \
+        TILE_BF16(6, some);                                                                                  \
+        TILE_BF16(7, some);                                                                                  \
+        TILE_BF16(8, some);                                                                                  \
+        TILE_BF16(9, some);                                                                                  \
+        TILE_BF16(10, some);                                                                                 \
+        TILE_BF16(11, some);                                                                                 \
+        TILE_BF16(12, some);                                                                                 \
+        TILE_BF16(13, some);                                                                                 \
+        TILE_BF16(14, some);                                                                                 \
     }
 
-static void gemm_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t ra, const uint16_t *b, int m, int n, int64_t k,
-                      bool add)
+static void gemm_bf16(float *c, int64_t ldc, const uint16_t *a, int64_t ra, const uint16_t *b, int m, int n,
+                      int64_t k, bool add)
 {
     int left = (m + MR - 1) / MR, rows;
 

@@ -3,10 +3,10 @@
 
 #include <math.h>
 
-#define ROWS 8          /* rows of a task */
-#define HEADS 64        /* short rows (heads) of a task */
+#define ROWS 8 /* rows of a task */
+#define HEADS 64 /* short rows (heads) of a task */
 #define ELEMS (1 << 15) /* elements of an AdamW task */
-#define SUMS 256        /* partial sums of hone_sum_squares */
+#define SUMS 256 /* partial sums of hone_sum_squares */
 
 struct job {
     hone_device *dev;
@@ -35,7 +35,7 @@ static void run_rows(struct job *j, const hone_mat *m, hone_task_fn fn)
     hone_pool_run(j->dev->pool, (int)((m->rows + j->rows - 1) / j->rows), fn, j);
 }
 
-#define EACH_ROW(r, j, task, m)                                                                                        \
+#define EACH_ROW(r, j, task, m)                                                                              \
     for (int64_t r = (int64_t)(task) * (j)->rows, end_ = HONE_MIN(r + (j)->rows, (m).rows); r < end_; r++)
 
 static void embed_task(void *ctx, int task, int thread)
@@ -43,8 +43,7 @@ static void embed_task(void *ctx, int task, int thread)
     struct job *j = ctx;
     float *row = hone_scratch(j->dev, thread);
 
-    EACH_ROW(r, j, task, j->y)
-    {
+    EACH_ROW(r, j, task, j->y) {
         float *to = j->y.dtype == HONE_F32 ? hone_mat_row(&j->y, r) : row;
 
         j->k->expand[j->table->dtype](to, hone_weight_row(j->table, j->ids[r]), j->table->cols);
@@ -71,12 +70,14 @@ static void rmsnorm_fwd_task(void *ctx, int task, int thread)
     struct job *j = ctx;
 
     (void)thread;
-    EACH_ROW(r, j, task, j->y)
-        j->k->rmsnorm_fwd(hone_mat_row(&j->y, r), j->rstd ? j->rstd + r : NULL, hone_mat_row(&j->a, r), j->w, j->y.cols,
-                          j->scale, j->y.dtype);
+    EACH_ROW(r, j, task, j->y) {
+        j->k->rmsnorm_fwd(hone_mat_row(&j->y, r), j->rstd ? j->rstd + r : NULL, hone_mat_row(&j->a, r), j->w,
+                          j->y.cols, j->scale, j->y.dtype);
+    }
 }
 
-static int rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps, hone_error *err)
+static int rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
+                       hone_error *err)
 {
     struct job j = {.dev = dev, .y = y, .a = x, .w = w, .rstd = rstd, .scale = eps};
 
@@ -90,9 +91,10 @@ static void rmsnorm_bwd_task(void *ctx, int task, int thread)
     struct job *j = ctx;
 
     (void)thread;
-    EACH_ROW(r, j, task, j->y)
-        j->k->rmsnorm_bwd(hone_mat_row(&j->y, r), j->flag, hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->w,
-                          j->rstd_in ? j->rstd_in + r : NULL, j->y.cols, j->scale, j->y.dtype);
+    EACH_ROW(r, j, task, j->y) {
+        j->k->rmsnorm_bwd(hone_mat_row(&j->y, r), j->flag, hone_mat_row(&j->a, r), hone_mat_row(&j->b, r),
+                          j->w, j->rstd_in ? j->rstd_in + r : NULL, j->y.cols, j->scale, j->y.dtype);
+    }
 }
 
 static int rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w,
@@ -113,8 +115,7 @@ static void rope_task(void *ctx, int task, int thread)
     bool fresh = false;
     int64_t h;
 
-    EACH_ROW(r, j, task, j->y)
-    {
+    EACH_ROW(r, j, task, j->y) {
         if (!fresh || j->ids[r] != last) {
             last = j->ids[r];
             fresh = true;
@@ -125,15 +126,20 @@ static void rope_task(void *ctx, int task, int thread)
             }
         }
         for (h = 0; h < j->y.cols; h += j->head_size)
-            j->k->rope((char *)hone_mat_row(&j->y, r) + (size_t)h * hone_elem_size(j->y.dtype), cosine, sine, half,
-                       j->y.dtype);
+            j->k->rope((char *)hone_mat_row(&j->y, r) + (size_t)h * hone_elem_size(j->y.dtype), cosine, sine,
+                       half, j->y.dtype);
     }
 }
 
-static int rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size, float factor,
-                bool inverse, hone_error *err)
+static int rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
+                float factor, bool inverse, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = x, .ids = pos, .w = inv_freq, .head_size = head_size, .scale = factor,
+    struct job j = {.dev = dev,
+                    .y = x,
+                    .ids = pos,
+                    .w = inv_freq,
+                    .head_size = head_size,
+                    .scale = factor,
                     .flag = inverse};
     int rc = hone_cpu_require(dev, hone_fast_need_rows(0, head_size), "rope", err);
 
@@ -147,8 +153,10 @@ static void swiglu_fwd_task(void *ctx, int task, int thread)
     struct job *j = ctx;
 
     (void)thread;
-    EACH_ROW(r, j, task, j->y)
-        j->k->swiglu_fwd(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols, j->y.dtype);
+    EACH_ROW(r, j, task, j->y) {
+        j->k->swiglu_fwd(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols,
+                         j->y.dtype);
+    }
 }
 
 static int swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err)
@@ -165,12 +173,14 @@ static void swiglu_bwd_task(void *ctx, int task, int thread)
     struct job *j = ctx;
 
     (void)thread;
-    EACH_ROW(r, j, task, j->y)
-        j->k->swiglu_bwd(hone_mat_row(&j->y, r), hone_mat_row(&j->d, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r),
-                         hone_mat_row(&j->c, r), j->y.cols, j->y.dtype);
+    EACH_ROW(r, j, task, j->y) {
+        j->k->swiglu_bwd(hone_mat_row(&j->y, r), hone_mat_row(&j->d, r), hone_mat_row(&j->a, r),
+                         hone_mat_row(&j->b, r), hone_mat_row(&j->c, r), j->y.cols, j->y.dtype);
+    }
 }
 
-static int swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u, hone_error *err)
+static int swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                      hone_error *err)
 {
     struct job j = {.dev = dev, .y = dg, .d = du, .a = dh, .b = g, .c = u};
 
@@ -184,8 +194,10 @@ static void add_task(void *ctx, int task, int thread)
     struct job *j = ctx;
 
     (void)thread;
-    EACH_ROW(r, j, task, j->y)
-        j->k->add(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols, j->y.dtype);
+    EACH_ROW(r, j, task, j->y) {
+        j->k->add(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols,
+                  j->y.dtype);
+    }
 }
 
 static int add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err)
@@ -237,16 +249,18 @@ static void adamw_task(void *ctx, int task, int thread)
     size_t from = (size_t)task * ELEMS;
 
     (void)thread;
-    j->k->adamw(j->a->p + from, j->a->g + from, j->a->m + from, j->a->v + from, HONE_MIN((size_t)ELEMS, j->a->n - from),
-                j->c);
+    j->k->adamw(j->a->p + from, j->a->g + from, j->a->m + from, j->a->v + from,
+                HONE_MIN((size_t)ELEMS, j->a->n - from), j->c);
 }
 
 static int adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err)
 {
     double t = (double)a->t;
-    struct adamw_job j = {dev->kernels, a,
-                          {(float)(1.0 - a->lr * a->weight_decay), (float)a->clip, (float)a->beta1, (float)(1.0 - a->beta1),
-                           (float)a->beta2, (float)(1.0 - a->beta2), (float)(a->lr / (1.0 - pow(a->beta1, t))),
+    struct adamw_job j = {dev->kernels,
+                          a,
+                          {(float)(1.0 - a->lr * a->weight_decay), (float)a->clip, (float)a->beta1,
+                           (float)(1.0 - a->beta1), (float)a->beta2, (float)(1.0 - a->beta2),
+                           (float)(a->lr / (1.0 - pow(a->beta1, t))),
                            (float)(1.0 / sqrt(1.0 - pow(a->beta2, t))), (float)a->eps}};
 
     (void)err;

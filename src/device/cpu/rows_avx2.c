@@ -38,12 +38,12 @@ INLINE void store(void *p, int64_t i, int64_t n, const hone_dtype t, __m256 v)
 }
 
 /* Calls the body for f32 and for bf16 with the type a constant. */
-#define BY_TYPE(call_f32, call_bf16)                                                                                   \
-    do {                                                                                                               \
-        if (t == HONE_F32)                                                                                             \
-            call_f32;                                                                                                  \
-        else                                                                                                           \
-            call_bf16;                                                                                                 \
+#define BY_TYPE(call_f32, call_bf16)                                                                         \
+    do {                                                                                                     \
+        if (t == HONE_F32)                                                                                   \
+            call_f32;                                                                                        \
+        else                                                                                                 \
+            call_bf16;                                                                                       \
     } while (0)
 
 INLINE float rstd_of(const void *x, int64_t n, float eps, const hone_dtype t)
@@ -60,7 +60,8 @@ INLINE float rstd_of(const void *x, int64_t n, float eps, const hone_dtype t)
     return (float)(1.0 / sqrt((double)sum8(_mm256_add_ps(s0, s1)) / (double)n + (double)eps));
 }
 
-INLINE void rmsnorm_fwd_of(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps, const hone_dtype t)
+INLINE void rmsnorm_fwd_of(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps,
+                           const hone_dtype t)
 {
     float s = rstd_of(x, n, eps, t);
     __m256 vs = _mm256_set1_ps(s);
@@ -73,13 +74,15 @@ INLINE void rmsnorm_fwd_of(void *y, float *rstd, const void *x, const float *w, 
               _mm256_mul_ps(load(w, i, n - i, HONE_F32), _mm256_mul_ps(load(x, i, n - i, t), vs)));
 }
 
-static void rmsnorm_fwd(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps, hone_dtype t)
+static void rmsnorm_fwd(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps,
+                        hone_dtype t)
 {
-    BY_TYPE(rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_F32), rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_BF16));
+    BY_TYPE(rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_F32),
+            rmsnorm_fwd_of(y, rstd, x, w, n, eps, HONE_BF16));
 }
 
-INLINE void rmsnorm_bwd_of(void *dx, bool add, const void *dy, const void *x, const float *w, float s, int64_t n,
-                           const hone_dtype t)
+INLINE void rmsnorm_bwd_of(void *dx, bool add, const void *dy, const void *x, const float *w, float s,
+                           int64_t n, const hone_dtype t)
 {
     __m256 vs = _mm256_set1_ps(s), sum = _mm256_setzero_ps(), mean;
     int64_t i;
@@ -98,8 +101,8 @@ INLINE void rmsnorm_bwd_of(void *dx, bool add, const void *dy, const void *x, co
     }
 }
 
-static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd, int64_t n,
-                        float eps, hone_dtype t)
+static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd,
+                        int64_t n, float eps, hone_dtype t)
 {
     float s;
 
@@ -107,7 +110,8 @@ static void rmsnorm_bwd(void *dx, bool add, const void *dy, const void *x, const
         s = *rstd;
     else
         BY_TYPE(s = rstd_of(x, n, eps, HONE_F32), s = rstd_of(x, n, eps, HONE_BF16));
-    BY_TYPE(rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_F32), rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_BF16));
+    BY_TYPE(rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_F32),
+            rmsnorm_bwd_of(dx, add, dy, x, w, s, n, HONE_BF16));
 }
 
 INLINE void rope_of(void *x, const float *cosine, const float *sine, int64_t half, const hone_dtype t)
@@ -152,7 +156,8 @@ static void swiglu_fwd(void *h, const void *g, const void *u, int64_t n, hone_dt
     BY_TYPE(swiglu_fwd_of(h, g, u, n, HONE_F32), swiglu_fwd_of(h, g, u, n, HONE_BF16));
 }
 
-INLINE void swiglu_bwd_of(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, const hone_dtype t)
+INLINE void swiglu_bwd_of(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
+                          const hone_dtype t)
 {
     const __m256 one = _mm256_set1_ps(1.0f);
     int64_t i;
@@ -166,7 +171,8 @@ INLINE void swiglu_bwd_of(void *dg, void *du, const void *dh, const void *g, con
     }
 }
 
-static void swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, hone_dtype t)
+static void swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
+                       hone_dtype t)
 {
     BY_TYPE(swiglu_bwd_of(dg, du, dh, g, u, n, HONE_F32), swiglu_bwd_of(dg, du, dh, g, u, n, HONE_BF16));
 }
@@ -235,7 +241,8 @@ static float exp_sum(float *x, int64_t n, float scale_by, float shift)
         __m256 a = exp8(_mm256_fmsub_ps(load(x, i, n - i, HONE_F32), s, m));
 
         store(x, i, n - i, HONE_F32, a);
-        sum0 = _mm256_add_ps(sum0, n - i >= 8 ? a : _mm256_and_ps(a, _mm256_castsi256_ps(first_lanes(n - i))));
+        sum0 =
+            _mm256_add_ps(sum0, n - i >= 8 ? a : _mm256_and_ps(a, _mm256_castsi256_ps(first_lanes(n - i))));
     }
     return sum8(_mm256_add_ps(sum0, sum1));
 }
@@ -265,7 +272,8 @@ static void softmax_grad(float *s, float *dp, int64_t n, float by, float lse, fl
 
 /* ---- dropout -------------------------------------------------------------------------------------------------------- */
 
-#define SETS 2 /* independent sets of counters hide the latency of ten dependent rounds, and fit the registers */
+#define SETS                                                                                                 \
+    2 /* independent sets of counters hide the latency of ten dependent rounds, and fit the registers */
 
 /* Philox 4x32-10 for SETS times four counters, each in a 64-bit lane (products of two 32-bit words need 64 bits): word w
  * of counter c of a set ends in the low half of out[set][w], lane c. See base/rng.c. */
@@ -312,8 +320,8 @@ INLINE void philox(__m256i out[SETS][4], uint64_t seed, uint64_t stream, uint64_
 #define DROP (16 * SETS)
 
 /* DROP elements whose first is element 0 of counter `counter`. */
-INLINE void drop_block(float *out, const float *x, uint64_t seed, uint64_t stream, uint64_t counter, __m256i limit,
-                       __m256 keep)
+INLINE void drop_block(float *out, const float *x, uint64_t seed, uint64_t stream, uint64_t counter,
+                       __m256i limit, __m256 keep)
 {
     const __m256i flip = _mm256_set1_epi32((int32_t)0x80000000u); /* compares are signed */
     __m256i w[SETS][4];
@@ -325,16 +333,20 @@ INLINE void drop_block(float *out, const float *x, uint64_t seed, uint64_t strea
         __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
         __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
         __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
-        __m256i first = _mm256_permute2x128_si256(even, odd, 0x20), last = _mm256_permute2x128_si256(even, odd, 0x31);
+        __m256i first = _mm256_permute2x128_si256(even, odd, 0x20),
+                last = _mm256_permute2x128_si256(even, odd, 0x31);
 
         first = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(first, flip)); /* all ones: dropped */
         last = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(last, flip));
-        _mm256_storeu_ps(out, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(x), keep)));
-        _mm256_storeu_ps(out + 8, _mm256_andnot_ps(_mm256_castsi256_ps(last), _mm256_mul_ps(_mm256_loadu_ps(x + 8), keep)));
+        _mm256_storeu_ps(
+            out, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(x), keep)));
+        _mm256_storeu_ps(out + 8, _mm256_andnot_ps(_mm256_castsi256_ps(last),
+                                                   _mm256_mul_ps(_mm256_loadu_ps(x + 8), keep)));
     }
 }
 
-static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index, float p)
+static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index,
+                 float p)
 {
     uint32_t threshold = (uint32_t)ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
     const __m256i limit = _mm256_set1_epi32((int32_t)(threshold ^ 0x80000000u));
@@ -380,8 +392,10 @@ static double sum_squares(const float *x, size_t n)
 
 static void adamw(float *p, float *g, float *m, float *v, size_t n, const float c[9])
 {
-    __m256 decay = _mm256_set1_ps(c[0]), clip = _mm256_set1_ps(c[1]), b1 = _mm256_set1_ps(c[2]), c1 = _mm256_set1_ps(c[3]);
-    __m256 b2 = _mm256_set1_ps(c[4]), c2 = _mm256_set1_ps(c[5]), step = _mm256_set1_ps(c[6]), root = _mm256_set1_ps(c[7]);
+    __m256 decay = _mm256_set1_ps(c[0]), clip = _mm256_set1_ps(c[1]), b1 = _mm256_set1_ps(c[2]),
+           c1 = _mm256_set1_ps(c[3]);
+    __m256 b2 = _mm256_set1_ps(c[4]), c2 = _mm256_set1_ps(c[5]), step = _mm256_set1_ps(c[6]),
+           root = _mm256_set1_ps(c[7]);
     __m256 eps = _mm256_set1_ps(c[8]);
     int64_t i, len = (int64_t)n;
 
@@ -394,7 +408,8 @@ static void adamw(float *p, float *g, float *m, float *v, size_t n, const float 
 
         store(m, i, left, HONE_F32, vm);
         store(v, i, left, HONE_F32, vv);
-        store(p, i, left, HONE_F32, _mm256_fnmadd_ps(step, by, _mm256_mul_ps(load(p, i, left, HONE_F32), decay)));
+        store(p, i, left, HONE_F32,
+              _mm256_fnmadd_ps(step, by, _mm256_mul_ps(load(p, i, left, HONE_F32), decay)));
         store(g, i, left, HONE_F32, _mm256_setzero_ps());
     }
 }

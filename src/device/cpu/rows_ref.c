@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-#define ROWS 16         /* rows of a task */
+#define ROWS 16 /* rows of a task */
 #define ELEMS (1 << 15) /* elements of an AdamW task */
-#define SUMS 256        /* partial sums of hone_sum_squares */
+#define SUMS 256 /* partial sums of hone_sum_squares */
 
 struct job {
     hone_device *dev;
@@ -113,7 +113,8 @@ static void rmsnorm_bwd_task(void *ctx, int task, int thread)
         double sum = 0;
 
         for (c = 0; c < n; c++)
-            sum += (double)(hone_elem_get(dy, j->a.dtype, c) * j->w[c]) * (double)(hone_elem_get(x, j->b.dtype, c) * s);
+            sum += (double)(hone_elem_get(dy, j->a.dtype, c) * j->w[c]) *
+                   (double)(hone_elem_get(x, j->b.dtype, c) * s);
         mean = (float)(sum / (double)n);
         for (c = 0; c < n; c++) {
             float g = hone_elem_get(dy, j->a.dtype, c) * j->w[c], xhat = hone_elem_get(x, j->b.dtype, c) * s;
@@ -165,7 +166,12 @@ static void rope_task(void *ctx, int task, int thread)
 int hone_ref_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
                   float factor, bool inverse, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = x, .ids = pos, .w = inv_freq, .head_size = head_size, .scale = factor,
+    struct job j = {.dev = dev,
+                    .y = x,
+                    .ids = pos,
+                    .w = inv_freq,
+                    .head_size = head_size,
+                    .scale = factor,
                     .add = inverse};
     int rc = hone_cpu_require(dev, hone_ref_need_rows(0, head_size), "rope", err);
 
@@ -243,7 +249,8 @@ static void add_task(void *ctx, int task, int thread)
         void *y = hone_mat_row(&j->y, r);
 
         for (c = 0; c < j->y.cols; c++)
-            hone_elem_put(y, j->y.dtype, c, hone_elem_get(a, j->a.dtype, c) + hone_elem_get(b, j->b.dtype, c));
+            hone_elem_put(y, j->y.dtype, c,
+                          hone_elem_get(a, j->a.dtype, c) + hone_elem_get(b, j->b.dtype, c));
     }
 }
 
@@ -291,7 +298,8 @@ static void adamw_task(void *ctx, int task, int thread)
     const hone_adamw *a = ctx;
     size_t i, end = HONE_MIN(((size_t)task + 1) * ELEMS, a->n);
     float clip = (float)a->clip, decay = (float)(1.0 - a->lr * a->weight_decay);
-    float b1 = (float)a->beta1, c1 = (float)(1.0 - a->beta1), b2 = (float)a->beta2, c2 = (float)(1.0 - a->beta2);
+    float b1 = (float)a->beta1, c1 = (float)(1.0 - a->beta1), b2 = (float)a->beta2,
+          c2 = (float)(1.0 - a->beta2);
     float step = (float)(a->lr / (1.0 - pow(a->beta1, (double)a->t)));
     float root = (float)(1.0 / sqrt(1.0 - pow(a->beta2, (double)a->t))), eps = (float)a->eps;
 

@@ -28,7 +28,8 @@ INLINE float sum8(__m256 v)
 
 INLINE __m256 bf16_load(const uint16_t *p)
 {
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
+    return _mm256_castsi256_ps(
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p)), 16));
 }
 
 /* The upper halves after rounding to nearest even, as 32-bit lanes; NaN stays NaN. */
@@ -76,7 +77,8 @@ INLINE __m256 exp8(__m256 x)
     /* 2^n in two factors, so that n = 128 does not overflow before p shrinks it */
     i = _mm256_cvtps_epi32(n);
     half = _mm256_srai_epi32(i, 1);
-    e = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, _mm256_set1_epi32(127)), 23)));
+    e = _mm256_mul_ps(
+        p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, _mm256_set1_epi32(127)), 23)));
     e = _mm256_mul_ps(e, _mm256_castsi256_ps(_mm256_slli_epi32(
                              _mm256_add_epi32(_mm256_sub_epi32(i, half), _mm256_set1_epi32(127)), 23)));
     e = _mm256_andnot_ps(_mm256_cmp_ps(x, lo, _CMP_LT_OQ), e);

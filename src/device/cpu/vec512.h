@@ -19,9 +19,10 @@
 
 /* The 14 rows of a tile, by name: sums in an array would be kept in memory by some compilers. Rows are reached from four
  * pointers by the scaled index of an address, since 14 pointers would not fit the registers; ra counts bytes. */
-#define ROWS14(x)                                                                                                      \
-    x(0, p0) x(1, p0 + ra) x(2, p0 + 2 * ra) x(3, p3) x(4, p0 + 4 * ra) x(5, p5) x(6, p5 + ra) x(7, p3 + 4 * ra)       \
-        x(8, p0 + 8 * ra) x(9, p5 + 4 * ra) x(10, p10) x(11, p3 + 8 * ra) x(12, p10 + 2 * ra) x(13, p5 + 8 * ra)
+#define ROWS14(x)                                                                                            \
+    x(0, p0) x(1, p0 + ra) x(2, p0 + 2 * ra) x(3, p3) x(4, p0 + 4 * ra) x(5, p5) x(6, p5 + ra)               \
+        x(7, p3 + 4 * ra) x(8, p0 + 8 * ra) x(9, p5 + 4 * ra) x(10, p10) x(11, p3 + 8 * ra)                  \
+            x(12, p10 + 2 * ra) x(13, p5 + 8 * ra)
 
 #ifndef HONE_EMULATE_AVX512
 
@@ -43,7 +44,7 @@ typedef __mmask16 v512_mask;
 
 #ifdef __AVX512BF16__
 /* c + the products of bf16 pairs: `pair` in every lane against the pairs of b. */
-#define v512_dot(c, pair, b)                                                                                           \
+#define v512_dot(c, pair, b)                                                                                 \
     _mm512_dpbf16_ps(c, (__m512bh)_mm512_set1_epi32((int)(pair)), (__m512bh)_mm512_castps_si512(b))
 #endif
 
@@ -58,10 +59,11 @@ typedef int v512_mask;
 #define v512_store(p, v) ((void)(*(v512 *)(void *)(p) = (v)))
 #define v512_add(a, b) ((a) + (b))
 #define v512_fma(a, b, c) ((a) * (b) + (c))
-#define v512_high(bits) ((v512)((v512_bits)(bits) & 0xffff0000u))
+#define v512_high(bits) ((v512)((v512_bits)(bits)&0xffff0000u))
 #define v512_low(bits) ((v512)((v512_bits)(bits) << 16))
-#define v512_dot(c, pair, b)                                                                                           \
-    ((c) + v512_high((v512_bits){0} + (pair)) * v512_high(b) + v512_low((v512_bits){0} + (pair)) * v512_low(b))
+#define v512_dot(c, pair, b)                                                                                 \
+    ((c) + v512_high((v512_bits){0} + (pair)) * v512_high(b) +                                               \
+     v512_low((v512_bits){0} + (pair)) * v512_low(b))
 
 INLINE512 v512 v512_load_some(const float *p, v512_mask n)
 {

@@ -16,7 +16,7 @@
 #include "device/cpu/kernels.h"
 #include "device/ops.h"
 
-#define GUARD 24     /* elements before and after a matrix, and more than the padding of a row */
+#define GUARD 24 /* elements before and after a matrix, and more than the padding of a row */
 #define SENTINEL 0xA5
 
 static hone_rng test_rng = {42, 7, 0, {0}, 0};
@@ -86,7 +86,8 @@ static inline hone_mat mat_copy(const hone_mat *m)
 {
     hone_mat c = mat_new(m->dtype, m->rows, m->cols, m->ld - m->cols);
 
-    memcpy((char *)c.data - GUARD * elem(m->dtype), (const char *)m->data - GUARD * elem(m->dtype), mat_bytes(m));
+    memcpy((char *)c.data - GUARD * elem(m->dtype), (const char *)m->data - GUARD * elem(m->dtype),
+           mat_bytes(m));
     return c;
 }
 
@@ -104,8 +105,8 @@ static inline void mat_check_guard(const hone_mat *m)
             continue;
         for (b = 0; b < elem(m->dtype); b++)
             if (base[(size_t)i * elem(m->dtype) + b] != SENTINEL)
-                fail_msg("byte outside a matrix [%lld, %lld] was written at row %lld, column %lld", (long long)m->rows,
-                         (long long)m->cols, (long long)(at / m->ld), (long long)col);
+                fail_msg("byte outside a matrix [%lld, %lld] was written at row %lld, column %lld",
+                         (long long)m->rows, (long long)m->cols, (long long)(at / m->ld), (long long)col);
     }
 }
 
@@ -115,7 +116,8 @@ static inline void mat_same_bits(const hone_mat *a, const hone_mat *b)
 
     for (r = 0; r < a->rows; r++)
         assert_memory_equal((char *)a->data + (size_t)(r * a->ld) * elem(a->dtype),
-                            (char *)b->data + (size_t)(r * b->ld) * elem(b->dtype), (size_t)a->cols * elem(a->dtype));
+                            (char *)b->data + (size_t)(r * b->ld) * elem(b->dtype),
+                            (size_t)a->cols * elem(a->dtype));
 }
 
 /* Normalised squared error of m against want [rows, cols] in double. */
@@ -207,9 +209,19 @@ static inline double *weight_values(const hone_weight *w, hone_dtype activation)
 static inline hone_device *device_new(hone_isa isa, int threads)
 {
     hone_device_params p = {threads, isa, false};
-    hone_workspace_spec s = {.tokens = 700, .max_in = 1400, .max_out = 1400, .group_out = 2100, .width = 1024,
-                             .vocab = 2100, .n_head = 16, .n_kv = 16, .head_size = 256, .max_kv = 700, .max_rank = 80,
-                             .activation = HONE_BF16, .training = true};
+    hone_workspace_spec s = {.tokens = 700,
+                             .max_in = 1400,
+                             .max_out = 1400,
+                             .group_out = 2100,
+                             .width = 1024,
+                             .vocab = 2100,
+                             .n_head = 16,
+                             .n_kv = 16,
+                             .head_size = 256,
+                             .max_kv = 700,
+                             .max_rank = 80,
+                             .activation = HONE_BF16,
+                             .training = true};
     hone_error err = HONE_ERROR_INIT;
     hone_device *dev;
 
@@ -229,11 +241,11 @@ static inline hone_device *device_new(hone_isa isa, int threads)
     return dev;
 }
 
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        hone_error err_ = HONE_ERROR_INIT, *err = &err_;                                                               \
-        if ((call) != 0)                                                                                               \
-            fail_msg("%s", err_.message);                                                                              \
+#define OK(call)                                                                                             \
+    do {                                                                                                     \
+        hone_error err_ = HONE_ERROR_INIT, *err = &err_;                                                     \
+        if ((call) != 0)                                                                                     \
+            fail_msg("%s", err_.message);                                                                    \
     } while (0)
 
 /* The emulated sets are run by test programs of their own: emulated.h. */
@@ -243,8 +255,8 @@ static inline hone_device *device_new(hone_isa isa, int threads)
 #define FIRST_ISA HONE_ISA_REF
 #endif
 
-#define FOR_EACH_ISA(dev, threads)                                                                                     \
-    for (int isa_ = FIRST_ISA; isa_ <= HONE_ISA_AVX512BF16; isa_++)                                                 \
+#define FOR_EACH_ISA(dev, threads)                                                                           \
+    for (int isa_ = FIRST_ISA; isa_ <= HONE_ISA_AVX512BF16; isa_++)                                          \
         for (hone_device *dev = device_new((hone_isa)isa_, threads); dev; hone_device_close(dev), dev = NULL)
 
 #endif

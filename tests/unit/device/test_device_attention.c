@@ -21,8 +21,9 @@ static struct oracle oracle_run(const hone_attention *a)
 {
     int64_t n = a->q.rows, m = a->k.rows, wide = a->q.cols, narrow = a->k.cols;
     int d = a->head_size, s, h, i, j, c;
-    struct oracle w = {calloc((size_t)(n * wide), 8), calloc((size_t)(n * a->n_head), 8), calloc((size_t)(n * wide), 8),
-                       calloc((size_t)(m * narrow), 8), calloc((size_t)(m * narrow), 8)};
+    struct oracle w = {calloc((size_t)(n * wide), 8), calloc((size_t)(n * a->n_head), 8),
+                       calloc((size_t)(n * wide), 8), calloc((size_t)(m * narrow), 8),
+                       calloc((size_t)(m * narrow), 8)};
 
     for (s = 0; s < a->n_seq; s++)
         for (h = 0; h < a->n_head; h++)
@@ -94,8 +95,14 @@ static void setup(struct arun *r, const struct acase *c, bool backward)
         m += r->len[s];
     }
     r->off[c->n_seq] = (int32_t)n;
-    r->a = (hone_attention){.n_head = c->n_head, .n_kv = c->n_kv, .head_size = c->d, .window = c->window,
-                            .scale = 1.0f / sqrtf((float)c->d), .n_seq = c->n_seq, .q_off = r->off, .kv_row = r->row,
+    r->a = (hone_attention){.n_head = c->n_head,
+                            .n_kv = c->n_kv,
+                            .head_size = c->d,
+                            .window = c->window,
+                            .scale = 1.0f / sqrtf((float)c->d),
+                            .n_seq = c->n_seq,
+                            .q_off = r->off,
+                            .kv_row = r->row,
                             .kv_len = r->len};
     r->a.q = mat_new(c->act, n, c->n_head * c->d, 7);
     r->a.k = mat_new(c->act, m, c->n_kv * c->d, 1);
@@ -194,20 +201,22 @@ static void shapes(void **state)
 
 /* Test vectors computed in double: T=4, H=2, K=1, D=2, scale 1/sqrt 2; q = sin(1+n), k = cos(1+n), v = sin 2n,
  * do = cos n/2 over flat indices. */
-static const double o_a[] = {0, .909297427, 0, .909297427, -.565600611, .020906121, -.222338759, .560068984,
-                             .004363511, .185053627, -.352216693, -.076894505, .248552172, .135697167, -.089284571,
-                             .443026559};
-static const double lse_a[] = {.053915100, 1.091634950, 1.127556803, 1.528236771, .276611992, .307712294, 1.373266857,
-                               1.507151001};
-static const double dq_a[] = {0, 0, 0, 0, -.258920501, -.040183621, -.418121983, -.064891174, -.179431020, -.147168815,
-                              .181382225, .035288460, .150690647, .048712596, .105982349, .106377157};
-static const double dk_a[] = {-.089251707, -.204274274, .093503278, .142067882, .011723128, .038609014, -.015974699,
-                              .023597378};
-static const double dv_a[] = {.918431052, .427243001, -.401209032, -.320929700, .482388877, .574282839, .478643182,
-                              .351220238};
-static const double dk_c[] = {-.151013873, -.258756402, .190778914, .215623032, -.039765041, .043133369, 0, 0};
-static const double dv_c[] = {.502665753, .134252618, -.620417864, -.476440802, -.118066351, .050781620, 1.714072541,
-                              1.323222944};
+static const double o_a[] = {0,           .909297427, 0,           .909297427, -.565600611, .020906121,
+                             -.222338759, .560068984, .004363511,  .185053627, -.352216693, -.076894505,
+                             .248552172,  .135697167, -.089284571, .443026559};
+static const double lse_a[] = {.053915100, 1.091634950, 1.127556803, 1.528236771,
+                               .276611992, .307712294,  1.373266857, 1.507151001};
+static const double dq_a[] = {0,           0,           0,           0,           -.258920501, -.040183621,
+                              -.418121983, -.064891174, -.179431020, -.147168815, .181382225,  .035288460,
+                              .150690647,  .048712596,  .105982349,  .106377157};
+static const double dk_a[] = {-.089251707, -.204274274, .093503278,  .142067882,
+                              .011723128,  .038609014,  -.015974699, .023597378};
+static const double dv_a[] = {.918431052, .427243001, -.401209032, -.320929700,
+                              .482388877, .574282839, .478643182,  .351220238};
+static const double dk_c[] = {-.151013873, -.258756402, .190778914, .215623032,
+                              -.039765041, .043133369,  0,          0};
+static const double dv_c[] = {.502665753,  .134252618, -.620417864, -.476440802,
+                              -.118066351, .050781620, 1.714072541, 1.323222944};
 
 static void check_vector(const char *what, const hone_mat *m, const double *want)
 {
@@ -267,7 +276,8 @@ static double objective(hone_device *dev, struct arun *r)
     return s;
 }
 
-static void check_gradient(hone_device *dev, struct arun *r, hone_mat *at, const hone_mat *grad, const char *what)
+static void check_gradient(hone_device *dev, struct arun *r, hone_mat *at, const hone_mat *grad,
+                           const char *what)
 {
     double num = 0, den = 0;
     const float h = 0x1p-7f;
@@ -297,8 +307,7 @@ static void gradients_are_derivatives(void **state)
     struct arun r;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         setup(&r, &c, true);
         objective(dev, &r);
         OK(hone_attention_bwd(dev, &r.a, err));
@@ -323,14 +332,14 @@ static void packed_is_separate(void **state)
     int s;
 
     (void)state;
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         setup(&r, &c, true);
         OK(hone_attention_fwd(dev, &r.a, err));
         OK(hone_attention_bwd(dev, &r.a, err));
         for (s = 0; s < 3; s++) {
             hone_attention one = r.a;
-            hone_mat o = mat_copy(&r.a.o), dq = mat_copy(&r.a.dq), dk = mat_copy(&r.a.dk), dv = mat_copy(&r.a.dv);
+            hone_mat o = mat_copy(&r.a.o), dq = mat_copy(&r.a.dq), dk = mat_copy(&r.a.dk),
+                     dv = mat_copy(&r.a.dv);
             hone_mat lse = mat_new(HONE_F32, 6, c.len[s], 0), to = o, tq = dq, tk = dk, tv = dv;
             int32_t off[2] = {0, c.len[s]}, zero = 0;
 
@@ -375,8 +384,7 @@ static void decoding_is_the_whole(void **state)
     int32_t i, zero = 0, off[2] = {0, 1};
 
     (void)state;
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         setup(&r, &c, false);
         OK(hone_attention_fwd(dev, &r.a, err));
         for (i = 0; i < 90; i++) {
@@ -449,8 +457,7 @@ static void not_a_number_is_not_hidden(void **state)
     struct arun r;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         setup(&r, &c, false);
         put(&r.a.k, 20, 3, NAN);
         OK(hone_attention_fwd(dev, &r.a, err));

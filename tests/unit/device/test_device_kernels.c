@@ -21,7 +21,8 @@ static void expansion_is_exact(void **state)
                 size_t size = hone_dtype_block_size(formats[f]), b;
                 uint16_t h;
 
-                for (b = 0; hone_dtype_block(formats[f]) > 1 && b < hone_dtype_bytes(formats[f], 1024); b += size) {
+                for (b = 0; hone_dtype_block(formats[f]) > 1 && b < hone_dtype_bytes(formats[f], 1024);
+                     b += size) {
                     for (i = 0; i < (int)size; i++)
                         p[b + (size_t)i] = (uint8_t)hone_rng_u32(&test_rng);
                     h = hone_f32_to_f16(uniform(-0.1f, 0.1f));
@@ -36,8 +37,8 @@ static void expansion_is_exact(void **state)
                 if (memcmp(want, got, sizeof want))
                     for (i = 0; i < 1024; i++)
                         if (memcmp(&want[i], &got[i], 4))
-                            fail_msg("%s: value %d is %.9g, wanted %.9g", hone_dtype_name(formats[f]), i, (double)got[i],
-                                     (double)want[i]);
+                            fail_msg("%s: value %d is %.9g, wanted %.9g", hone_dtype_name(formats[f]), i,
+                                     (double)got[i], (double)want[i]);
                 weight_free(&w);
             }
 }
@@ -68,8 +69,7 @@ static void odd_lengths_expand(void **state)
 static void exponential(void **state)
 {
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         double x, worst = 0;
         float v[9];
 
@@ -114,7 +114,8 @@ static void dropout_is_its_definition(void **state)
                 index = (uint64_t)n * 7 + (n % 2 ? 0xffffffffull * 4 - 100 : 0);
                 dev->kernels->drop(out, x, n, 0x123456789abcdefull, 0xfedcba987654321ull, index, p[k]);
                 for (i = 0; i < n; i++) {
-                    bool keep = hone_dropout_keep(0x123456789abcdefull, 0xfedcba987654321ull, index + (uint64_t)i, p[k]);
+                    bool keep = hone_dropout_keep(0x123456789abcdefull, 0xfedcba987654321ull,
+                                                  index + (uint64_t)i, p[k]);
 
                     assert_true(out[i] == (keep ? x[i] * (1.0f / (1.0f - p[k])) : 0.0f));
                 }
@@ -203,8 +204,7 @@ static void names_of_instruction_sets(void **state)
     assert_int_equal(isa, HONE_ISA_AVX512BF16);
     assert_int_equal(hone_isa_parse(&isa, "sse", &caught), HONE_EINVAL);
     assert_non_null(strstr(caught.message, "auto, ref, avx2, avx512, avx512bf16"));
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         assert_int_equal(hone_device_threads(dev), 2);
         assert_true(strncmp(hone_device_name(dev), "cpu/", 4) == 0);
         assert_true(hone_device_peak_gflops(dev, false, 0.001) > 0);
@@ -215,9 +215,12 @@ static void names_of_instruction_sets(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(expansion_is_exact),    cmocka_unit_test(odd_lengths_expand),
-        cmocka_unit_test(exponential),           cmocka_unit_test(dropout_is_its_definition),
-        cmocka_unit_test(every_task_runs_once),  cmocka_unit_test(opening_without_memory),
+        cmocka_unit_test(expansion_is_exact),
+        cmocka_unit_test(odd_lengths_expand),
+        cmocka_unit_test(exponential),
+        cmocka_unit_test(dropout_is_its_definition),
+        cmocka_unit_test(every_task_runs_once),
+        cmocka_unit_test(opening_without_memory),
         cmocka_unit_test(names_of_instruction_sets),
     };
 

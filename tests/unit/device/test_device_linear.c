@@ -52,8 +52,8 @@ static void setup(struct lrun *r, const struct lcase *c)
             mat_random(&r->b[p], 0.3f);
             mat_random(&r->da[p], 0.1f);
             mat_random(&r->db[p], 0.1f);
-            r->lora[p] = (hone_lora){c->rank, 1.7f, r->a[p].data, r->b[p].data, r->da[p].data, r->db[p].data,
-                                     c->dropout, 99, (uint64_t)p};
+            r->lora[p] = (hone_lora){c->rank,       1.7f,       r->a[p].data, r->b[p].data, r->da[p].data,
+                                     r->db[p].data, c->dropout, 99,           (uint64_t)p};
             part->lora = &r->lora[p];
             part->u = r->u[p].data;
         }
@@ -122,8 +122,10 @@ static void compare(hone_device *dev, const struct lcase *c)
     for (p = 0; p < r.parts; p++) {
         int out = c->out[p];
         double *y = calloc((size_t)n * (size_t)out, sizeof *y);
-        double *u = calloc((size_t)(n * (rank + 1)), sizeof *u), *du = calloc((size_t)(n * (rank + 1)), sizeof *du);
-        double *da = calloc((size_t)((rank + 1) * in), sizeof *da), *db = calloc((size_t)(out * (rank + 1)), sizeof *db);
+        double *u = calloc((size_t)(n * (rank + 1)), sizeof *u),
+               *du = calloc((size_t)(n * (rank + 1)), sizeof *du);
+        double *da = calloc((size_t)((rank + 1) * in), sizeof *da),
+               *db = calloc((size_t)(out * (rank + 1)), sizeof *db);
 
         for (t = 0; t < n; t++) {
             for (o = 0; o < out; o++) {
@@ -206,7 +208,8 @@ static void every_format_and_type(void **state)
             for (a = 0; a < 2; a++) {
                 hone_dtype act = a ? HONE_BF16 : HONE_F32;
 
-                compare(dev, &(struct lcase){37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true});
+                compare(dev,
+                        &(struct lcase){37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true});
                 compare(dev, &(struct lcase){1, 512, {40, 33}, formats[f], act, 8, 0, false, false, true});
                 compare(dev, &(struct lcase){5, 768, {300}, formats[f], act, 0, 0, true, false, true});
             }
@@ -214,7 +217,8 @@ static void every_format_and_type(void **state)
 
 static void odd_sizes(void **state)
 {
-    static const int n[] = {1, 2, 3, 7, 13, 16, 17, 41}, in[] = {1, 2, 7, 31, 64, 97}, out[] = {1, 5, 16, 19, 67};
+    static const int n[] = {1, 2, 3, 7, 13, 16, 17, 41}, in[] = {1, 2, 7, 31, 64, 97},
+                     out[] = {1, 5, 16, 19, 67};
     size_t a, b, c;
 
     (void)state;
@@ -222,16 +226,22 @@ static void odd_sizes(void **state)
         for (a = 0; a < HONE_COUNT(n); a++)
             for (b = 0; b < HONE_COUNT(in); b++)
                 for (c = 0; c < HONE_COUNT(out); c++)
-                    compare(dev, &(struct lcase){n[a], in[b], {out[c]}, (a + b + c) % 2 ? HONE_F32 : HONE_BF16,
-                                                 (a + b) % 3 ? HONE_F32 : HONE_BF16, (int)(1 + (a * b + c) % 20),
-                                                 c % 2 ? 0.5f : 0, a % 2, b % 2, true});
+                    compare(dev, &(struct lcase){n[a],
+                                                 in[b],
+                                                 {out[c]},
+                                                 (a + b + c) % 2 ? HONE_F32 : HONE_BF16,
+                                                 (a + b) % 3 ? HONE_F32 : HONE_BF16,
+                                                 (int)(1 + (a * b + c) % 20),
+                                                 c % 2 ? 0.5f : 0,
+                                                 a % 2,
+                                                 b % 2,
+                                                 true});
 }
 
 static void larger_than_every_block(void **state)
 {
     (void)state;
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         compare(dev, &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true});
         compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q6_K, HONE_F32, 64, 0, false, true, true});
         compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q4_K, HONE_BF16, 33, 0.1f, false, true, true});
@@ -296,8 +306,7 @@ static void rows_do_not_depend_on_their_batch(void **state)
     struct lrun r;
 
     (void)state;
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         hone_mat y, part;
 
         setup(&r, &c);
@@ -327,7 +336,8 @@ static double objective(hone_device *dev, struct lrun *r)
     return s;
 }
 
-static void check_gradient(hone_device *dev, struct lrun *r, hone_mat *at, const hone_mat *grad, const char *what)
+static void check_gradient(hone_device *dev, struct lrun *r, hone_mat *at, const hone_mat *grad,
+                           const char *what)
 {
     double num = 0, den = 0;
     const float h = 0x1p-4f; /* y is linear in x, A and B alone, so the step may be large */
@@ -358,8 +368,7 @@ static void gradients_are_derivatives(void **state)
     int p;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         setup(&r, &c);
         for (p = 0; p < 3; p += 2) {
             memset(r.da[p].data, 0, sizeof(float) * 3 * 9);

@@ -25,8 +25,7 @@ static void frozen_norm_and_rotation(void **state)
     int i;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         for (i = 0; i < 4; i++) {
             put(&x, 0, i, (float)sin(1 + i));
             put(&g, 0, i, (float)cos(i));
@@ -64,7 +63,8 @@ static void norm_of_every_size(void **state)
                     hone_mat x = mat_new(types[t], n, d, 3), y = mat_new(types[t], n, d, 1);
                     hone_mat dy = mat_new(types[t], n, d, 2), dx = mat_new(types[t], n, d, 5);
                     hone_mat rstd = mat_new(HONE_F32, n, 1, 0), w = mat_new(HONE_F32, 1, d, 0);
-                    double *wy = calloc((size_t)(n * d), 8), *wx = calloc((size_t)(n * d), 8), *ws = calloc((size_t)n, 8);
+                    double *wy = calloc((size_t)(n * d), 8), *wx = calloc((size_t)(n * d), 8),
+                           *ws = calloc((size_t)n, 8);
 
                     mat_random(&x, 2);
                     mat_random(&dy, 1);
@@ -82,7 +82,7 @@ static void norm_of_every_size(void **state)
                         }
                         for (c = 0; c < d; c++)
                             wx[r * d + c] = get(&dx, r, c) + ws[r] * (get(&dy, r, c) * get(&w, 0, c) -
-                                                                       get(&x, r, c) * ws[r] * dot / d);
+                                                                      get(&x, r, c) * ws[r] * dot / d);
                     }
                     OK(hone_rmsnorm_fwd(dev, y, rstd.data, x, w.data, 1e-5f, err));
                     check_nmse("y", &y, wy, limit_of(types[t]));
@@ -153,9 +153,11 @@ static void gated_unit_and_sum(void **state)
         for (b = 0; b < HONE_COUNT(cols); b++)
             for (t = 0; t < 2; t++) {
                 int d = cols[b];
-                hone_mat g = mat_new(types[t], n, d, 1), u = mat_new(types[t], n, d, 2), h = mat_new(types[t], n, d, 3);
+                hone_mat g = mat_new(types[t], n, d, 1), u = mat_new(types[t], n, d, 2),
+                         h = mat_new(types[t], n, d, 3);
                 hone_mat dh = mat_new(types[t], n, d, 4);
-                double *wh = calloc((size_t)(n * d), 8), *wg = calloc((size_t)(n * d), 8), *wu = calloc((size_t)(n * d), 8);
+                double *wh = calloc((size_t)(n * d), 8), *wg = calloc((size_t)(n * d), 8),
+                       *wu = calloc((size_t)(n * d), 8);
                 double *ws = calloc((size_t)(n * d), 8);
 
                 mat_random(&g, 20);
@@ -165,7 +167,8 @@ static void gated_unit_and_sum(void **state)
                 mat_random(&dh, 1);
                 for (r = 0; r < n; r++)
                     for (c = 0; c < d; c++) {
-                        double x = get(&g, r, c), s = 1 / (1 + exp(-x)), v = get(&u, r, c), e = get(&dh, r, c);
+                        double x = get(&g, r, c), s = 1 / (1 + exp(-x)), v = get(&u, r, c),
+                               e = get(&dh, r, c);
 
                         wh[r * d + c] = x * s * v;
                         wg[r * d + c] = e * v * s * (1 + x * (1 - s));
@@ -248,8 +251,7 @@ static void squares(void **state)
         first = s;
         hone_device_close(dev);
     }
-    FOR_EACH_ISA(dev, 2)
-    {
+    FOR_EACH_ISA(dev, 2) {
         float keep = x[77777];
 
         x[77777] = NAN;
@@ -353,7 +355,8 @@ static void head_teardown(struct hrun *r)
 static void head_compare(hone_device *dev, const struct hcase *c)
 {
     int n = c->n, d = c->width, vocab = c->vocab, r, v, i;
-    double *dh = calloc((size_t)(n * d), 8), *loss = calloc((size_t)n, 8), *z = calloc((size_t)(n * vocab), 8), *w;
+    double *dh = calloc((size_t)(n * d), 8), *loss = calloc((size_t)n, 8),
+           *z = calloc((size_t)(n * vocab), 8), *w;
     /* the loss is a small difference of large sums: judged against the logits' size below */
     struct hrun run;
 
@@ -401,9 +404,11 @@ static void head_compare(hone_device *dev, const struct hcase *c)
 static void head_of_every_size(void **state)
 {
     static const struct hcase cases[] = {
-        {1, 1, 1, HONE_F32, HONE_F32},       {3, 7, 5, HONE_F32, HONE_F32},       {17, 64, 131, HONE_F16, HONE_F32},
-        {67, 64, 2053, HONE_Q8_0, HONE_F32}, {67, 64, 2053, HONE_Q8_0, HONE_BF16}, {40, 256, 333, HONE_Q6_K, HONE_F32},
-        {40, 256, 333, HONE_Q6_K, HONE_BF16}, {280, 32, 97, HONE_F32, HONE_F32},   {33, 97, 515, HONE_BF16, HONE_BF16},
+        {1, 1, 1, HONE_F32, HONE_F32},        {3, 7, 5, HONE_F32, HONE_F32},
+        {17, 64, 131, HONE_F16, HONE_F32},    {67, 64, 2053, HONE_Q8_0, HONE_F32},
+        {67, 64, 2053, HONE_Q8_0, HONE_BF16}, {40, 256, 333, HONE_Q6_K, HONE_F32},
+        {40, 256, 333, HONE_Q6_K, HONE_BF16}, {280, 32, 97, HONE_F32, HONE_F32},
+        {33, 97, 515, HONE_BF16, HONE_BF16},
     };
     size_t i;
 
@@ -421,8 +426,7 @@ static void frozen_cross_entropy(void **state)
     int i;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
         hone_weight head = {w, HONE_F32, 5, 2, NULL};
         float loss[2];
@@ -451,10 +455,13 @@ static void ties_go_to_the_lowest_id(void **state)
     (void)state;
     for (i = 0; i < 4; i++)
         w[9 * 4 + i] = w[23 * 4 + i] = w[39 * 4 + i] = 2;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         hone_weight head = {w, HONE_F32, 40, 4, NULL};
-        hone_head a = {.h = hone_mat_make(h, HONE_F32, 1, 4), .w = &head, .target = &target, .loss = &loss, .best = &best};
+        hone_head a = {.h = hone_mat_make(h, HONE_F32, 1, 4),
+                       .w = &head,
+                       .target = &target,
+                       .loss = &loss,
+                       .best = &best};
 
         OK(hone_head_loss(dev, &a, err));
         assert_int_equal(best, 9);
@@ -506,8 +513,7 @@ static void head_gradient_is_a_derivative(void **state)
     int i, j, k, side;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1)
-    {
+    FOR_EACH_ISA(dev, 1) {
         double num = 0, den = 0;
 
         head_setup(&r, &c);
@@ -539,12 +545,18 @@ static void head_gradient_is_a_derivative(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(frozen_norm_and_rotation), cmocka_unit_test(norm_of_every_size),
-        cmocka_unit_test(rotation_of_every_size),   cmocka_unit_test(gated_unit_and_sum),
-        cmocka_unit_test(embedding),                cmocka_unit_test(squares),
-        cmocka_unit_test(adamw),                    cmocka_unit_test(head_of_every_size),
-        cmocka_unit_test(frozen_cross_entropy),     cmocka_unit_test(ties_go_to_the_lowest_id),
-        cmocka_unit_test(threads_do_not_change_bits), cmocka_unit_test(head_gradient_is_a_derivative),
+        cmocka_unit_test(frozen_norm_and_rotation),
+        cmocka_unit_test(norm_of_every_size),
+        cmocka_unit_test(rotation_of_every_size),
+        cmocka_unit_test(gated_unit_and_sum),
+        cmocka_unit_test(embedding),
+        cmocka_unit_test(squares),
+        cmocka_unit_test(adamw),
+        cmocka_unit_test(head_of_every_size),
+        cmocka_unit_test(frozen_cross_entropy),
+        cmocka_unit_test(ties_go_to_the_lowest_id),
+        cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(head_gradient_is_a_derivative),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
