@@ -376,6 +376,18 @@ static void rows(struct bench *b, int width)
     mat_drop(&r.w);
 }
 
+static int number(const char *text)
+{
+    char *end;
+    long v = strtol(text, &end, 10);
+
+    if (end == text || *end || v < 0 || v > 1 << 20) {
+        fprintf(stderr, "bench_ops: \"%s\" is not a number between 0 and 1048576\n", text);
+        exit(2);
+    }
+    return (int)v;
+}
+
 int main(int argc, char **argv)
 {
     static const hone_dtype stored[] = {HONE_F32,  HONE_BF16, HONE_F16,  HONE_Q8_0, HONE_Q4_0,
@@ -402,11 +414,11 @@ int main(int argc, char **argv)
             if (hone_isa_parse(&params.isa, value, &err))
                 fail(&err);
         } else if (!strcmp(argv[k], "--threads")) {
-            params.threads = atoi(value);
+            params.threads = number(value);
         } else if (!strcmp(argv[k], "--tokens")) {
-            b.tokens = atoi(value);
+            b.tokens = number(value);
         } else if (!strcmp(argv[k], "--rounds")) {
-            b.rounds = atoi(value);
+            b.rounds = number(value);
         } else if (!strcmp(argv[k], "--only")) {
             b.only = value;
         } else {
