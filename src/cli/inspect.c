@@ -104,9 +104,14 @@ static void print_object(json_t *object, int indent)
 int command_inspect(int argc, char **argv)
 {
     common c = {0};
-    bool json = false;
+    bool json = false, tensors = false;
     const option options[] = {
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."}, {0}};
+        {.name = "--tensors",
+         .kind = OPTION_FLAG,
+         .value = &tensors,
+         .help = "Lists every tensor with type, shape and bytes (the JSON document always does)."},
+        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        {0}};
     const usage u = {
         "inspect",
         "PATH [OPTIONS]",
@@ -131,6 +136,8 @@ int command_inspect(int argc, char **argv)
     hone_free(text);
     if (json || !doc)
         return json_print(doc);
+    if (!tensors && json_object_get(doc, "tensors"))
+        json_object_set_new(doc, "tensors", json_integer((json_int_t)json_array_size(json_object_get(doc, "tensors"))));
     print_object(doc, 0);
     json_decref(doc);
     return EXIT_SUCCESS;

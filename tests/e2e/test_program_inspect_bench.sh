@@ -5,6 +5,9 @@
 for path in "$model" "$gguf" "$adapter" "$model/model.safetensors"; do
     ok "$hone" inspect "$path"
     [ "$(wc -l <.out)" -gt 3 ] || wrong "a person should see more than three lines"
+    [ "$(grep -c "^tensors: [0-9]" .out)" -eq 1 ] || wrong "the tensors should be counted, not listed"
+    ok "$hone" inspect "$path" --tensors
+    [ "$(wc -l <.out)" -gt 20 ] || wrong "every tensor should have a line"
     ok "$hone" inspect "$path" --json
     one_document
 done

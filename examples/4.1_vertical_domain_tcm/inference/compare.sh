@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Answers of base and tuned side by side, greedy: the questions of data/cases.txt, and every held-out dialogue up to the
+# Answers of base and tuned side by side, greedy with a repetition penalty (small models loop without one): the questions of data/cases.txt, and every held-out dialogue up to the
 # turn where the syndrome is to be named (there the doctor's own answer stands beside). Writes output/answers/ and
 # output/report.html.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -42,7 +42,8 @@ answer() { # base|tuned, options
 
     shift
     say "$which: $n 个问题"
-    "$HONE" generate --model "$model" --prompts "$answers/all.jsonl" --temperature 0 --max-new-tokens 200 "$@" >"$answers/$which.txt"
+    "$HONE" generate --model "$model" --prompts "$answers/all.jsonl" --temperature 0 \
+        --repetition-penalty 1.1 --max-new-tokens 200 "$@" >"$answers/$which.txt"
     for i in $(seq "$n"); do sed -n "${i}p" "$answers/$which.txt" | sed 's/\\n/\n/g' >"$answers/$i.$which"; done
 }
 answer base

@@ -75,7 +75,7 @@ END
             print verdict == "reached" ? "<p class=\"good\">达到目标：平均低 15% 以上，每段对话都更低。</p>" : "<p class=\"bad\">没有达到目标：平均低 15%，每段都更低。</p>" }'
     fi
     if [ -s "$out/answers/1.tuned" ]; then
-        echo '<h2>回答对比（贪心解码，最多 200 个 token）</h2>'
+        echo '<h2>回答对比（贪心解码，重复惩罚 1.1，最多 200 个 token）</h2>'
         for question in $(find "$out/answers" -name '*.question' | sort -V); do
             one=${question%.question}
             echo '<table class="answers"><tr><th colspan="3">'
