@@ -56,8 +56,8 @@ HONE_API uint64_t hone_chat_hash(const hone_chat *chat);      /* of the template
 
 /* Renders a conversation. Errors: HONE_EINVAL (raise_exception text, undefined access, with template line),
  * HONE_ELIMIT (output, loop or depth bound), HONE_EFORMAT (the JSON). */
-HONE_API int hone_chat_render(const hone_chat *chat, hone_rendering *out, const char *conversation, size_t len,
-                              unsigned flags, hone_error *err);
+HONE_API int hone_chat_render(const hone_chat *chat, hone_rendering *out, const char *conversation,
+                              size_t len, unsigned flags, hone_error *err);
 HONE_API void hone_rendering_clear(hone_rendering *r);
 
 /* Renders, tokenises and masks. With HONE_CHAT_GENERATION_PROMPT the mask is all 0 (a prompt for inference).

@@ -38,7 +38,13 @@ typedef struct hone_error {
     char message[1000]; /* one line, UTF-8, without a final newline */
 } hone_error;
 
-#define HONE_ERROR_INIT {0, {0}}
+#define HONE_ERROR_INIT                                                                                      \
+    {                                                                                                        \
+        0,                                                                                                   \
+        {                                                                                                    \
+            0                                                                                                \
+        }                                                                                                    \
+    }
 
 /* Stores code and formatted message unless an error is stored already. Returns `code`, so that
  * `return hone_error_set(err, HONE_EFORMAT, "...")` is the usual form. err may be NULL. */

@@ -26,9 +26,11 @@ HONE_API hone_model_params hone_model_default(void);
 /* Opens a Hugging Face directory (config.json, *.safetensors) or a GGUF file. `dev` must outlive the model. p NULL =
  * default. Errors: HONE_ENOENT, HONE_EFORMAT, HONE_ESHAPE (file, tensor, wanted and found shape), HONE_EUNSUPPORTED
  * (architecture, with the list of supported ones; dtype), HONE_ENOMEM. */
-HONE_API int hone_model_open(hone_model **out, hone_device *dev, const char *path, const hone_model_params *p, hone_error *err);
+HONE_API int hone_model_open(hone_model **out, hone_device *dev, const char *path, const hone_model_params *p,
+                             hone_error *err);
 /* Random bf16 weights of a known shape ("smol" = SmolLM2-135M, "qwen" = Qwen2.5-0.5B), for benchmarks. */
-HONE_API int hone_model_random(hone_model **out, hone_device *dev, const char *shape, const hone_model_params *p, hone_error *err);
+HONE_API int hone_model_random(hone_model **out, hone_device *dev, const char *shape,
+                               const hone_model_params *p, hone_error *err);
 HONE_API void hone_model_close(hone_model *m);
 HONE_API hone_precision hone_model_precision(const hone_model *m); /* F32 or BF16, never AUTO */
 
@@ -46,14 +48,16 @@ typedef struct hone_adapter_params {
     bool targets_are_list;
     uint64_t seed;
 } hone_adapter_params;
-HONE_API int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p, hone_error *err);
+HONE_API int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p,
+                              hone_error *err);
 
 /* Reads a PEFT adapter directory (adapter_config.json, adapter_model.safetensors); refuses settings that hone lacks
  * by name; shapes are checked against the model. */
 HONE_API int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_error *err);
 /* Writes both files into dir (made when missing), each atomically, in PEFT's format, key for key. `template_hash` and
  * `tokenizer_hash` go into adapter_config.json under "hone" (PEFT ignores it). */
-HONE_API int hone_adapter_save(const hone_adapter *a, const char *dir, uint64_t template_hash, uint64_t tokenizer_hash, hone_error *err);
+HONE_API int hone_adapter_save(const hone_adapter *a, const char *dir, uint64_t template_hash,
+                               uint64_t tokenizer_hash, hone_error *err);
 HONE_API void hone_adapter_close(hone_adapter *a);
 /* The hashes that adapter_config.json carries, or 0. */
 HONE_API void hone_adapter_hashes(const hone_adapter *a, uint64_t *template_hash, uint64_t *tokenizer_hash);
@@ -61,7 +65,8 @@ HONE_API size_t hone_adapter_parameters(const hone_adapter *a); /* trainable val
 
 /* The memory plan: what a run will allocate, to the byte, before it does. */
 typedef struct hone_plan_item {
-    const char *purpose; /* "weights (mapped)", "adapter", "gradients", "optimiser", "activations", "workspace", ... */
+    const char *
+        purpose; /* "weights (mapped)", "adapter", "gradients", "optimiser", "activations", "workspace", ... */
     char detail[96];
     uint64_t bytes;
 } hone_plan_item;

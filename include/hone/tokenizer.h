@@ -51,8 +51,8 @@ HONE_API void hone_tokens_clear(hone_tokens *tokens);
 /* The text of ids[0..n), as the decoder of the tokenizer defines it: *out is NUL-terminated UTF-8, freed by the
  * caller with hone_free; *len may be NULL. skip_special drops tokens marked special. Ids outside the vocabulary
  * are dropped. */
-HONE_API int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, const int32_t *ids, size_t n,
-                                   bool skip_special, hone_error *err);
+HONE_API int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, const int32_t *ids,
+                                   size_t n, bool skip_special, hone_error *err);
 
 /* The bytes one token contributes to a stream (byte-level: raw bytes, maybe not whole characters; special
  * tokens: their text). Borrowed; valid while t lives. NULL and *len 0 for ids outside the vocabulary. */

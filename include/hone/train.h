@@ -14,15 +14,15 @@ extern "C" {
 
 /* After every optimiser step: one line of metrics.jsonl. */
 typedef struct hone_step {
-    int64_t step, total_steps;   /* 1-based */
+    int64_t step, total_steps; /* 1-based */
     double epoch;
-    double loss;                 /* token-weighted mean over the step, nats */
-    double learning_rate;        /* used in this step */
-    double grad_norm;            /* before clipping */
+    double loss;                    /* token-weighted mean over the step, nats */
+    double learning_rate;           /* used in this step */
+    double grad_norm;               /* before clipping */
     int64_t tokens, trained_tokens; /* of this step */
-    double tokens_per_second;    /* positions computed, this step */
-    double seconds;              /* since the first step began */
-    double remaining_seconds;    /* estimate */
+    double tokens_per_second;       /* positions computed, this step */
+    double seconds;                 /* since the first step began */
+    double remaining_seconds;       /* estimate */
     uint64_t rss_bytes;
 } hone_step;
 
@@ -35,89 +35,90 @@ typedef struct hone_eval_result {
 
 typedef struct hone_train_result {
     int64_t steps;
-    double train_loss;           /* token-weighted over all steps of this run */
+    double train_loss; /* token-weighted over all steps of this run */
     int64_t tokens, trained_tokens;
-    double setup_seconds;        /* from the call to the first forward pass */
-    double seconds;              /* of all steps and evaluations */
+    double setup_seconds; /* from the call to the first forward pass */
+    double seconds;       /* of all steps and evaluations */
     bool has_eval;
-    hone_eval_result eval;       /* of the adapter that was kept as output_dir's */
-    int64_t best_step;           /* step of that adapter */
+    hone_eval_result eval;              /* of the adapter that was kept as output_dir's */
+    int64_t best_step;                  /* step of that adapter */
     uint64_t planned_bytes, peak_bytes; /* plan total; VmHWM */
-    bool stopped;                /* the caller asked to stop; the adapter was saved */
+    bool stopped;                       /* the caller asked to stop; the adapter was saved */
 } hone_train_result;
 
 /* Any callback may be NULL. Called on the thread that called hone_train_run. */
 typedef struct hone_train_callbacks {
     void *ud;
-    void (*note)(void *ud, const char *line);                        /* something the user should read once */
+    void (*note)(void *ud, const char *line); /* something the user should read once */
     void (*data)(void *ud, const char *which, const hone_dataset_report *r); /* which: "train" or "eval" */
-    void (*plan)(void *ud, const hone_plan *plan);                   /* before anything of it is allocated */
-    void (*step)(void *ud, const hone_step *s, bool log);            /* log: a logging_steps boundary */
+    void (*plan)(void *ud, const hone_plan *plan);        /* before anything of it is allocated */
+    void (*step)(void *ud, const hone_step *s, bool log); /* log: a logging_steps boundary */
     void (*eval)(void *ud, int64_t step, const hone_eval_result *r, bool best);
-    bool (*stop)(void *ud);                                          /* true: save and end after the running micro-batch */
+    bool (*stop)(void *ud); /* true: save and end after the running micro-batch */
 } hone_train_callbacks;
 
 /* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
  * when load_best_model_at_end and there are evaluation rows, else the last), checkpoint-N (the adapter after step N, at
  * save points and at the end), metrics.jsonl (every step), config.yaml. Errors: those of the parts; nothing half-written
  * is left. */
-HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_train_result *out,
-                            hone_error *err);
+HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                            hone_train_result *out, hone_error *err);
 
 /* The memory plan of a configuration and the size of its steps, without training: what `hone plan` prints. Opens model,
  * tokenizer and data. */
 typedef struct hone_plan_report {
-    hone_plan plan[3];          /* recomputation levels 0, 1, 2; plan[chosen] is what a run would take */
+    hone_plan plan[3]; /* recomputation levels 0, 1, 2; plan[chosen] is what a run would take */
     int chosen;
     int64_t rows, steps, steps_per_epoch;
     int64_t tokens_per_epoch, trained_tokens_per_epoch;
 } hone_plan_report;
-HONE_API int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_plan_report *out,
-                             hone_error *err);
+HONE_API int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                             hone_plan_report *out, hone_error *err);
 
 /* Evaluates a model with and without an adapter on rows masked as in training. */
 typedef struct hone_eval_params {
-    const char *model, *adapter;     /* adapter NULL: base only */
-    const char *const *data;         /* n_data paths: files, folders, globs */
+    const char *model, *adapter; /* adapter NULL: base only */
+    const char *const *data;     /* n_data paths: files, folders, globs */
     size_t n_data;
     hone_precision precision;
-    int32_t max_length;              /* longest row, 0 = the model's context; longer ones are an error */
-    int32_t batch_tokens;            /* positions per micro-batch; 0 = 2048 */
+    int32_t max_length;   /* longest row, 0 = the model's context; longer ones are an error */
+    int32_t batch_tokens; /* positions per micro-batch; 0 = 2048 */
     /* Per row, in input order; tuned false for the base. NULL: not wanted. */
     void (*row)(void *ud, bool tuned, int64_t row, double loss_sum, int64_t tokens);
     void (*note)(void *ud, const char *line);
     void (*progress)(void *ud, bool tuned, int64_t rows_done, int64_t rows);
     void *ud;
 } hone_eval_params;
-HONE_API int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base, hone_eval_result *tuned,
-                           hone_error *err);
+HONE_API int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base,
+                           hone_eval_result *tuned, hone_error *err);
 
 /* One training step on a model of known shape with random ids, every position a target, no recomputation, clipping and
  * optimiser included: what `hone bench step` reports. */
 typedef struct hone_bench_params {
-    const char *model;  /* path, or NULL with shape */
-    const char *shape;  /* "smol" or "qwen" */
+    const char *model; /* path, or NULL with shape */
+    const char *shape; /* "smol" or "qwen" */
     int r;
     int32_t tokens;
-    int steps;          /* timed, after one warm-up */
+    int steps; /* timed, after one warm-up */
     double dropout;
     hone_precision precision;
     uint64_t seed;
 } hone_bench_params;
 
 typedef struct hone_bench_result {
-    double tokens_per_second;     /* median of the steps */
+    double tokens_per_second; /* median of the steps */
     double tokens_per_second_best;
-    uint64_t peak_bytes;          /* VmHWM */
+    uint64_t peak_bytes; /* VmHWM */
     uint64_t planned_bytes;
-    double machine_peak_gflops;   /* median of the peaks measured beside each step */
-    double gflop_per_token;       /* counted: products, attention (causal half, backward 2.5x), adapters */
-    double roofline_share;        /* median over steps of achieved / peak measured beside that step */
+    double machine_peak_gflops; /* median of the peaks measured beside each step */
+    double gflop_per_token;     /* counted: products, attention (causal half, backward 2.5x), adapters */
+    double roofline_share;      /* median over steps of achieved / peak measured beside that step */
     double loss_first, loss_last;
     char device[32];
     int threads;
 } hone_bench_result;
-HONE_API int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_result *out, hone_error *err);
+HONE_API int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_result *out,
+                             hone_error *err);
 
 #ifdef __cplusplus
 }

@@ -60,8 +60,8 @@ void hone_buf_add(hone_buf *b, const void *bytes, size_t n);
 void hone_buf_puts(hone_buf *b, const char *s);
 void hone_buf_putc(hone_buf *b, char c);
 void hone_buf_printf(hone_buf *b, const char *format, ...) HONE_PRINTF(2, 3);
-void hone_buf_clear(hone_buf *b);  /* frees */
-char *hone_buf_take(hone_buf *b);  /* transfers data (NUL-terminated), NULL when failed; b is then empty */
+void hone_buf_clear(hone_buf *b); /* frees */
+char *hone_buf_take(hone_buf *b); /* transfers data (NUL-terminated), NULL when failed; b is then empty */
 
 /* ---- UTF-8 ------------------------------------------------------------------------------------------------------ */
 
@@ -101,7 +101,8 @@ typedef struct hone_map {
     size_t size;
 } hone_map;
 
-int hone_map_open(hone_map *out, const char *path, hone_error *err); /* HONE_ENOENT, HONE_EIO, HONE_EFORMAT (a folder) */
+int hone_map_open(hone_map *out, const char *path,
+                  hone_error *err); /* HONE_ENOENT, HONE_EIO, HONE_EFORMAT (a folder) */
 void hone_map_close(hone_map *m);
 
 /* Whole file as a NUL-terminated buffer, at most `limit` bytes (HONE_ELIMIT beyond). Freed with hone_free. */

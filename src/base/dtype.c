@@ -67,7 +67,8 @@ size_t hone_dtype_bytes(hone_dtype t, int64_t n)
 {
     size_t bytes;
 
-    if (!known(t) || n < 0 || __builtin_mul_overflow((size_t)(n / types[t].block), types[t].block_size, &bytes))
+    if (!known(t) || n < 0 ||
+        __builtin_mul_overflow((size_t)(n / types[t].block), types[t].block_size, &bytes))
         return SIZE_MAX;
     return bytes;
 }
@@ -107,7 +108,7 @@ uint16_t hone_f32_to_f16(float f)
     }
     if (a < 0x33000000u)
         return (uint16_t)sign; /* below half of the smallest subnormal */
-    shift = 126 - (a >> 23); /* 14..24 bits of the 24-bit mantissa are lost */
+    shift = 126 - (a >> 23);   /* 14..24 bits of the 24-bit mantissa are lost */
     a = (a & 0x7fffffu) | 0x800000u;
     kept = a >> shift;
     rest = a & ((1u << shift) - 1);
@@ -307,7 +308,8 @@ static void put_q8_0(uint8_t *p, const float *x)
     for (j = 0; j < 32; j++) {
         float q = roundf(x[j] * inverse);
 
-        p[2 + j] = (uint8_t)(int8_t)(q >= -127 && q <= 127 ? q : 0); /* out of range: NaN or infinity came in */
+        p[2 + j] =
+            (uint8_t)(int8_t)(q >= -127 && q <= 127 ? q : 0); /* out of range: NaN or infinity came in */
     }
 }
 

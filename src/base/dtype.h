@@ -31,10 +31,10 @@ typedef enum hone_dtype {
     HONE_DTYPE_COUNT
 } hone_dtype;
 
-const char *hone_dtype_name(hone_dtype t);   /* "Q4_K" */
-int hone_dtype_block(hone_dtype t);          /* values per block: 1, 32 or 256 */
-size_t hone_dtype_block_size(hone_dtype t);  /* bytes per block */
-bool hone_dtype_is_weight(hone_dtype t);     /* can hone_dequantise read it? */
+const char *hone_dtype_name(hone_dtype t);  /* "Q4_K" */
+int hone_dtype_block(hone_dtype t);         /* values per block: 1, 32 or 256 */
+size_t hone_dtype_block_size(hone_dtype t); /* bytes per block */
+bool hone_dtype_is_weight(hone_dtype t);    /* can hone_dequantise read it? */
 /* Bytes of n values; n must be a multiple of the block. SIZE_MAX on overflow. */
 size_t hone_dtype_bytes(hone_dtype t, int64_t n);
 

@@ -13,7 +13,8 @@ static int os_error(hone_error *err, const char *doing, const char *path)
 {
     int e = errno;
 
-    return hone_error_set(err, e == ENOENT ? HONE_ENOENT : HONE_EIO, "%s: cannot %s: %s", path, doing, strerror(e));
+    return hone_error_set(err, e == ENOENT ? HONE_ENOENT : HONE_EIO, "%s: cannot %s: %s", path, doing,
+                          strerror(e));
 }
 
 /* Opens a regular file for reading and tells its size. */

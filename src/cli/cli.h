@@ -109,8 +109,8 @@ void stop_signal_clear(void);
 
 /* Prints one JSON document and a newline on stdout, and takes `doc`. NULL doc: out of memory. Returns the exit code. */
 int json_print(json_t *doc);
-json_t *json_number(double x);                     /* null when x is not finite */
-json_t *json_text(const char *text, size_t len);   /* ill-formed UTF-8 becomes U+FFFD */
+json_t *json_number(double x);                   /* null when x is not finite */
+json_t *json_text(const char *text, size_t len); /* ill-formed UTF-8 becomes U+FFFD */
 /* Flushes stdout; a failed write is reported, once for the program. Returns the exit code, `code` when all went well. */
 int output_finish(int code);
 
@@ -162,27 +162,60 @@ sampling_options sampling_options_default(void);
 /* What the command line did not give comes from the `inference` section of the configuration `config`, or, NULL, of
  * config.yaml beside the adapter (NULL: none), where there is one. 0, or EXIT_FAILURE after a message. */
 int sampling_options_complete(sampling_options *s, const char *config, const char *adapter);
-#define SAMPLING_OPTIONS(s)                                                                                            \
-    {.name = "--temperature", .kind = OPTION_NUMBER, .value = &(s).temperature, .argument = "T", .max = 100,           \
-     .standard = "0.7", .given = &(s).given.temperature,                                                               \
-     .help = "Divides the scores before sampling; 0 takes the best token every time (and switches the repetition "     \
-             "penalty off unless it is given)."},                                                                      \
-        {.name = "--top-k", .kind = OPTION_INT, .value = &(s).top_k, .argument = "N", .max = 1e9, .standard = "50",    \
-         .given = &(s).given.top_k,                                                                                    \
-         .help = "Samples from the N best tokens only; 0 = off."},                                                     \
-        {.name = "--top-p", .kind = OPTION_NUMBER, .value = &(s).top_p, .argument = "P", .max = 1, .standard = "0.9",  \
-         .given = &(s).given.top_p,                                                                                    \
-         .help = "Samples from the smallest set of best tokens whose probability reaches P; 1 = off."},                \
-        {.name = "--min-p", .kind = OPTION_NUMBER, .value = &(s).min_p, .argument = "P", .max = 1, .standard = "0",    \
-         .help = "Drops tokens less probable than P times the best; 0 = off."},                                        \
-        {.name = "--repetition-penalty", .kind = OPTION_NUMBER, .value = &(s).repetition_penalty, .argument = "X",     \
-         .min = 0.01, .max = 100, .standard = "1.1", .given = &(s).given.repetition_penalty,                             \
-         .help = "Makes tokens that occurred already less likely; 1 = off."},                                          \
-        {.name = "--seed", .kind = OPTION_INT, .value = &(s).seed, .argument = "N", .max = 9e15, .standard = "0",      \
-         .help = "Seed of the draws; the same seed gives the same answer."},                                           \
-    {                                                                                                                  \
-        .name = "--max-new-tokens", .kind = OPTION_INT, .value = &(s).max_new_tokens, .argument = "N", .min = 1,       \
-        .max = 1e9, .standard = "1024", .given = &(s).given.max_new_tokens, .help = "Most tokens of an answer."        \
+#define SAMPLING_OPTIONS(s)                                                                                  \
+    {.name = "--temperature",                                                                                \
+     .kind = OPTION_NUMBER,                                                                                  \
+     .value = &(s).temperature,                                                                              \
+     .argument = "T",                                                                                        \
+     .max = 100,                                                                                             \
+     .standard = "0.7",                                                                                      \
+     .given = &(s).given.temperature,                                                                        \
+     .help = "Divides the scores before sampling; 0 takes the best token every time (and switches the "      \
+             "repetition "                                                                                   \
+             "penalty off unless it is given)."},                                                            \
+        {.name = "--top-k",                                                                                  \
+         .kind = OPTION_INT,                                                                                 \
+         .value = &(s).top_k,                                                                                \
+         .argument = "N",                                                                                    \
+         .max = 1e9,                                                                                         \
+         .standard = "50",                                                                                   \
+         .given = &(s).given.top_k,                                                                          \
+         .help = "Samples from the N best tokens only; 0 = off."},                                           \
+        {.name = "--top-p",                                                                                  \
+         .kind = OPTION_NUMBER,                                                                              \
+         .value = &(s).top_p,                                                                                \
+         .argument = "P",                                                                                    \
+         .max = 1,                                                                                           \
+         .standard = "0.9",                                                                                  \
+         .given = &(s).given.top_p,                                                                          \
+         .help = "Samples from the smallest set of best tokens whose probability reaches P; 1 = off."},      \
+        {.name = "--min-p",                                                                                  \
+         .kind = OPTION_NUMBER,                                                                              \
+         .value = &(s).min_p,                                                                                \
+         .argument = "P",                                                                                    \
+         .max = 1,                                                                                           \
+         .standard = "0",                                                                                    \
+         .help = "Drops tokens less probable than P times the best; 0 = off."},                              \
+        {.name = "--repetition-penalty",                                                                     \
+         .kind = OPTION_NUMBER,                                                                              \
+         .value = &(s).repetition_penalty,                                                                   \
+         .argument = "X",                                                                                    \
+         .min = 0.01,                                                                                        \
+         .max = 100,                                                                                         \
+         .standard = "1.1",                                                                                  \
+         .given = &(s).given.repetition_penalty,                                                             \
+         .help = "Makes tokens that occurred already less likely; 1 = off."},                                \
+        {.name = "--seed",                                                                                   \
+         .kind = OPTION_INT,                                                                                 \
+         .value = &(s).seed,                                                                                 \
+         .argument = "N",                                                                                    \
+         .max = 9e15,                                                                                        \
+         .standard = "0",                                                                                    \
+         .help = "Seed of the draws; the same seed gives the same answer."},                                 \
+    {                                                                                                        \
+        .name = "--max-new-tokens", .kind = OPTION_INT, .value = &(s).max_new_tokens, .argument = "N",       \
+        .min = 1, .max = 1e9, .standard = "1024", .given = &(s).given.max_new_tokens,                        \
+        .help = "Most tokens of an answer."                                                                  \
     }
 hone_sampling sampling_of(const sampling_options *s);
 

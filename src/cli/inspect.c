@@ -39,7 +39,8 @@ static int name_width(json_t *table)
     size_t i, widest = 0;
 
     for (i = 0; i < json_array_size(table); i++) {
-        const char *name = json_string_value(json_object_iter_value(json_object_iter(json_array_get(table, i))));
+        const char *name =
+            json_string_value(json_object_iter_value(json_object_iter(json_array_get(table, i))));
         size_t n = name ? strlen(name) : 0;
 
         widest = n > widest ? n : widest;
@@ -137,7 +138,8 @@ int command_inspect(int argc, char **argv)
     if (json || !doc)
         return json_print(doc);
     if (!tensors && json_object_get(doc, "tensors"))
-        json_object_set_new(doc, "tensors", json_integer((json_int_t)json_array_size(json_object_get(doc, "tensors"))));
+        json_object_set_new(doc, "tensors",
+                            json_integer((json_int_t)json_array_size(json_object_get(doc, "tensors"))));
     print_object(doc, 0);
     json_decref(doc);
     return EXIT_SUCCESS;

@@ -44,11 +44,11 @@ typedef struct hone_weight {
 /* The adapter of one projection: y += scale * drop(x) A^T B^T. Hu et al. 2021, eq. 3; PEFT's names. */
 typedef struct hone_lora {
     int32_t r;
-    float scale;              /* alpha / r */
-    const float *a, *b;       /* [r, in], [out, r] */
-    float *da, *db;           /* += gradients of the same shapes; both NULL when the adapter is frozen */
-    float dropout;            /* probability p of dropping an input; 0 = off (always 0 outside training) */
-    uint64_t seed, stream;    /* Philox key of the mask: element (token, i) is word (token * in + i), see
+    float scale;           /* alpha / r */
+    const float *a, *b;    /* [r, in], [out, r] */
+    float *da, *db;        /* += gradients of the same shapes; both NULL when the adapter is frozen */
+    float dropout;         /* probability p of dropping an input; 0 = off (always 0 outside training) */
+    uint64_t seed, stream; /* Philox key of the mask: element (token, i) is word (token * in + i), see
                                  hone_dropout_keep in ops.c; forward and backward use the same */
 } hone_lora;
 
@@ -62,11 +62,11 @@ typedef struct hone_linear {
         const hone_weight *w;
         const hone_lora *lora; /* NULL: none */
         hone_mat y;            /* fwd: = [N, out]; bwd: not read */
-        float *u;              /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
-        hone_mat dy;           /* bwd: [N, out], read */
+        float *u;    /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
+        hone_mat dy; /* bwd: [N, out], read */
     } part[HONE_MAX_PARTS];
-    hone_mat dx;               /* bwd: [N, in]; data NULL: not wanted */
-    bool add_dx;               /* dx += instead of = */
+    hone_mat dx; /* bwd: [N, in]; data NULL: not wanted */
+    bool add_dx; /* dx += instead of = */
 } hone_linear;
 
 /* fwd:  y_p = x W_p^T + bias_p + scale_p u_p B_p^T,  u_p = drop(x) A_p^T
@@ -83,16 +83,17 @@ int hone_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err);
  * but the last, and so on (causal, bottom-right aligned). Training: kv_row[s] = q_off[s], kv_len[s] = the length.
  * RoPE is applied before. Query head h reads KV head h / (H / K). */
 typedef struct hone_attention {
-    hone_mat q, k, v;            /* [N, H D], [M, K D], [M, K D] */
-    hone_mat o;                  /* [N, H D]; = in fwd, read in bwd */
-    float *lse;                  /* [H, N] natural log; = in fwd (NULL: not wanted), read in bwd */
+    hone_mat q, k, v; /* [N, H D], [M, K D], [M, K D] */
+    hone_mat o;       /* [N, H D]; = in fwd, read in bwd */
+    float *lse;       /* [H, N] natural log; = in fwd (NULL: not wanted), read in bwd */
     int32_t n_head, n_kv, head_size;
     float scale;
-    int32_t window;              /* 0 = none; W: query i sees keys j > i - W */
+    int32_t window; /* 0 = none; W: query i sees keys j > i - W */
     int32_t n_seq;
-    const int32_t *q_off;        /* [n_seq + 1] */
+    const int32_t *q_off;           /* [n_seq + 1] */
     const int32_t *kv_row, *kv_len; /* [n_seq] */
-    hone_mat do_, dq, dk, dv;    /* bwd: [N, H D] read; = the gradients (dk, dv of every key row of every sequence) */
+    hone_mat do_, dq, dk,
+        dv; /* bwd: [N, H D] read; = the gradients (dk, dv of every key row of every sequence) */
 } hone_attention;
 
 /* No [N, M] matrix is stored: online softmax forward, recomputed backward (flash-attention.md 1-4). */
@@ -102,23 +103,26 @@ int hone_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *er
 /* ---- rows ---------------------------------------------------------------------------------------------------------- */
 
 /* out[n, :] = scale * table[ids[n], :]; ids in [0, V), checked (HONE_ERANGE). */
-int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale, hone_error *err);
+int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
+               hone_error *err);
 
 /* y = w * x rstd, rstd[n] = (mean x^2 + eps)^-1/2, over rows of x. Heads (q/k norm): pass a view [N*H, D].
  * rstd NULL: not kept. y may alias x (then backward needs a copy of x kept elsewhere). */
-int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps, hone_error *err);
+int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
+                     hone_error *err);
 /* dx (+)= rstd (G - xhat mean(G xhat)), G = dy w. dx may alias dy when add is false. rstd is recomputed when NULL. */
-int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w, const float *rstd,
-                     float eps, hone_error *err);
+int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w,
+                     const float *rstd, float eps, hone_error *err);
 
 /* Rotates pairs (i, i + D/2) of every head of x [N, heads * D] in place by pos[n] * inv_freq[i], times factor;
  * inverse rotates back (the gradient). */
-int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size, float factor,
-              bool inverse, hone_error *err);
+int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
+              float factor, bool inverse, hone_error *err);
 
 /* h = silu(g) * u. Backward: dg = dh u s (1 + g (1 - s)), du = dh g s, s = sigmoid(g); dg may alias g, du may alias u. */
 int hone_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err);
-int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u, hone_error *err);
+int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                    hone_error *err);
 
 /* y = a + b; y may alias either. */
 int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);
@@ -128,13 +132,13 @@ int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *e
 /* Cross-entropy over the vocabulary for n rows that all count (the caller leaves out rows without a target).
  * Logits exist for a chunk of rows at a time, never whole. */
 typedef struct hone_head {
-    hone_mat h;             /* [n, C] output of the final norm */
-    const hone_weight *w;   /* [V, C] */
-    const int32_t *target;  /* [n] in [0, V), checked */
-    float *loss;            /* [n] = -log p(target), nats */
-    int32_t *best;          /* [n] = argmax, lowest id on ties; NULL: not wanted */
-    hone_mat dh;            /* [n, C] = grad_scale * d(sum of losses)/dh; data NULL: not wanted */
-    float grad_scale;       /* 1 / trained tokens of the step */
+    hone_mat h;            /* [n, C] output of the final norm */
+    const hone_weight *w;  /* [V, C] */
+    const int32_t *target; /* [n] in [0, V), checked */
+    float *loss;           /* [n] = -log p(target), nats */
+    int32_t *best;         /* [n] = argmax, lowest id on ties; NULL: not wanted */
+    hone_mat dh;           /* [n, C] = grad_scale * d(sum of losses)/dh; data NULL: not wanted */
+    float grad_scale;      /* 1 / trained tokens of the step */
 } hone_head;
 int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
 
@@ -161,14 +165,14 @@ int hone_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
 
 /* The largest shapes that ops will be called with. */
 typedef struct hone_workspace_spec {
-    int64_t tokens;              /* N of any op */
-    int32_t max_in, max_out;     /* over all linear weights but the head */
-    int32_t group_out;           /* largest sum of outs of one linear call */
-    int32_t width, vocab;        /* C, V of the head (V = 0: no head) */
+    int64_t tokens;          /* N of any op */
+    int32_t max_in, max_out; /* over all linear weights but the head */
+    int32_t group_out;       /* largest sum of outs of one linear call */
+    int32_t width, vocab;    /* C, V of the head (V = 0: no head) */
     int32_t n_head, n_kv, head_size;
-    int32_t max_kv;              /* longest key sequence */
+    int32_t max_kv; /* longest key sequence */
     int32_t max_rank;
-    hone_dtype activation;       /* HONE_F32 or HONE_BF16 */
+    hone_dtype activation; /* HONE_F32 or HONE_BF16 */
     bool training;
 } hone_workspace_spec;
 

@@ -32,8 +32,8 @@ struct hone_pool {
     int n_tasks;
     bool stop;
     _Alignas(64) atomic_uint epoch; /* raised for every job */
-    _Alignas(64) atomic_int next; /* task to take next */
-    _Alignas(64) atomic_uint busy; /* workers that have not left the job */
+    _Alignas(64) atomic_int next;   /* task to take next */
+    _Alignas(64) atomic_uint busy;  /* workers that have not left the job */
 };
 
 static void relax(void)

@@ -17,6 +17,7 @@ typedef void (*hone_task_fn)(void *ctx, int task, int thread);
 int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err);
 void hone_pool_free(hone_pool *p);
 int hone_pool_threads(const hone_pool *p);
-void hone_pool_run(hone_pool *p, int n_tasks, hone_task_fn fn, void *ctx); /* the caller works too; returns when all are done */
+void hone_pool_run(hone_pool *p, int n_tasks, hone_task_fn fn,
+                   void *ctx); /* the caller works too; returns when all are done */
 
 #endif

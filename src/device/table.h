@@ -50,7 +50,7 @@ struct hone_device {
     /* the CPU's own state */
     hone_pool *pool;
     struct hone_kernels *kernels; /* NULL: reference only */
-    uint8_t *workspace; /* threads x need.thread, then need.shared */
+    uint8_t *workspace;           /* threads x need.thread, then need.shared */
     size_t workspace_size;
     hone_need reserved;
 };

@@ -13,7 +13,7 @@
 
 #include "format/name_index.h"
 
-#define MAX_DEPTH 4 /* arrays of arrays */
+#define MAX_DEPTH 4    /* arrays of arrays */
 #define MAX_NAME 65535 /* of a key */
 #define MAX_TENSOR_NAME 255
 #define MAX_PARTS 9999

@@ -11,8 +11,19 @@
 typedef struct hone_gguf hone_gguf;
 
 enum hone_gguf_type { /* value types of the format */
-    HONE_GGUF_U8, HONE_GGUF_I8, HONE_GGUF_U16, HONE_GGUF_I16, HONE_GGUF_U32, HONE_GGUF_I32, HONE_GGUF_F32,
-    HONE_GGUF_BOOL, HONE_GGUF_STRING, HONE_GGUF_ARRAY, HONE_GGUF_U64, HONE_GGUF_I64, HONE_GGUF_F64
+                      HONE_GGUF_U8,
+                      HONE_GGUF_I8,
+                      HONE_GGUF_U16,
+                      HONE_GGUF_I16,
+                      HONE_GGUF_U32,
+                      HONE_GGUF_I32,
+                      HONE_GGUF_F32,
+                      HONE_GGUF_BOOL,
+                      HONE_GGUF_STRING,
+                      HONE_GGUF_ARRAY,
+                      HONE_GGUF_U64,
+                      HONE_GGUF_I64,
+                      HONE_GGUF_F64
 };
 
 /* Opens PATH; for a file of a split set (NAME-00001-of-0000N.gguf) all parts. Everything is checked: magic, version,
@@ -21,7 +32,7 @@ enum hone_gguf_type { /* value types of the format */
 int hone_gguf_open(hone_gguf **out, const char *path, hone_error *err);
 void hone_gguf_close(hone_gguf *g);
 uint64_t hone_gguf_mapped(const hone_gguf *g); /* bytes of all parts */
-bool hone_gguf_is_file(const char *path); /* a regular file that starts with the magic */
+bool hone_gguf_is_file(const char *path);      /* a regular file that starts with the magic */
 
 /* Metadata. Getters return false when the key is absent or of another kind. Any integer width is accepted for int,
  * both float widths for double. Strings are borrowed, not NUL-terminated. */
@@ -33,7 +44,8 @@ bool hone_gguf_string(const hone_gguf *g, const char *key, const char **value, s
 bool hone_gguf_array(const hone_gguf *g, const char *key, size_t *n, int *element_type);
 
 /* Walks a string array in order without building an index: *cursor starts as 0. False at the end. */
-bool hone_gguf_array_next_string(const hone_gguf *g, const char *key, size_t *cursor, const char **s, size_t *len);
+bool hone_gguf_array_next_string(const hone_gguf *g, const char *key, size_t *cursor, const char **s,
+                                 size_t *len);
 /* Element i of an integer / bool or float array, converted. False when out of range or not numeric. */
 bool hone_gguf_array_int(const hone_gguf *g, const char *key, size_t i, int64_t *value);
 bool hone_gguf_array_double(const hone_gguf *g, const char *key, size_t i, double *value);

@@ -15,7 +15,7 @@ typedef struct hone_json {
     const char *name; /* file name for messages; borrowed */
     const char *text, *end, *at;
     int depth;
-    bool first; /* the innermost container has yielded no member yet */
+    bool first;       /* the innermost container has yielded no member yet */
     hone_buf scratch; /* of the last string that held escapes */
     hone_error *err;
     int code; /* 0 or the error */

@@ -15,7 +15,8 @@ int hone_safetensors_open(hone_safetensors **out, const char *path, hone_error *
 void hone_safetensors_close(hone_safetensors *s);
 uint64_t hone_safetensors_mapped(const hone_safetensors *s); /* bytes of all shards */
 size_t hone_safetensors_n_tensors(const hone_safetensors *s);
-const hone_tensor_info *hone_safetensors_tensor(const hone_safetensors *s, size_t i); /* by shard, then offset */
+const hone_tensor_info *hone_safetensors_tensor(const hone_safetensors *s,
+                                                size_t i); /* by shard, then offset */
 const hone_tensor_info *hone_safetensors_find(const hone_safetensors *s, const char *name); /* NULL: absent */
 
 /* Writes a file as the reference writer does: metadata {"format":"pt"} first, tensors by alignment then name, header

@@ -17,12 +17,12 @@ struct hone_sampler {
     hone_sampling p;
     hone_rng rng;
     int32_t vocab;
-    uint64_t *seen; /* [vocab / 64 + 1] bit set of prompt and generated ids */
+    uint64_t *seen;     /* [vocab / 64 + 1] bit set of prompt and generated ids */
     int32_t *seen_list; /* [vocab] the same as a list */
     size_t n_seen;
     int32_t *id; /* [vocab] ids in the running, ascending */
-    float *z; /* [vocab] their scores */
-    double *w; /* [vocab] exp(z - z_max) */
+    float *z;    /* [vocab] their scores */
+    double *w;   /* [vocab] exp(z - z_max) */
     size_t n;
     double bucket[BUCKETS];
 };

@@ -10,7 +10,7 @@
 #include "infer/stream.h"
 #include "model/model.h"
 
-#define CHUNK 256 /* prompt positions per pass */
+#define CHUNK 256             /* prompt positions per pass */
 #define DEFAULT_CAPACITY 4096 /* most positions taken when the caller names none */
 
 struct hone_session {

@@ -18,7 +18,7 @@ typedef struct hone_stream {
     size_t settled; /* the first `settled` ids of the window are context: their text has been given out */
     char *before;   /* their text, as decoded alone; NULL: none. Owned */
     size_t before_len;
-    hone_buf text;   /* all text given out so far */
+    hone_buf text; /* all text given out so far */
 } hone_stream;
 
 /* Zero-initialise, then set tok. */

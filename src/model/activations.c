@@ -16,8 +16,8 @@ typedef struct buffer {
     int slot; /* hone_layer_buffer or hone_shared_buffer */
     int64_t rows;
     int64_t width;
-    size_t element; /* bytes */
-    int keep_to; /* LIFE_LAYER: highest recomputation level that keeps it per layer */
+    size_t element;   /* bytes */
+    int keep_to;      /* LIFE_LAYER: highest recomputation level that keeps it per layer */
     unsigned readers; /* kept only where one of these projections is adapted; 0 = always */
 } buffer;
 

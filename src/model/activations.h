@@ -45,7 +45,7 @@ enum hone_shared_buffer {
 /* clang-format on */
 
 struct hone_activations {
-    size_t size; /* of the whole block, this struct included */
+    size_t size;           /* of the whole block, this struct included */
     const hone_adapter *a; /* made for it; NULL: base only */
     hone_activation_params p;
     int first; /* lowest layer with an adapter; L without */

@@ -20,7 +20,7 @@
 
 typedef struct matcher {
     const hone_strings *targets; /* a list; or NULL: all projections */
-    pcre2_code *regex; /* instead of a list */
+    pcre2_code *regex;           /* instead of a list */
     pcre2_match_data *match;
     pcre2_match_context *context;
 } matcher;

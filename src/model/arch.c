@@ -19,19 +19,19 @@ enum bias_rule {
 };
 enum window_rule {
     WINDOW_NONE, /* the key means nothing to this class */
-    WINDOW_ALL, /* sliding_window, every layer */
-    WINDOW_FLAG /* use_sliding_window, from layer max_window_layers on */
+    WINDOW_ALL,  /* sliding_window, every layer */
+    WINDOW_FLAG  /* use_sliding_window, from layer max_window_layers on */
 };
 
 static const struct family {
-    const char *name; /* hone_arch.family */
-    const char *hf_class; /* config.json: architectures */
+    const char *name;       /* hone_arch.family */
+    const char *hf_class;   /* config.json: architectures */
     const char *model_type; /* config.json: model_type */
-    const char *gguf; /* general.architecture; NULL: another row has the name */
-    int32_t n_kv; /* num_key_value_heads when absent; 0 = H */
-    int32_t head_size; /* head_dim when absent; 0 = C / H */
-    int32_t context; /* max_position_embeddings when absent */
-    int32_t window; /* sliding_window when absent */
+    const char *gguf;       /* general.architecture; NULL: another row has the name */
+    int32_t n_kv;           /* num_key_value_heads when absent; 0 = H */
+    int32_t head_size;      /* head_dim when absent; 0 = C / H */
+    int32_t context;        /* max_position_embeddings when absent */
+    int32_t window;         /* sliding_window when absent */
     enum window_rule window_rule;
     enum bias_rule bias;
     bool mlp_bias; /* the class knows mlp_bias */

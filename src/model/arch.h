@@ -11,28 +11,28 @@
 #define HONE_MAX_EOS 16
 
 typedef struct hone_arch {
-    const char *family;       /* "llama", "qwen2", "qwen3": static */
-    char model_type[32];      /* as the file says it: "mistral", ... */
-    int32_t n_layer;          /* L */
-    int32_t width;            /* C, hidden size */
-    int32_t n_head, n_kv;     /* H, K */
-    int32_t head_size;        /* D, even */
-    int32_t ffn;              /* F */
-    int32_t vocab;            /* V, rows of the embedding */
-    int32_t context;          /* max_position_embeddings */
+    const char *family;   /* "llama", "qwen2", "qwen3": static */
+    char model_type[32];  /* as the file says it: "mistral", ... */
+    int32_t n_layer;      /* L */
+    int32_t width;        /* C, hidden size */
+    int32_t n_head, n_kv; /* H, K */
+    int32_t head_size;    /* D, even */
+    int32_t ffn;          /* F */
+    int32_t vocab;        /* V, rows of the embedding */
+    int32_t context;      /* max_position_embeddings */
     float norm_eps;
-    bool tied;                /* the head is the embedding */
+    bool tied; /* the head is the embedding */
     bool qkv_bias, o_bias, mlp_bias;
-    bool qk_norm;             /* RMSNorm over D on q and k, before RoPE */
-    int32_t window;           /* sliding window of every layer, 0 = none */
-    float attention_scale;    /* D^-1/2 */
-    float *inv_freq;          /* [D/2] rope frequencies, scaling applied; owned */
-    float rope_factor;        /* multiplies cos and sin (yarn); else 1 */
+    bool qk_norm;              /* RMSNorm over D on q and k, before RoPE */
+    int32_t window;            /* sliding window of every layer, 0 = none */
+    float attention_scale;     /* D^-1/2 */
+    float *inv_freq;           /* [D/2] rope frequencies, scaling applied; owned */
+    float rope_factor;         /* multiplies cos and sin (yarn); else 1 */
     int32_t eos[HONE_MAX_EOS]; /* eos ids of config.json / generation_config.json / GGUF, each once */
     int n_eos;
-    int32_t bos;              /* -1: none */
-    bool interleaved;         /* the file stores q and k rows in ggml's interleaved order (GGUF of `llama`) */
-    char *base_name;          /* path it was opened from, for adapter_config.json; owned */
+    int32_t bos;      /* -1: none */
+    bool interleaved; /* the file stores q and k rows in ggml's interleaved order (GGUF of `llama`) */
+    char *base_name;  /* path it was opened from, for adapter_config.json; owned */
 } hone_arch;
 
 /* Read config.json and generation_config.json (if any) of a Hugging Face folder as transformers 4 and 5 write them,
@@ -48,13 +48,13 @@ void hone_arch_clear(hone_arch *a);
 typedef struct hone_rope_spec {
     enum { HONE_ROPE_DEFAULT, HONE_ROPE_LINEAR, HONE_ROPE_LLAMA3, HONE_ROPE_YARN } type;
     double theta;
-    double factor;                           /* linear, llama3, yarn */
-    double original;                         /* context before scaling: llama3, yarn */
+    double factor;                            /* linear, llama3, yarn */
+    double original;                          /* context before scaling: llama3, yarn */
     double low_freq_factor, high_freq_factor; /* llama3 */
-    double beta_fast, beta_slow;             /* yarn */
-    double attention_factor;                 /* yarn; 0: from the others */
-    double mscale, mscale_all_dim;           /* yarn; 0: absent */
-    bool no_truncate;                        /* yarn: the correction range is not rounded to whole dimensions */
+    double beta_fast, beta_slow;              /* yarn */
+    double attention_factor;                  /* yarn; 0: from the others */
+    double mscale, mscale_all_dim;            /* yarn; 0: absent */
+    bool no_truncate; /* yarn: the correction range is not rounded to whole dimensions */
 } hone_rope_spec;
 
 /* Fills a->inv_freq (allocated) and a->rope_factor for a->head_size. HONE_EFORMAT (`where` names the source) when a

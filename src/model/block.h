@@ -8,13 +8,13 @@
 typedef struct hone_pass_env {
     hone_model *m;
     const hone_adapter *a; /* NULL: base */
-    bool training; /* dropout acts, adapters receive gradients */
-    uint64_t seed; /* of dropout */
+    bool training;         /* dropout acts, adapters receive gradients */
+    uint64_t seed;         /* of dropout */
     uint32_t dropout_stream;
     int recompute;
     const int32_t *pos; /* [N] */
     int32_t n_seq;
-    const int32_t *q_off; /* [n_seq + 1] */
+    const int32_t *q_off;           /* [n_seq + 1] */
     const int32_t *kv_row, *kv_len; /* [n_seq] */
 } hone_pass_env;
 

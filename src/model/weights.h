@@ -13,21 +13,21 @@
 enum hone_proj { HONE_Q, HONE_K, HONE_V, HONE_O, HONE_GATE, HONE_UP, HONE_DOWN, HONE_N_PROJ };
 
 typedef struct hone_layer_weights {
-    hone_weight proj[HONE_N_PROJ];       /* [out, in] each */
-    float *attn_norm, *ffn_norm;         /* [C] */
-    float *q_norm, *k_norm;              /* [D] or NULL */
+    hone_weight proj[HONE_N_PROJ]; /* [out, in] each */
+    float *attn_norm, *ffn_norm;   /* [C] */
+    float *q_norm, *k_norm;        /* [D] or NULL */
 } hone_layer_weights;
 
 typedef struct hone_weights hone_weights; /* owns mapping, copies and the arrays below */
 
 struct hone_weights {
     hone_arch arch;
-    hone_weight embed;                   /* [V, C] */
-    hone_weight head;                    /* [V, C]; same data as embed when tied */
-    float *final_norm;                   /* [C] */
-    hone_layer_weights *layer;           /* [L] */
-    uint64_t mapped_bytes;               /* bytes of the files mapped */
-    uint64_t copied_bytes;               /* bytes of vectors and reordered rows on the heap */
+    hone_weight embed;         /* [V, C] */
+    hone_weight head;          /* [V, C]; same data as embed when tied */
+    float *final_norm;         /* [C] */
+    hone_layer_weights *layer; /* [L] */
+    uint64_t mapped_bytes;     /* bytes of the files mapped */
+    uint64_t copied_bytes;     /* bytes of vectors and reordered rows on the heap */
     void *impl;
 };
 
@@ -36,7 +36,8 @@ struct hone_weights {
  * supported; a dtype; a rope type; quantization_config). */
 int hone_weights_open(hone_weights **out, const char *path, hone_error *err);
 /* Random bf16 or f32 weights of a known shape, for benchmarks: "smol" (SmolLM2-135M) or "qwen" (Qwen2.5-0.5B). */
-int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed, hone_error *err);
+int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed,
+                        hone_error *err);
 void hone_weights_close(hone_weights *w);
 
 /* Module path of projection p of layer i in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out. */

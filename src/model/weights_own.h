@@ -9,9 +9,9 @@
 typedef struct hone_weights_own { /* hone_weights.impl */
     hone_gguf *gguf;
     hone_safetensors *st;
-    void **block;    /* vectors and reordered matrices */
+    void **block; /* vectors and reordered matrices */
     size_t n_blocks;
-    void *big;       /* all matrices of a random model */
+    void *big; /* all matrices of a random model */
     size_t big_size;
 } hone_weights_own;
 

@@ -31,7 +31,8 @@ size_t hone_packer_size(int32_t max_tokens, int32_t max_seq)
     return ((size_t)max_tokens * 2 + (size_t)max_seq + 1) * sizeof(int32_t);
 }
 
-void hone_packer_fill(hone_packer *p, hone_batch *b, const hone_dataset *data, const uint32_t *which, size_t n)
+void hone_packer_fill(hone_packer *p, hone_batch *b, const hone_dataset *data, const uint32_t *which,
+                      size_t n)
 {
     hone_dataset_pack(data, which, n, p->ids, p->target, p->off);
     *b = (hone_batch){p->off[n], p->ids, p->target, (int32_t)n, p->off};
@@ -47,8 +48,8 @@ int64_t hone_count_targets(const hone_dataset *data, const uint32_t *which, size
     return targets;
 }
 
-int hone_feed_init(hone_feed *f, const hone_dataset *data, const uint32_t *which, size_t n, int64_t batch_rows,
-                   int64_t accumulation, bool shuffle, uint64_t seed, hone_error *err)
+int hone_feed_init(hone_feed *f, const hone_dataset *data, const uint32_t *which, size_t n,
+                   int64_t batch_rows, int64_t accumulation, bool shuffle, uint64_t seed, hone_error *err)
 {
     *f = (hone_feed){data, which, (int64_t)n, batch_rows, accumulation, shuffle, seed, -1, NULL};
     f->order = hone_calloc(n, sizeof *f->order);

@@ -17,7 +17,8 @@ void hone_packer_clear(hone_packer *p);
 size_t hone_packer_size(int32_t max_tokens, int32_t max_seq); /* bytes hone_packer_init takes */
 
 /* Lays the sequences which[0..n), which must fit, side by side and describes them in b (views into p). */
-void hone_packer_fill(hone_packer *p, hone_batch *b, const hone_dataset *data, const uint32_t *which, size_t n);
+void hone_packer_fill(hone_packer *p, hone_batch *b, const hone_dataset *data, const uint32_t *which,
+                      size_t n);
 
 /* Targets of the sequences which[0..n) together. */
 int64_t hone_count_targets(const hone_dataset *data, const uint32_t *which, size_t n);
@@ -36,8 +37,8 @@ typedef struct hone_feed {
     uint32_t *order; /* [n] */
 } hone_feed;
 
-int hone_feed_init(hone_feed *f, const hone_dataset *data, const uint32_t *which, size_t n, int64_t batch_rows,
-                   int64_t accumulation, bool shuffle, uint64_t seed, hone_error *err);
+int hone_feed_init(hone_feed *f, const hone_dataset *data, const uint32_t *which, size_t n,
+                   int64_t batch_rows, int64_t accumulation, bool shuffle, uint64_t seed, hone_error *err);
 void hone_feed_clear(hone_feed *f);
 int64_t hone_feed_steps_per_epoch(const hone_feed *f);
 /* Sequences of micro-batch `micro` of step `step` (0-based), borrowed until the epoch changes; *n is 0 when the step has

@@ -21,7 +21,8 @@ static double gflop_per_token(const hone_arch *c, const hone_adapter *a, int32_t
 
     linear += (double)c->width * (2 * qo + 2 * kv) + 3.0 * c->width * c->ffn;
     return (4 * linear * c->n_layer + 4.0 * c->vocab * c->width + 6.0 * (double)a->n +
-            14.0 * qo * (tokens + 1) / 2 * c->n_layer) * 1e-9;
+            14.0 * qo * (tokens + 1) / 2 * c->n_layer) *
+           1e-9;
 }
 
 static int compare(const void *a, const void *b)
@@ -38,8 +39,8 @@ static double median(double *x, int n)
 }
 
 /* One step on fresh random ids; returns its loss through *loss. */
-static int one_step(hone_model *m, hone_adapter *a, hone_activations *act, hone_batch *b, int32_t *ids, int32_t *target,
-                    hone_rng *rng, hone_adamw *adam, double *loss, hone_error *err)
+static int one_step(hone_model *m, hone_adapter *a, hone_activations *act, hone_batch *b, int32_t *ids,
+                    int32_t *target, hone_rng *rng, hone_adamw *adam, double *loss, hone_error *err)
 {
     int32_t n = b->n_tokens, i;
     hone_pass pass;
@@ -80,8 +81,10 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
 
     memset(out, 0, sizeof *out);
     if (p->tokens < 2 || p->steps < 1 || p->r < 1)
-        return hone_error_set(err, HONE_EINVAL, "bench step: tokens must be at least 2, steps and r at least 1");
-    rc = p->shape ? hone_model_random(&m, dev, p->shape, &mp, err) : hone_model_open(&m, dev, p->model, &mp, err);
+        return hone_error_set(err, HONE_EINVAL,
+                              "bench step: tokens must be at least 2, steps and r at least 1");
+    rc = p->shape ? hone_model_random(&m, dev, p->shape, &mp, err)
+                  : hone_model_open(&m, dev, p->model, &mp, err);
     if (rc || (rc = hone_adapter_new(&a, m, &ap, err)))
         goto out;
     bytes = a->n * sizeof(float);

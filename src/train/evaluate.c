@@ -49,8 +49,8 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
             return hone_error_set(err, HONE_ECANCELLED, "evaluation was stopped");
     }
     tokens = HONE_MAX(tokens, 1);
-    *out = (hone_eval_result){loss / (double)tokens, exp(loss / (double)tokens), (double)correct / (double)tokens, tokens,
-                              (int64_t)n};
+    *out = (hone_eval_result){loss / (double)tokens, exp(loss / (double)tokens),
+                              (double)correct / (double)tokens, tokens, (int64_t)n};
     return 0;
 }
 
@@ -59,7 +59,8 @@ const char *hone_adapter_mismatch(const hone_adapter *a, uint64_t template_hash,
     if (a->tokenizer_hash && a->tokenizer_hash != tokenizer_hash)
         return "the adapter was trained with another tokenizer than this model's: its answers will be worse";
     if (a->template_hash && a->template_hash != template_hash)
-        return "the adapter was trained with another chat template than this model's: its answers will be worse";
+        return "the adapter was trained with another chat template than this model's: its answers will be "
+               "worse";
     return NULL;
 }
 
@@ -87,8 +88,8 @@ static void tell(const hone_eval_params *p, const char *line)
         p->note(p->ud, line);
 }
 
-int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base, hone_eval_result *tuned,
-                  hone_error *err)
+int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base,
+                  hone_eval_result *tuned, hone_error *err)
 {
     hone_model_params mp = {p->precision};
     hone_tokenizer *tok = NULL;

@@ -8,7 +8,8 @@
 
 static void activation_params(const hone_run *r, int recompute, hone_activation_params *p)
 {
-    *p = (hone_activation_params){.tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+    *p = (hone_activation_params){
+        .tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
 }
 
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
@@ -60,7 +61,8 @@ int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_erro
                           "training.per_device_train_batch_size (now %d rows, %d positions at most) or "
                           "model.max_length lowers the activations (%.2f GB) in proportion",
                           (double)(plan[level].total - held) / 1e9, (double)plan[level].available / 1e9,
-                          level < 2 ? "training.gradient_checkpointing: 2 needs " : "Recomputation is at its highest: ",
-                          (double)(plan[2].total - held) / 1e9, r->c->training.per_device_train_batch_size, r->tokens,
-                          (double)plan[level].total / 1e9 - (double)held / 1e9);
+                          level < 2 ? "training.gradient_checkpointing: 2 needs "
+                                    : "Recomputation is at its highest: ",
+                          (double)(plan[2].total - held) / 1e9, r->c->training.per_device_train_batch_size,
+                          r->tokens, (double)plan[level].total / 1e9 - (double)held / 1e9);
 }

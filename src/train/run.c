@@ -43,8 +43,8 @@ static int open_data(hone_run *r, hone_error *err)
     const hone_config *c = r->c;
     hone_dataset_options options = {c->model.max_length, c->data.overlong, c->data.max_samples,
                                     c->training.dataloader_num_workers};
-    int rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item, c->data.train_data_path.n,
-                               r->chat, &options, err);
+    int rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
+                               c->data.train_data_path.n, r->chat, &options, err);
 
     if (rc)
         return rc;
@@ -52,12 +52,12 @@ static int open_data(hone_run *r, hone_error *err)
         r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
     if (!c->data.eval_data_path.n) {
         r->eval_data = r->data;
-        return hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train, &r->n_train, &r->eval,
-                                  &r->n_eval, err);
+        return hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train,
+                                  &r->n_train, &r->eval, &r->n_eval, err);
     }
     options.max_samples = 0;
-    rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item, c->data.eval_data_path.n,
-                           r->chat, &options, err);
+    rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item,
+                           c->data.eval_data_path.n, r->chat, &options, err);
     if (!rc && r->cb.data)
         r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
     if (!rc)
@@ -70,8 +70,12 @@ static int open_data(hone_run *r, hone_error *err)
 static int open_adapter(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
-    hone_adapter_params p = {c->lora.r, c->lora.lora_alpha, c->lora.lora_dropout, &c->lora.target_modules,
-                             c->lora.target_is_list, (uint64_t)c->training.seed};
+    hone_adapter_params p = {c->lora.r,
+                             c->lora.lora_alpha,
+                             c->lora.lora_dropout,
+                             &c->lora.target_modules,
+                             c->lora.target_is_list,
+                             (uint64_t)c->training.seed};
     int rc;
 
     if (!c->lora.init_adapter)
@@ -84,8 +88,10 @@ static int open_adapter(hone_run *r, hone_error *err)
     if (r->adapter->r != c->lora.r || r->adapter->alpha != c->lora.lora_alpha) {
         char line[200];
 
-        snprintf(line, sizeof line, "lora.init_adapter has r %d and alpha %g: these are kept, lora.r and lora.lora_alpha "
-                 "are not used", r->adapter->r, r->adapter->alpha);
+        snprintf(line, sizeof line,
+                 "lora.init_adapter has r %d and alpha %g: these are kept, lora.r and lora.lora_alpha "
+                 "are not used",
+                 r->adapter->r, r->adapter->alpha);
         note(r, line);
     }
     return 0;
@@ -107,7 +113,8 @@ static int count_steps(hone_run *r, hone_error *err)
     int64_t per_epoch, tokens;
     size_t i;
     int rc = hone_feed_init(&r->feed, r->data, r->train, r->n_train, c->training.per_device_train_batch_size,
-                            c->training.gradient_accumulation_steps, c->training.shuffle, (uint64_t)c->training.seed, err);
+                            c->training.gradient_accumulation_steps, c->training.shuffle,
+                            (uint64_t)c->training.seed, err);
 
     if (rc)
         return rc;
@@ -117,7 +124,8 @@ static int count_steps(hone_run *r, hone_error *err)
     r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
     r->save_every = interval(c->training.save_strategy, c->training.save_steps, r->steps, per_epoch);
     if (r->n_eval)
-        r->eval_every = interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
+        r->eval_every =
+            interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
     tokens = hone_feed_largest(&r->feed, r->steps);
     r->max_seq = c->training.per_device_train_batch_size;
     if (r->eval_every) {
@@ -126,13 +134,16 @@ static int count_steps(hone_run *r, hone_error *err)
         r->max_seq = HONE_MAX(r->max_seq, c->training.per_device_eval_batch_size);
     }
     if (tokens > INT32_MAX)
-        return hone_error_set(err, HONE_ELIMIT, "a micro-batch of %lld positions: lower "
-                              "training.per_device_train_batch_size", (long long)tokens);
+        return hone_error_set(err, HONE_ELIMIT,
+                              "a micro-batch of %lld positions: lower "
+                              "training.per_device_train_batch_size",
+                              (long long)tokens);
     r->tokens = (int32_t)tokens;
     return 0;
 }
 
-int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_error *err)
+int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                     hone_error *err)
 {
     hone_model_params mp = {c->training.precision};
     size_t heap;
@@ -152,7 +163,8 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
     if ((rc = open_data(r, err)))
         goto out;
     r->text_bytes = hone_mem_used() - heap;
-    if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) || (rc = open_adapter(r, err)))
+    if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) ||
+        (rc = open_adapter(r, err)))
         goto out;
     rc = count_steps(r, err);
 out:
@@ -176,8 +188,8 @@ void hone_run_clear(hone_run *r)
     memset(r, 0, sizeof *r);
 }
 
-int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_plan_report *out,
-                    hone_error *err)
+int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                    hone_plan_report *out, hone_error *err)
 {
     hone_run r;
     int rc = hone_run_prepare(&r, c, dev, cb, err);
@@ -206,7 +218,7 @@ struct loop {
     int64_t best_step;
     hone_eval_result best_eval;
     hone_metrics metrics;
-    int64_t *saved;             /* steps of the checkpoint folders of this run, oldest first */
+    int64_t *saved; /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
     double called, started; /* hone_now of the call, of the first step */
     hone_train_result *out;
@@ -219,7 +231,8 @@ static bool stop_wanted(const hone_run *r)
 
 static int save_adapter(struct loop *l, const char *dir, hone_error *err)
 {
-    return hone_adapter_save(l->r->adapter, dir, hone_chat_hash(l->r->chat), hone_tokenizer_hash(l->r->tok), err);
+    return hone_adapter_save(l->r->adapter, dir, hone_chat_hash(l->r->chat), hone_tokenizer_hash(l->r->tok),
+                             err);
 }
 
 static char *checkpoint_path(const struct loop *l, int64_t step)
@@ -289,8 +302,8 @@ static int evaluate(struct loop *l, int64_t step, hone_error *err)
     int rc;
 
     hone_adapter_attach_gradients(r->adapter, NULL);
-    rc = hone_evaluate(r->model, r->adapter, l->act, &l->packer, r->eval_data, r->eval, r->n_eval, NULL, r->cb.stop,
-                       r->cb.ud, &e, err);
+    rc = hone_evaluate(r->model, r->adapter, l->act, &l->packer, r->eval_data, r->eval, r->n_eval, NULL,
+                       r->cb.stop, r->cb.ud, &e, err);
     hone_adapter_attach_gradients(r->adapter, l->grad);
     if (rc)
         return rc;
@@ -332,7 +345,8 @@ static int not_finite(struct loop *l, int64_t step, const char *what, hone_error
             at += (size_t)snprintf(where + at, sizeof where - at, "%s%.60s:%llu", at ? ", " : "", q.file,
                                    (unsigned long long)q.line);
         }
-    return hone_error_set(err, HONE_ERANGE, "step %lld: the %s is not a finite number (rows %s). The adapter before this "
+    return hone_error_set(err, HONE_ERANGE,
+                          "step %lld: the %s is not a finite number (rows %s). The adapter before this "
                           "step is in checkpoint-%lld; lower training.learning_rate or look at these rows",
                           (long long)step + 1, what, where, (long long)step);
 }
@@ -346,8 +360,8 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     const uint32_t *which;
     size_t n;
     double began = hone_now(), loss = 0, norm;
-    hone_adamw adam = {r->adapter->value, l->grad, l->m, l->v, r->adapter->n, 0, 0.9, 0.999, 1e-8,
-                       c->training.weight_decay, 1, step + 1};
+    hone_adamw adam = {r->adapter->value,        l->grad, l->m,    l->v, r->adapter->n, 0, 0.9, 0.999, 1e-8,
+                       c->training.weight_decay, 1,       step + 1};
     int rc;
 
     memset(s, 0, sizeof *s);
@@ -358,8 +372,9 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
         hone_pass pass;
 
         hone_packer_fill(&l->packer, &b, r->data, which, n);
-        rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)targets, (uint64_t)c->training.seed,
-                              (uint32_t)(step * r->feed.accumulation + micro), &pass, err);
+        rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)targets,
+                              (uint64_t)c->training.seed, (uint32_t)(step * r->feed.accumulation + micro),
+                              &pass, err);
         if (rc)
             return rc;
         loss += pass.loss_sum;
@@ -460,7 +475,8 @@ static int start(struct loop *l, int recompute, hone_error *err)
 {
     hone_run *r = l->r;
     size_t n = r->adapter->n;
-    hone_activation_params ap = {.tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+    hone_activation_params ap = {
+        .tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
     hone_workspace_spec ws;
     char *path;
     int rc;
@@ -492,8 +508,8 @@ static int start(struct loop *l, int recompute, hone_error *err)
     return rc;
 }
 
-int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_train_result *out,
-                   hone_error *err)
+int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                   hone_train_result *out, hone_error *err)
 {
     hone_run r;
     struct loop l = {.r = &r, .out = out, .best_step = -1, .called = hone_now()};

@@ -18,15 +18,16 @@ typedef struct hone_run {
     hone_model *model;
     hone_adapter *adapter;
     hone_feed feed;
-    int64_t steps;              /* of the whole run */
+    int64_t steps; /* of the whole run */
     int64_t warmup;
-    int64_t eval_every, save_every; /* in steps; 0 = never */
-    int32_t tokens, max_seq;    /* of the largest batch, evaluation included */
+    int64_t eval_every, save_every;     /* in steps; 0 = never */
+    int32_t tokens, max_seq;            /* of the largest batch, evaluation included */
     uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
 } hone_run;
 
 /* Opens tokenizer, template, data, model and adapter, and works out the steps. On failure the run is cleared. */
-int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, hone_error *err);
+int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                     hone_error *err);
 void hone_run_clear(hone_run *r);
 
 /* The memory plan at one recomputation level. */

@@ -9,18 +9,18 @@
 
 #include <math.h>
 
-#define KEYS 64 /* keys of a tile */
+#define KEYS 64   /* keys of a tile */
 #define SPLIT 512 /* keys of a part when there are few queries */
 
 struct job {
     hone_device *dev;
     const hone_attention *a;
-    int bq; /* queries of a tile */
-    int tiles; /* query tiles of the longest sequence */
+    int bq;     /* queries of a tile */
+    int tiles;  /* query tiles of the longest sequence */
     int splits; /* parts of the keys; 1 unless there are few queries */
     int32_t longest;
     float *dk, *dv; /* [H][M][D] */
-    float *part; /* per (task without its split, split): rows x (D + 2) */
+    float *part;    /* per (task without its split, split): rows x (D + 2) */
 };
 
 static int queries_of_tile(int group, int d)

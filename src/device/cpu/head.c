@@ -5,9 +5,9 @@
 
 #include <math.h>
 
-#define PARTS 16 /* partial sums of dh at most */
-#define PART_MIN 1024 /* vocabulary of a part at least */
-#define VOCAB 512 /* vocabulary of a logits task */
+#define PARTS 16       /* partial sums of dh at most */
+#define PART_MIN 1024  /* vocabulary of a part at least */
+#define VOCAB 512      /* vocabulary of a logits task */
 #define SOFTMAX_ROWS 4 /* rows of a softmax task */
 
 /* Rows of a chunk: fewer for a large vocabulary, so that the logits stay below about 80 MB. */

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#define ROWS 16 /* rows of a loss task */
+#define ROWS 16   /* rows of a loss task */
 #define VOCAB 256 /* vocabulary of a logits task */
 
 struct job {

@@ -79,7 +79,7 @@ typedef struct hone_kernels {
 
 /* Each is empty of function pointers it does not have; an overlay copies from the set below it. */
 void hone_kernels_avx2(hone_kernels *k);
-void hone_kernels_avx512(hone_kernels *k); /* over avx2 */
+void hone_kernels_avx512(hone_kernels *k);     /* over avx2 */
 void hone_kernels_avx512bf16(hone_kernels *k); /* over avx512 */
 
 /* Parts of the AVX2 set, by file. */

@@ -7,7 +7,7 @@
  * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. */
 #include "device/cpu/product.h"
 
-#define COLS 64 /* columns of a gradient task */
+#define COLS 64    /* columns of a gradient task */
 #define TOKENS 256 /* tokens of one partial sum */
 #define FEW_BYTES (1 << 16)
 
@@ -18,7 +18,7 @@ struct job {
     int groups[HONE_MAX_PARTS], total_groups;
     int64_t group_cols[HONE_MAX_PARTS];
     float *du[HONE_MAX_PARTS]; /* [N, r] */
-    hone_mat x; /* few rows: x in f32 */
+    hone_mat x;                /* few rows: x in f32 */
     int dx_tasks, da_blocks;
 };
 

@@ -4,9 +4,9 @@
  * over tokens, the adapters' gradients over columns. Every output element is summed by one task in a fixed order. */
 #include "device/cpu/cpu.h"
 
-#define ROWS 16 /* weight rows of a forward task */
+#define ROWS 16  /* weight rows of a forward task */
 #define TOKENS 8 /* tokens of a backward task */
-#define COLS 64 /* columns of a gradient task */
+#define COLS 64  /* columns of a gradient task */
 
 struct job {
     const hone_linear *g;

@@ -11,13 +11,13 @@
 
 #define HONE_PRODUCT_ROWS 256 /* rows of A that share one expansion of B, at most */
 #define HONE_PRODUCT_COLS 256 /* columns of a block of B: a whole number of blocks of every format */
-#define HONE_PRODUCT_FEW 16 /* up to so many rows, dot products along the stored rows of B are faster */
+#define HONE_PRODUCT_FEW 16   /* up to so many rows, dot products along the stored rows of B are faster */
 #define HONE_MAX_TERMS (2 * HONE_MAX_PARTS)
 
 typedef struct hone_term {
-    hone_mat a; /* [M, K] */
+    hone_mat a;            /* [M, K] */
     const hone_lora *drop; /* NULL, or the dropout that A goes through */
-    hone_weight b; /* [K, N], or [N, K] when transposed */
+    hone_weight b;         /* [K, N], or [N, K] when transposed */
     bool transposed;
     bool frozen; /* rounded to bf16 when `round`: a weight of the model, not of an adapter */
     float scale; /* of B */

@@ -3,9 +3,9 @@
 
 #include <math.h>
 
-#define ROWS 16 /* rows of a task */
+#define ROWS 16         /* rows of a task */
 #define ELEMS (1 << 15) /* elements of an AdamW task */
-#define SUMS 256 /* partial sums of hone_sum_squares */
+#define SUMS 256        /* partial sums of hone_sum_squares */
 
 struct job {
     hone_device *dev;

@@ -59,7 +59,7 @@ static void f16_rounds_to_nearest_even(void **state)
     (void)state;
     for (h = 0; h < 0x7c00; h++) {
         double next =
-            h == 0x7bff ? 65536 : half_value((uint16_t)(h + 1)); /* the first number past the range */
+            h == 0x7bff ? 65536 : half_value((uint16_t)(h + 1));      /* the first number past the range */
         float middle = (float)((half_value((uint16_t)h) + next) / 2); /* exact */
         uint16_t even = (uint16_t)(h & 1 ? h + 1 : h);
 

@@ -92,7 +92,8 @@ static void prefix_is_reused(void **state)
     n += a.n;
     ids[n++] = 17;
     b = run(s, NULL, ids, n, 12);
-    assert_int_equal(b.reused_tokens, n - 2); /* the last answered id was never put in, the last prompt id never is reused */
+    assert_int_equal(b.reused_tokens,
+                     n - 2); /* the last answered id was never put in, the last prompt id never is reused */
     c = run(fresh, NULL, ids, n, 12);
     assert_int_equal(c.reused_tokens, 0);
     same_ids(&b, &c);
@@ -173,14 +174,16 @@ static void a_session_ends_at_its_capacity(void **state)
     hone_sampling never_mind = {1, 0, 1, 0, 1, 1};
 
     (void)state;
-    assert_int_equal(hone_session_generate(s, NULL, ids, 33, &greedy, 1, NULL, NULL, &out, &err), HONE_ELIMIT);
+    assert_int_equal(hone_session_generate(s, NULL, ids, 33, &greedy, 1, NULL, NULL, &out, &err),
+                     HONE_ELIMIT);
     assert_non_null(strstr(err.message, "33"));
     assert_int_equal(hone_session_generate(s, NULL, ids, 0, &greedy, 1, NULL, NULL, &out, NULL), HONE_EINVAL);
     ids[0] = 600;
     assert_int_equal(hone_session_generate(s, NULL, ids, 3, &greedy, 1, NULL, NULL, &out, NULL), HONE_ERANGE);
     ids[0] = 1;
     never_mind.top_p = 2;
-    assert_int_equal(hone_session_generate(s, NULL, ids, 3, &never_mind, 1, NULL, NULL, &out, NULL), HONE_EINVAL);
+    assert_int_equal(hone_session_generate(s, NULL, ids, 3, &never_mind, 1, NULL, NULL, &out, NULL),
+                     HONE_EINVAL);
     assert_null(out.id);
     out = run(s, NULL, ids, 32, 0); /* full: the logits of the last place give one more id */
     assert_int_equal(out.n, 1);
@@ -218,13 +221,15 @@ static void the_stream_is_the_text_and_can_stop(void **state)
     heard h = {.stop_after = -1};
 
     (void)state;
-    assert_int_equal(hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 40, listen_to, &h, &a, NULL), 0);
+    assert_int_equal(
+        hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 40, listen_to, &h, &a, NULL), 0);
     assert_int_equal(h.text.len, strlen(a.text));
     assert_memory_equal(h.text.len ? h.text.data : "", a.text, h.text.len);
     h.calls = 0;
     h.stop_after = 3;
     h.text.len = 0;
-    assert_int_equal(hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 40, listen_to, &h, &b, NULL), 0);
+    assert_int_equal(
+        hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 40, listen_to, &h, &b, NULL), 0);
     assert_int_equal(b.finish, HONE_FINISH_CANCELLED);
     assert_int_equal(b.n, 3);
     assert_memory_equal(a.id, b.id, 3 * sizeof *a.id); /* the same seed */
@@ -272,8 +277,9 @@ static void stop_ids_end_the_answer(void **state)
         hone_generation out = {0};
         bool is_stop = false;
 
-        assert_int_equal(hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 200, NULL, NULL, &out, NULL),
-                         0);
+        assert_int_equal(
+            hone_session_chat(s, NULL, conversation, strlen(conversation), &p, 200, NULL, NULL, &out, NULL),
+            0);
         for (i = 0; i < n; i++)
             is_stop = is_stop || out.id[out.n - 1] == stop[i];
         assert_int_equal(is_stop, out.finish == HONE_FINISH_STOP);
@@ -310,7 +316,8 @@ static void every_failed_allocation_is_survived(void **state)
         hone_mem_hook(fail_after, NULL);
         rc = hone_session_open(&s, g.model, g.tok, g.chat, 64, &err);
         if (!rc)
-            rc = hone_session_chat(s, g.adapter, conversation, strlen(conversation), &greedy, 4, NULL, NULL, &out, &err);
+            rc = hone_session_chat(s, g.adapter, conversation, strlen(conversation), &greedy, 4, NULL, NULL,
+                                   &out, &err);
         hone_mem_hook(NULL, NULL);
         if (rc)
             assert_true(err.code == rc && err.message[0]);

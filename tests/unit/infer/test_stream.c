@@ -70,9 +70,14 @@ static size_t check_stream(const int32_t *ids, size_t n)
 
 static void texts_of_many_bytes(void **state)
 {
-    static const char *const text[] = {"plain words, one after the other", "你好,今天天气很好。",
-                                       "emoji \xf0\x9f\x9a\xb2\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x94\xac between",
-                                       "\xf0\x9f\x98\x80", "z\xef\xbf\xbdz \xef\xbf\xbd", "", "\n\n \t"};
+    static const char *const text[] = {
+        "plain words, one after the other",
+        "你好,今天天气很好。",
+        "emoji \xf0\x9f\x9a\xb2\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x94\xac between",
+        "\xf0\x9f\x98\x80",
+        "z\xef\xbf\xbdz \xef\xbf\xbd",
+        "",
+        "\n\n \t"};
     size_t i, parts;
 
     (void)state;

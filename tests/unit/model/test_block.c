@@ -228,7 +228,7 @@ static void bad_plans_are_refused(void **state)
     assert_int_equal(hone_activations_new(&act, f.m, f.a, &p, NULL), HONE_EINVAL);
     p.recompute = 0;
     assert_int_equal(hone_activations_new(&act, f.m, NULL, &p, NULL), HONE_EINVAL); /* nothing to train */
-    assert_int_equal(hone_activations_new(&act, f.m, g.a, &p, NULL), HONE_EINVAL); /* another model's */
+    assert_int_equal(hone_activations_new(&act, f.m, g.a, &p, NULL), HONE_EINVAL);  /* another model's */
     hone_mem_hook(refuse, NULL);
     assert_int_equal(hone_activations_new(&act, f.m, f.a, &p, NULL), HONE_ENOMEM);
     hone_mem_hook(NULL, NULL);

@@ -28,7 +28,8 @@ static void write_rows(const char *path)
 {
     static const char *const text[ROWS] = {
         "{\"instruction\": \"What is the answer?\", \"output\": \"It is forty-two.\"}\n",
-        "{\"instruction\": \"你好\", \"input\": \"今天天气\", \"output\": \"今天天气很好，适合出门散步。\"}\n",
+        "{\"instruction\": \"你好\", \"input\": \"今天天气\", \"output\": "
+        "\"今天天气很好，适合出门散步。\"}\n",
         "{\"instruction\": \"jump\", \"output\": \"The quick brown fox jumps over the lazy dog.\"}\n",
         "{\"instruction\": \"more\", \"output\": \"step by step\", \"history\": [[\"hi\", \"hello\"]]}\n",
         "{\"instruction\": \"舌苔\", \"output\": \"舌淡红，苔薄白，脉弦细。\"}\n",
@@ -67,9 +68,15 @@ static int remove_folder(void **state)
 /* A configuration for the rows above, in folder/`out`; `more` is a list of assignments that ends with NULL. */
 static hone_config *configure(const char *out, const char *const *more)
 {
-    const char *const base[] = {"model.name_or_path=" MODEL, "model.max_length=256", "lora.r=4", "lora.lora_dropout=0",
-                                "training.learning_rate=1e-2", "training.precision=f32",
-                                "training.evaluation_strategy=\"no\"", "training.warmup_ratio=0", NULL};
+    const char *const base[] = {"model.name_or_path=" MODEL,
+                                "model.max_length=256",
+                                "lora.r=4",
+                                "lora.lora_dropout=0",
+                                "training.learning_rate=1e-2",
+                                "training.precision=f32",
+                                "training.evaluation_strategy=\"no\"",
+                                "training.warmup_ratio=0",
+                                NULL};
     char line[300];
     hone_config *c;
     hone_error err = HONE_ERROR_INIT;
@@ -137,7 +144,8 @@ static bool on_stop(void *ud)
 static hone_train_result train(struct seen *seen, hone_config *c, int threads)
 {
     hone_device_params dp = hone_device_default();
-    hone_train_callbacks cb = {.ud = seen, .plan = on_plan, .step = on_step, .eval = on_eval, .stop = on_stop};
+    hone_train_callbacks cb = {
+        .ud = seen, .plan = on_plan, .step = on_step, .eval = on_eval, .stop = on_stop};
     hone_train_result r;
     hone_device *dev;
     hone_error err = HONE_ERROR_INIT;
@@ -176,7 +184,8 @@ static bool same_file(const char *a, const char *b, const char *name)
 
 static void learns_and_writes_what_the_contract_says(void **state)
 {
-    static const char *const more[] = {"training.num_train_epochs=10", "training.per_device_train_batch_size=2",
+    static const char *const more[] = {"training.num_train_epochs=10",
+                                       "training.per_device_train_batch_size=2",
                                        "training.gradient_accumulation_steps=2", NULL};
     struct seen seen = {0};
     hone_train_result r = train(&seen, configure("learn", more), 2);
@@ -234,9 +243,9 @@ static void same_bits_for_every_number_of_threads(void **state)
 static void keeps_the_best_adapter_and_the_last(void **state)
 {
     static const char *const more[] = {
-        "training.max_steps=12", "training.learning_rate=0.1",
-        "training.lr_scheduler_type=constant", "data.val_size=2", "training.evaluation_strategy=steps",
-        "training.eval_steps=2", "training.save_steps=2", "training.save_total_limit=2", NULL};
+        "training.max_steps=12", "training.learning_rate=0.1",         "training.lr_scheduler_type=constant",
+        "data.val_size=2",       "training.evaluation_strategy=steps", "training.eval_steps=2",
+        "training.save_steps=2", "training.save_total_limit=2",        NULL};
     struct seen seen = {0};
     hone_train_result r = train(&seen, configure("best", more), 2);
     char name[64], *dir = in_folder("best"), *path;
@@ -307,8 +316,8 @@ static void goes_on_from_an_adapter(void **state)
 
 static void refuses_a_rate_that_breaks_the_numbers(void **state)
 {
-    static const char *const more[] = {"training.max_steps=50", "training.learning_rate=1e30", "training.max_grad_norm=0",
-                                       NULL};
+    static const char *const more[] = {"training.max_steps=50", "training.learning_rate=1e30",
+                                       "training.max_grad_norm=0", NULL};
     hone_config *c = configure("nan", more);
     hone_train_result r;
     hone_device *dev;
@@ -326,7 +335,8 @@ static void refuses_a_rate_that_breaks_the_numbers(void **state)
 
 static void plans_what_it_runs(void **state)
 {
-    static const char *const more[] = {"training.num_train_epochs=2", "training.per_device_train_batch_size=4",
+    static const char *const more[] = {"training.num_train_epochs=2",
+                                       "training.per_device_train_batch_size=4",
                                        "training.gradient_accumulation_steps=1", NULL};
     hone_config *c = configure("plan", more);
     hone_plan_report r;
