@@ -65,8 +65,7 @@ HONE_API size_t hone_adapter_parameters(const hone_adapter *a); /* trainable val
 
 /* The memory plan: what a run will allocate, to the byte, before it does. */
 typedef struct hone_plan_item {
-    const char *
-        purpose; /* "weights (mapped)", "adapter", "gradients", "optimiser", "activations", "workspace", ... */
+    const char *purpose; /* "weights, mapped", "adapter", "gradients", "activations", "workspace", ... */
     char detail[96];
     uint64_t bytes;
 } hone_plan_item;

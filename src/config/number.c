@@ -23,7 +23,7 @@ static void leave_c_locale(locale_t c, locale_t old)
 
 int config_number_parse(double *out, const char *text, hone_error *err)
 {
-    locale_t c, old;
+    locale_t c = (locale_t)0, old = (locale_t)0;
     int rc = enter_c_locale(&c, &old, err);
 
     if (rc)
@@ -35,7 +35,7 @@ int config_number_parse(double *out, const char *text, hone_error *err)
 
 int config_number_format(char out[32], double value, hone_error *err)
 {
-    locale_t c, old;
+    locale_t c = (locale_t)0, old = (locale_t)0;
     int digits, rc = enter_c_locale(&c, &old, err);
 
     if (rc)

@@ -92,8 +92,8 @@ typedef struct hone_attention {
     int32_t n_seq;
     const int32_t *q_off;           /* [n_seq + 1] */
     const int32_t *kv_row, *kv_len; /* [n_seq] */
-    hone_mat do_, dq, dk,
-        dv; /* bwd: [N, H D] read; = the gradients (dk, dv of every key row of every sequence) */
+    hone_mat do_;                   /* bwd: [N, H D], read */
+    hone_mat dq, dk, dv;            /* bwd: = the gradients (dk, dv of every key row of every sequence) */
 } hone_attention;
 
 /* No [N, M] matrix is stored: online softmax forward, recomputed backward (flash-attention.md 1-4). */

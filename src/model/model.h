@@ -39,10 +39,9 @@ void hone_adapter_attach_gradients(hone_adapter *a, float *grad);
 
 /* One packed micro-batch. Position of token i inside its sequence is i - off[s]; sequences are documents. */
 typedef struct hone_batch {
-    int32_t n_tokens;   /* N */
-    const int32_t *ids; /* [N] */
-    const int32_t
-        *target; /* [N] id that follows, or HONE_IGNORE; the last token of a document is HONE_IGNORE */
+    int32_t n_tokens;      /* N */
+    const int32_t *ids;    /* [N] */
+    const int32_t *target; /* [N] id that follows, or HONE_IGNORE (always at the last token of a document) */
     int32_t n_seq;
     const int32_t *off; /* [n_seq + 1] */
 } hone_batch;
