@@ -84,11 +84,11 @@ static bool on_stop(void *ud)
 static json_t *result_json(const hone_config *c, const hone_train_result *r)
 {
     json_t *doc =
-        json_pack("{s:I, s:o, s:I, s:I, s:o, s:I, s:I, s:b, s:s}", "steps", (json_int_t)r->steps,
+        json_pack("{s:I, s:o, s:I, s:I, s:o, s:o, s:I, s:I, s:b, s:s}", "steps", (json_int_t)r->steps,
                   "train_loss", json_number(r->train_loss), "tokens", (json_int_t)r->tokens, "trained_tokens",
-                  (json_int_t)r->trained_tokens, "seconds", json_number(r->seconds), "planned_bytes",
-                  (json_int_t)r->planned_bytes, "peak_bytes", (json_int_t)r->peak_bytes, "stopped",
-                  r->stopped, "output_dir", c->training.output_dir);
+                  (json_int_t)r->trained_tokens, "setup_seconds", json_number(r->setup_seconds), "seconds",
+                  json_number(r->seconds), "planned_bytes", (json_int_t)r->planned_bytes, "peak_bytes",
+                  (json_int_t)r->peak_bytes, "stopped", r->stopped, "output_dir", c->training.output_dir);
 
     if (r->has_eval)
         json_object_set_new(doc, "eval",
@@ -103,6 +103,7 @@ static void print_result(const hone_config *c, const hone_train_result *r)
 {
     char peak[32], plan[32], seconds[32];
 
+    printf("start to first forward pass: %.2f s\n", r->setup_seconds);
     printf("%s after %lld steps in %s: training loss %.4f\n", r->stopped ? "stopped" : "finished",
            (long long)r->steps, duration_text(seconds, r->seconds), r->train_loss);
     if (r->has_eval)
