@@ -77,7 +77,7 @@ lint:
 	@tools/setup.sh build lint
 	@tools/check_layers.sh
 	@tools/check_style.sh --format
-	@shellcheck -x $$(git ls-files '*.sh') .ci/run
+	@shellcheck -x -P SCRIPTDIR -S warning $$(git ls-files '*.sh') .ci/run
 	@cmake --preset clang >/dev/null
 	@$(BUILD) clang
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034
 # Sourced by the test_program_*.sh tests: runs the program, holds exit codes and messages to the contract.
 #
 #   ok CMD...                exit code 0; stdout in $out, stderr in $err

@@ -28,8 +28,7 @@ static void write_rows(const char *path)
 {
     static const char *const text[ROWS] = {
         "{\"instruction\": \"What is the answer?\", \"output\": \"It is forty-two.\"}\n",
-        "{\"instruction\": \"你好\", \"input\": \"今天天气\", \"output\": "
-        "\"今天天气很好，适合出门散步。\"}\n",
+        "{\"instruction\": \"你好\", \"input\": \"今天\", \"output\": \"今天天气很好，适合散步。\"}\n",
         "{\"instruction\": \"jump\", \"output\": \"The quick brown fox jumps over the lazy dog.\"}\n",
         "{\"instruction\": \"more\", \"output\": \"step by step\", \"history\": [[\"hi\", \"hello\"]]}\n",
         "{\"instruction\": \"舌苔\", \"output\": \"舌淡红，苔薄白，脉弦细。\"}\n",
