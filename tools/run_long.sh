@@ -33,7 +33,7 @@ if [ ${#targets[@]} -gt 0 ]; then
         echo "== fuzz $name, $seconds s"
         # shellcheck disable=SC2046
         clang -std=gnu11 -O1 -g -fsanitize=fuzzer,address,undefined -Iinclude -Isrc -D_GNU_SOURCE "$source" \
-            build/fuzz/libhone.a $(pkg-config --libs jansson yaml-0.1 libpcre2-8 libutf8proc) -lpthread -lm \
+            build/fuzz/libhone.a $(pkg-config --libs jansson yaml-0.1 libpcre2-8 libutf8proc zlib libzstd) -lcsv -lsnappy -lpthread -lm \
             -o "$work/fuzz" &&
             "$work/fuzz" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -artifact_prefix="$work/" \
                 -print_final_stats=1 "$work/found" $([ ! -d "tests/fuzz/corpus/$name" ] || echo "tests/fuzz/corpus/$name")

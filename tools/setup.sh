@@ -15,6 +15,7 @@ need() { # PACKAGE TEST...
 }
 command_there() { command -v "$1"; }
 library() { command -v pkg-config && pkg-config --exists "$1"; }
+header() { printf '#include <stddef.h>\n#include <%s>\n' "$1" | "${CC:-cc}" -E -x c -; }
 c_headers() { printf '#include <stdio.h>\n' | "${CC:-cc}" -E -x c -; }
 pip_there() { python3 -m pip --version || /usr/bin/python3 -m pip --version; }
 venv_there() { python3 -c 'import venv, ensurepip'; }
@@ -33,6 +34,10 @@ for purpose in "$@"; do
         need libpcre2-dev library libpcre2-8
         need libutf8proc-dev library libutf8proc
         need libedit-dev library libedit
+        need zlib1g-dev library zlib
+        need libzstd-dev library libzstd
+        need libcsv-dev header csv.h
+        need libsnappy-dev header snappy-c.h
         need libcmocka-dev library cmocka
         ;;
     fetch)

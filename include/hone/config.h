@@ -28,6 +28,15 @@ typedef enum hone_bias { HONE_BIAS_NONE, HONE_BIAS_ALL, HONE_BIAS_LORA_ONLY } ho
 typedef enum hone_optim { HONE_OPTIM_ADAMW, HONE_OPTIM_ADAMW_8BIT, HONE_OPTIM_ADAFACTOR, HONE_OPTIM_SGD } hone_optim;
 typedef enum hone_finetuning { HONE_FINETUNING_LORA, HONE_FINETUNING_FULL, HONE_FINETUNING_FREEZE } hone_finetuning;
 
+typedef enum hone_text_rows { HONE_TEXT_PARAGRAPH, HONE_TEXT_LINE, HONE_TEXT_FILE } hone_text_rows;
+typedef enum hone_invalid { HONE_INVALID_ERROR, HONE_INVALID_DROP } hone_invalid;
+
+/* What the files call the fields of a row and of a turn. NULL: one of the names that docs/data.md lists. */
+typedef struct hone_row_fields {
+    char *messages, *instruction, *input, *output, *system, *history, *tools, *text; /* of a row */
+    char *role, *content; /* of a turn */
+} hone_row_fields;
+
 #define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
 
 /* Paths are absolute: relative ones were joined to the YAML file's folder (or to the working directory when set by
@@ -84,6 +93,16 @@ typedef struct hone_config {
         double val_size; /* >= 1 rows, < 1 share */
         int64_t max_samples; /* 0 = all */
         hone_overlong overlong;
+        hone_row_fields fields;
+        hone_text_rows text_rows; /* what a row of a .txt file is */
+        bool train_on_prompt, mask_history;
+        hone_invalid invalid; /* of hone data prepare: rows that can not be read */
+        bool dedup_exact, dedup_near;
+        double dedup_threshold; /* Jaccard, (0, 1] */
+        int32_t dedup_ngram; /* characters */
+        hone_strings contamination_against;
+        double contamination_share; /* (0, 1] */
+        int32_t contamination_ngram; /* characters */
         bool augmentation_enabled;
     } data;
     struct {

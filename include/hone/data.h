@@ -1,19 +1,18 @@
-/* Instruction data: rows from files, and rows as tokens with a loss mask.
+/* Training data: rows from files, rows as tokens with a loss mask, and what became of every row.
  *
- * A row is one conversation. Files are JSON arrays of rows or JSON lines; every row may be in one of three formats,
- * told apart by its fields:
- *   alpaca    instruction, input, output, system, history [[question, answer], ...]; the question is `instruction`,
- *             and `input` on a new line when there is one
- *   sharegpt  conversations [{from, value}, ...] with from = human, user, gpt, assistant, system, function_call,
- *             observation, tool; system, tools beside it
- *   messages  messages [{role, content, tool_calls, reasoning_content, ...}, ...]; tools, chat_template_kwargs beside it
- * `loss_weight`, `weight`, `train` or `loss` of a turn say whether it is trained (1, true) or not (0, false).
- * Other fields of a row (an id, a source) are ignored. What is wrong is refused with file, line and field. */
+ * A row is one conversation, or one plain text. Files are JSON (an array of rows, or a row a line), tables (csv, tsv),
+ * plain text or parquet, packed or not; docs/data.md lists endings, formats and field names. The format of a row is told
+ * by its fields:
+ *   messages, conversations    lists of turns
+ *   a question and an answer   alpaca, prompt/completion and their variants
+ *   text                       plain text for continued pre-training
+ * `loss_weight`, `weight`, `train` or `loss` of a turn say how much it is trained (1, true) or that it is not (0,
+ * false). Other fields of a row (an id, a source) are ignored. What is wrong is refused with file, line and field. */
 #ifndef HONE_DATA_H
 #define HONE_DATA_H
 
 #include "chat.h"
-#include "config.h" /* hone_overlong */
+#include "config.h" /* hone_overlong, hone_row_fields, hone_text_rows */
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,28 +22,84 @@ extern "C" {
 
 typedef struct hone_rows hone_rows;
 
+typedef struct hone_rows_options {
+    const hone_row_fields *fields; /* names that the files use; NULL: the known ones. Borrowed until hone_rows_close */
+    hone_text_rows text_rows;      /* what a row of a .txt file is */
+    bool mask_history;             /* only the last turn of the assistant is trained */
+    bool keep_going;               /* a row that is no good is handed out as `refused` instead of ending the reading */
+} hone_rows_options;
+
 /* One row. Everything is borrowed from the reader and valid until the next call. */
 typedef struct hone_row {
     const char *file; /* valid until hone_rows_close */
     uint32_t file_index;
-    uint64_t line; /* 1-based, where the row begins */
+    uint64_t line; /* 1-based, where the row begins; of a parquet file the number of the row */
     uint64_t index; /* 0-based over all files */
-    const char *conversation; /* as hone_chat_encode takes it: {"messages": [...], "tools": ..., ...} */
+    const char *conversation; /* as hone_chat_encode takes it: {"messages": [...], "tools": ..., ...}; of a plain text
+                                 {"text": ...} */
     size_t len;
-    size_t n_messages;
+    bool plain_text;
+    size_t n_messages; /* 0 of a plain text */
     const uint8_t *trained; /* [n_messages] 1 = an assistant turn that is trained */
+    const float *weight;    /* [n_messages] of the loss; 0 where not trained */
+    bool fractional;        /* some weight is neither 0 nor 1 */
+    const char *refused;    /* keep_going: why this row is no good, with its place; then there is no conversation */
 } hone_row;
 
-/* Opens files. Each path is a file, a folder (its files of known endings, by name), or a glob; what lies in a folder
- * or matches a glob is read in the order of its bytes. One row at a time is held in memory.
+/* Opens files. Each path is a file, a folder (its files of known endings, by name), a glob, or "-": standard input as
+ * JSON ("-.csv", "-.txt.gz": as such a file). What lies in a folder or matches a glob is read in the order of its bytes.
+ * One row at a time is held in memory; of a parquet file a page of every column. `options` NULL: all 0.
  * Errors: HONE_ENOENT (no such file, nothing matches), HONE_EUNSUPPORTED (an ending without a reader), HONE_EINVAL. */
-HONE_API int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, hone_error *err);
-/* 1 and a row, 0 at the end, or an error that names file, line and field: HONE_EFORMAT, HONE_EUNSUPPORTED (a weight
- * between 0 and 1, images), HONE_ELIMIT (a row above 64 MiB), HONE_EIO. A file without rows is an error. */
+HONE_API int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,
+                            hone_error *err);
+/* 1 and a row, 0 at the end, or an error that names file, line and field: HONE_EFORMAT, HONE_EUNSUPPORTED (images),
+ * HONE_ELIMIT (a row above 64 MiB), HONE_EIO. A file without rows is an error. */
 HONE_API int hone_rows_next(hone_rows *r, hone_row *row, hone_error *err);
 HONE_API size_t hone_rows_files(const hone_rows *r);
 HONE_API const char *hone_rows_file(const hone_rows *r, size_t i); /* path, borrowed */
 HONE_API void hone_rows_close(hone_rows *r); /* NULL is fine */
+
+/* ---- the ledger: what became of every row ---------------------------------------------------------------------- */
+
+typedef enum hone_fate {
+    HONE_FATE_USED,
+    HONE_FATE_CUT,         /* used, `tokens` of it cut off */
+    HONE_FATE_SPLIT,       /* used as `parts` rows */
+    HONE_FATE_DROPPED,     /* `reason` */
+    HONE_FATE_DUPLICATE,   /* of the row `other`, which is kept */
+    HONE_FATE_CONTAMINATED /* by the row `other` of an evaluation file */
+} hone_fate;
+
+typedef struct hone_ledger_entry {
+    const char *file;
+    uint64_t line, row; /* row: 0-based over all files */
+    hone_fate fate;
+    const char *reason; /* of DROPPED: "overlong", "untrained", "invalid"; */
+    const char *detail; /* NULL, or a sentence for a person */
+    uint64_t tokens, parts;
+    const char *other_file;
+    uint64_t other_line, other_row;
+    double similarity; /* of DUPLICATE: Jaccard with the row that is kept; of CONTAMINATED: the share of n-grams */
+} hone_ledger_entry;
+
+typedef struct hone_ledger_counts {
+    uint64_t rows, used, cut, split, dropped, duplicate, contaminated; /* rows is the sum of the others */
+} hone_ledger_counts;
+
+/* A ledger is JSON lines: one line a row, in the order of the rows, and {"totals": {...}} as the last line, without which
+ * it is not complete. The file appears at the commit, whole, or not at all. */
+typedef struct hone_ledger hone_ledger;
+
+/* `path` NULL: counts and checks only. */
+HONE_API int hone_ledger_open(hone_ledger **out, const char *path, hone_error *err);
+/* The fate of the next row. HONE_EINTERNAL when e->row is not the row after the last one: a row without a fate, or with
+ * two, is a bug that must not pass. */
+HONE_API int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err);
+HONE_API hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l);
+/* Ends the ledger after `rows` rows, writes the file. HONE_EINTERNAL unless the counts add up to exactly that; the
+ * ledger is closed in any case. */
+HONE_API int hone_ledger_commit(hone_ledger *l, uint64_t rows, hone_error *err);
+HONE_API void hone_ledger_abort(hone_ledger *l); /* closes without a file; NULL is fine */
 
 /* ---- rows as tokens -------------------------------------------------------------------------------------------- */
 
@@ -55,6 +110,8 @@ typedef struct hone_dataset_options {
     hone_overlong overlong; /* what happens to longer ones */
     int64_t max_samples; /* read only the first n rows; 0 = all */
     int32_t threads; /* that tokenise; 0 = one per core. The result is the same for every number */
+    hone_rows_options rows;
+    bool train_on_prompt; /* everything is trained but the turns that a row switches off */
 } hone_dataset_options;
 
 /* What became of the rows. rows_read = rows_used + rows_dropped, where a split row counts once. Nothing is lost
@@ -76,11 +133,15 @@ typedef struct hone_dataset_report {
 
 /* Reads, renders and tokenises all rows of the files. `chat` is used during the call only. Before a row is taken, these
  * hold or the call fails with file and line (HONE_EFORMAT): some token is trained; the end-of-turn token of every
- * trained turn is trained. overlong `error`: HONE_ELIMIT, naming the first such row and how many there are. */
+ * trained turn is trained. A row with a weight between 0 and 1, or above, is HONE_EUNSUPPORTED. A plain text is encoded with
+ * the tokenizer's own special tokens and its end-of-sequence token, all trained; `split` cuts it into pieces of
+ * max_length. overlong `error`: HONE_ELIMIT, naming the first such row and how many there are. */
 HONE_API int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, const hone_chat *chat,
                                const hone_dataset_options *options, hone_error *err);
 HONE_API void hone_dataset_close(hone_dataset *d); /* NULL is fine */
 HONE_API const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d);
+/* Writes the fate of every row that was read. */
+HONE_API int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err);
 HONE_API size_t hone_dataset_size(const hone_dataset *d); /* sequences */
 
 /* One sequence; all borrowed. */

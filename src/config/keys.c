@@ -53,6 +53,13 @@ static const config_choice overlong_choice[] = {{"error", HONE_OVERLONG_ERROR, f
                                                 {"split", HONE_OVERLONG_SPLIT, false},
                                                 {0}};
 
+static const config_choice text_choice[] = {{"paragraph", HONE_TEXT_PARAGRAPH, false},
+                                            {"line", HONE_TEXT_LINE, false},
+                                            {"file", HONE_TEXT_FILE, false},
+                                            {0}};
+static const config_choice invalid_choice[] = {
+    {"error", HONE_INVALID_ERROR, false}, {"drop", HONE_INVALID_DROP, false}, {0}};
+
 const config_key config_keys[] = {
     {"model", "name_or_path", NULL, KIND_PATH, AT(model.name_or_path), .unset = "required",
      .help = "The base model: a GGUF file or a Hugging Face directory."},
@@ -175,6 +182,52 @@ const config_key config_keys[] = {
      .help = "Rows longer than model.max_length stop the run, are dropped, are cut at the end, or are split "
              "between "
              "turns. Whatever happens is counted and reported."},
+    {"data", "text_rows", NULL, KIND_CHOICE, AT(data.text_rows), "paragraph", .choice = text_choice,
+     .help = "What a row of a .txt file is."},
+    {"data", "train_on_prompt", NULL, KIND_BOOL, AT(data.train_on_prompt), "false",
+     .help = "Everything is trained, the questions and the template's own text too; turns that the row switches "
+             "off stay untrained."},
+    {"data", "mask_history", NULL, KIND_BOOL, AT(data.mask_history), "false",
+     .help = "Only the last turn of the assistant is trained."},
+    {"data", "invalid", NULL, KIND_CHOICE, AT(data.invalid), "error", .choice = invalid_choice,
+     .help = "`hone data prepare` stops at a row it can not read, or drops it and says so in the ledger. "
+             "Training always stops."},
+    {"data", "fields.messages", NULL, KIND_TEXT, AT(data.fields.messages), .unset = "by its known names",
+     .help = "What the files call the list of turns."},
+    {"data", "fields.instruction", NULL, KIND_TEXT, AT(data.fields.instruction), .unset = "by its known names",
+     .help = "What the files call the question."},
+    {"data", "fields.input", NULL, KIND_TEXT, AT(data.fields.input), .unset = "by its known names",
+     .help = "What the files call what follows the question."},
+    {"data", "fields.output", NULL, KIND_TEXT, AT(data.fields.output), .unset = "by its known names",
+     .help = "What the files call the answer."},
+    {"data", "fields.system", NULL, KIND_TEXT, AT(data.fields.system), .unset = "by its known names",
+     .help = "What the files call the system prompt."},
+    {"data", "fields.history", NULL, KIND_TEXT, AT(data.fields.history), .unset = "by its known names",
+     .help = "What the files call the earlier questions and answers."},
+    {"data", "fields.tools", NULL, KIND_TEXT, AT(data.fields.tools), .unset = "by its known names",
+     .help = "What the files call the list of tools."},
+    {"data", "fields.text", NULL, KIND_TEXT, AT(data.fields.text), .unset = "by its known names",
+     .help = "What the files call the text of a row without turns."},
+    {"data", "fields.role", NULL, KIND_TEXT, AT(data.fields.role), .unset = "by its known names",
+     .help = "What the files call who speaks, in a turn."},
+    {"data", "fields.content", NULL, KIND_TEXT, AT(data.fields.content), .unset = "by its known names",
+     .help = "What the files call what is said, in a turn."},
+    {"data", "dedup.exact", NULL, KIND_BOOL, AT(data.dedup_exact), "true",
+     .help = "`hone data prepare` keeps one of the rows with the same text."},
+    {"data", "dedup.near", NULL, KIND_BOOL, AT(data.dedup_near), "true",
+     .help = "`hone data prepare` keeps one of the rows with nearly the same text."},
+    {"data", "dedup.threshold", NULL, KIND_NUMBER, AT(data.dedup_threshold), "0.8", .min = 0, .max = 1,
+     .flags = KEY_ABOVE_MIN, .help = "Rows are near-duplicates from this Jaccard similarity of their n-grams on."},
+    {"data", "dedup.ngram", NULL, KIND_INT, AT(data.dedup_ngram), "5", .min = 1, .max = 64,
+     .help = "Characters of an n-gram for dedup.near."},
+    {"data", "contamination.against", NULL, KIND_PATHS, AT(data.contamination_against),
+     .unset = "eval_data_path",
+     .help = "Evaluation rows that `hone data prepare` lets no training row repeat."},
+    {"data", "contamination.share", NULL, KIND_NUMBER, AT(data.contamination_share), "0.6", .min = 0, .max = 1,
+     .flags = KEY_ABOVE_MIN,
+     .help = "A row is contaminated when it holds this share of the n-grams of an evaluation row's question."},
+    {"data", "contamination.ngram", NULL, KIND_INT, AT(data.contamination_ngram), "13", .min = 1, .max = 64,
+     .help = "Characters of an n-gram for contamination."},
     {"data", "augmentation.enabled", NULL, KIND_BOOL, AT(data.augmentation_enabled), "false",
      .help = "Only `false`."},
 

@@ -212,6 +212,9 @@ static int copy_text(char **out, const config_key *key, const char *text, const 
 {
     bool path = key->kind == KIND_PATH || key->kind == KIND_PATHS;
 
+    /* Standard input, as data, is no file of the folder. */
+    if (key->kind == KIND_PATHS && text[0] == '-' && (text[1] == 0 || text[1] == '.'))
+        path = false;
     while (path && text[0] == '.' && text[1] == '/')
         for (text += 2; *text == '/';)
             text++;

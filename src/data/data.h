@@ -9,6 +9,20 @@
 
 #define ROW_LIMIT ((size_t)64 << 20) /* bytes of one row */
 
+/* ---- stream.c: bytes of a file, unpacked ------------------------------------------------------------------------ */
+
+typedef struct byte_stream byte_stream;
+
+/* "-" is standard input as JSON; "-.csv.gz" is standard input read like a file of that ending. */
+bool path_is_stdin(const char *path);
+/* Bytes of a final ".gz" or ".zst", or 0. */
+size_t path_packing(const char *path);
+/* `path` is borrowed until the close. HONE_ENOENT, HONE_EIO. */
+int byte_stream_open(byte_stream **out, const char *path, hone_error *err);
+/* Up to `size` bytes into out; *n = 0 at the end. HONE_EIO, HONE_EFORMAT (damaged or cut packed data, with its byte). */
+int byte_stream_read(byte_stream *s, uint8_t *out, size_t size, size_t *n, hone_error *err);
+void byte_stream_close(byte_stream *s); /* NULL is fine */
+
 /* ---- source.c: one file as the JSON text of its rows, one row at a time ------------------------------------------ */
 
 typedef struct row_source row_source;
@@ -16,31 +30,59 @@ typedef struct row_source row_source;
 /* A kind of file, known by its ending. A new kind is a new row of the table in source.c. */
 typedef struct row_reader {
     const char *ending; /* ".jsonl" */
-    /* Puts the next row's text into s->row and its line into s->row_line. 1, 0 at the end, or an error. */
+    int (*open)(row_source *s, hone_error *err); /* prepares s->state; NULL: nothing to do */
+    /* Puts the next row's text into s->row and its line into s->row_line. 1, 0 at the end, or an error that ends the
+     * file. A row that is wrong while the next one can still be found is 1 with row_source_refuse. */
     int (*next)(row_source *s, hone_error *err);
+    void (*close)(row_source *s); /* frees s->state; NULL: nothing to do */
+    bool
+        streams; /* reads s->buffer, so that packed files and standard input will do; else it opens s->path itself */
 } row_reader;
 
 struct row_source {
     const char *path; /* borrowed */
     const row_reader *reader;
-    int fd;
+    byte_stream *stream;
     uint8_t *buffer;
     size_t at, end; /* unread bytes of buffer */
     uint64_t line; /* of buffer[at], 1-based */
     hone_buf row; /* text of the row; reused */
     uint64_t row_line; /* where it begins */
-    bool known, array; /* whether the file is an array, once `known` */
+    hone_error refusal; /* why the row is no good; code 0: it may be */
+    hone_text_rows text_rows; /* of .txt */
+    bool known, array; /* of .json: whether the file is an array, once `known` */
     bool opened, done; /* of an array: behind its `[`, its `]` */
+    void *state; /* the reader's own */
 };
 
-/* The reader for a path by its ending, or NULL. */
+/* The reader for a path by its ending (behind which .gz or .zst may stand), or NULL. */
 const row_reader *row_reader_find(const char *path);
 /* ".json, .jsonl, ..." */
 void row_reader_endings(char *out, size_t size);
 
-int row_source_open(row_source *s, const char *path, hone_error *err);
+int row_source_open(row_source *s, const char *path, hone_text_rows text_rows, hone_error *err);
 int row_source_next(row_source *s, hone_error *err); /* as row_reader.next */
 void row_source_close(row_source *s); /* a zeroed source is fine */
+
+/* For the readers: makes at least one byte of buffer available unless the file is at its end (at == end then). */
+int row_source_fill(row_source *s, hone_error *err);
+/* Appends n bytes at `at` to the row and steps over them. HONE_ELIMIT past ROW_LIMIT. */
+int row_source_take(row_source *s, size_t n, hone_error *err);
+void row_source_refuse(row_source *s, int code, const char *format, ...) HONE_PRINTF(3, 4);
+
+/* Appends n bytes as a JSON string; bytes that are no UTF-8 are left for the JSON parser to refuse. */
+void json_put_text(hone_buf *out, const char *s, size_t n);
+
+/* The same for text that may hold other bytes (a path): they become U+FFFD. */
+void json_put_utf8(hone_buf *out, const char *s);
+
+int read_text_next(row_source *s, hone_error *err);
+int read_csv_open(row_source *s, hone_error *err);
+int read_csv_next(row_source *s, hone_error *err);
+void read_csv_close(row_source *s);
+int read_parquet_open(row_source *s, hone_error *err);
+int read_parquet_next(row_source *s, hone_error *err);
+void read_parquet_close(row_source *s);
 
 /* ---- paths.c --------------------------------------------------------------------------------------------------- */
 
@@ -51,13 +93,17 @@ void paths_clear(char **list, size_t n);
 /* ---- convert.c: a row of any format as a conversation -------------------------------------------------------------- */
 
 typedef struct conversation {
-    hone_buf text; /* {"messages": [...], ...}; reused from row to row */
+    hone_buf text; /* {"messages": [...], ...} or {"text": ...}; reused from row to row */
+    bool plain_text;
     uint8_t *trained; /* [n_messages] */
+    float *weight; /* [n_messages] 0 where not trained */
     size_t n_messages, capacity;
+    bool fractional;
 } conversation;
 
 /* Converts one row. `file` and `line` start every message. */
-int conversation_read(conversation *out, const json_t *row, const char *file, uint64_t line, hone_error *err);
+int conversation_read(conversation *out, const json_t *row, const hone_rows_options *options,
+                      const char *file, uint64_t line, hone_error *err);
 void conversation_clear(conversation *c);
 
 /* Writes a JSON value into a buffer. HONE_ENOMEM, or HONE_ELIMIT past the buffer's bound. */
@@ -88,11 +134,26 @@ typedef struct encoded_row {
     size_t tokens_cut, trained_cut, straddled;
 } encoded_row;
 
+/* A row to encode: hone_row without its place. */
+typedef struct row_text {
+    const char *text; /* the conversation */
+    size_t len;
+    const uint8_t *trained;
+    size_t n_messages;
+    bool plain_text;
+} row_text;
+
 /* Renders, tokenises, masks, checks, and applies the policy for long rows. Messages carry no place: the caller adds
  * it. Thread-safe. *out is zeroed first; cleared by encoded_row_clear, also after an error. */
-int row_encode(encoded_row *out, const hone_chat *chat, const char *conversation, size_t len,
-               const uint8_t *trained, size_t n_messages, int32_t max_length, hone_overlong overlong,
-               hone_error *err);
+int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
+               const hone_dataset_options *options, hone_error *err);
 void encoded_row_clear(encoded_row *r);
+
+/* ---- threads.c ----------------------------------------------------------------------------------------------------- */
+
+/* How many threads to use: `wanted`, or one per core when that is 0 or less. */
+size_t data_threads(int32_t wanted);
+/* Calls item(ud, i) for every i < n, each once, from up to `threads` threads; returns when all are done. */
+void data_parallel(size_t threads, size_t n, void (*item)(void *ud, size_t i), void *ud);
 
 #endif

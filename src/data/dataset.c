@@ -1,22 +1,20 @@
-/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 40 bytes a sequence.
+/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 40 bytes a sequence, 24 a row
+ * for what became of it.
  *
  * Rows are read in batches; a batch is encoded by several threads, each taking the next row, and stored in the order
  * of the files. So the result, and which error is reported, do not depend on the number of threads. */
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "data/dataset.h"
 
 #define BATCH 256 /* rows; far more than threads, so that a long row at the end of a batch costs little */
-#define MAX_THREADS 64
 
 typedef struct job {
     hone_buf text; /* the conversation; reused */
     uint8_t *trained;
     size_t n_messages, capacity;
+    bool plain_text;
     uint32_t file;
     uint64_t line, row;
     encoded_row result;
@@ -29,7 +27,6 @@ typedef struct batch {
     const hone_dataset_options *options;
     job *job;
     size_t n;
-    atomic_size_t next;
 } batch;
 
 static int out_of_memory(hone_error *err)
@@ -142,40 +139,27 @@ static void shrink(void **p, size_t *capacity, size_t used, size_t size)
 
 /* ---- encoding in batches ------------------------------------------------------------------------------------------- */
 
-static void *work(void *ud)
+static void encode_job(void *ud, size_t i)
 {
     batch *b = ud;
-    size_t i;
+    job *j = &b->job[i];
+    row_text row = {j->text.data, j->text.len, j->trained, j->n_messages, j->plain_text};
 
-    while ((i = atomic_fetch_add(&b->next, 1)) < b->n) {
-        job *j = &b->job[i];
-
-        j->err = (hone_error)HONE_ERROR_INIT;
-        j->rc = row_encode(&j->result, b->chat, j->text.data, j->text.len, j->trained, j->n_messages,
-                           b->options->max_length, b->options->overlong, &j->err);
-    }
-    return NULL;
-}
-
-/* Encodes the batch with this thread and `helpers` more; a thread that can not be started is done without. */
-static void encode_batch(batch *b, size_t helpers)
-{
-    pthread_t thread[MAX_THREADS];
-    size_t started = 0, i;
-
-    atomic_store(&b->next, 0);
-    helpers = HONE_MIN(helpers, b->n ? b->n - 1 : 0);
-    while (started < helpers && pthread_create(&thread[started], NULL, work, b) == 0)
-        started++;
-    work(b);
-    for (i = 0; i < started; i++)
-        pthread_join(thread[i], NULL);
+    j->err = (hone_error)HONE_ERROR_INIT;
+    j->rc = row_encode(&j->result, b->chat, &row, b->options, &j->err);
 }
 
 static int fill_job(job *j, const hone_row *row, hone_error *err)
 {
+    if (row->fractional)
+        return hone_error_set(
+            err, HONE_EUNSUPPORTED,
+            "%s:%llu: a turn of this row has a weight between 0 and 1, or above 1: this version "
+            "trains with the weights 0 and 1",
+            row->file, (unsigned long long)row->line);
     j->text.len = 0;
     hone_buf_add(&j->text, row->conversation, row->len);
+    j->plain_text = row->plain_text;
     if (row->n_messages > j->capacity) {
         uint8_t *trained = hone_realloc_array(j->trained, row->n_messages, 1);
 
@@ -184,7 +168,8 @@ static int fill_job(job *j, const hone_row *row, hone_error *err)
         j->trained = trained;
         j->capacity = row->n_messages;
     }
-    memcpy(j->trained, row->trained, row->n_messages);
+    if (row->n_messages)
+        memcpy(j->trained, row->trained, row->n_messages);
     j->n_messages = row->n_messages;
     j->file = row->file_index;
     j->line = row->line;
@@ -198,6 +183,18 @@ typedef struct overlong_rows {
     uint32_t file;
     size_t length;
 } overlong_rows;
+
+static int store_fate(hone_dataset *d, const job *j, hone_error *err)
+{
+    const encoded_row *r = &j->result;
+    size_t tokens = r->fate == FATE_DROPPED_OVERLONG ? r->length : r->tokens_cut;
+
+    if (reserve((void **)&d->fate, &d->fate_capacity, d->n_fates, 1, sizeof *d->fate, err))
+        return HONE_ENOMEM;
+    d->fate[d->n_fates++] = (dataset_fate){j->line, j->file, (uint32_t)r->n_parts,
+                                           (uint32_t)HONE_MIN(tokens, UINT32_MAX), r->fate};
+    return 0;
+}
 
 /* Stores what a batch became; clears its results. */
 static int store_batch(hone_dataset *d, batch *b, overlong_rows *overlong, hone_error *err)
@@ -217,6 +214,8 @@ static int store_batch(hone_dataset *d, batch *b, overlong_rows *overlong, hone_
         } else if (!rc) {
             rc = store_row(d, j, err);
         }
+        if (!rc)
+            rc = store_fate(d, j, err);
         encoded_row_clear(&j->result);
     }
     d->report.rows_read += b->n;
@@ -224,19 +223,10 @@ static int store_batch(hone_dataset *d, batch *b, overlong_rows *overlong, hone_
     return rc;
 }
 
-static size_t thread_count(int32_t wanted)
-{
-    cpu_set_t set;
-
-    if (wanted <= 0)
-        wanted = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return (size_t)HONE_MIN(wanted, MAX_THREADS);
-}
-
 static int read_all(hone_dataset *d, hone_rows *rows, batch *b, hone_error *err)
 {
     const hone_dataset_options *o = b->options;
-    size_t helpers = thread_count(o->threads) - 1;
+    size_t threads = data_threads(o->threads);
     overlong_rows overlong = {0};
     uint64_t left = o->max_samples > 0 ? (uint64_t)o->max_samples : UINT64_MAX;
     hone_row row;
@@ -253,7 +243,7 @@ static int read_all(hone_dataset *d, hone_rows *rows, batch *b, hone_error *err)
         if (more < 0)
             return more;
         more &= left > 0;
-        encode_batch(b, helpers);
+        data_parallel(threads, b->n, encode_job, b);
         rc = store_batch(d, b, &overlong, err);
     }
     if (!rc && overlong.n)
@@ -297,7 +287,7 @@ int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, co
     *out = NULL;
     if (options->max_length < 1)
         return hone_error_set(err, HONE_EINVAL, "max_length must be at least 1, not %d", options->max_length);
-    rc = hone_rows_open(&rows, paths, n, err);
+    rc = hone_rows_open(&rows, paths, n, &options->rows, err);
     if (rc)
         return rc;
     d = hone_calloc(1, sizeof *d);
@@ -319,9 +309,10 @@ int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, co
     }
     shrink((void **)&d->id, &d->id_capacity, d->n_ids, sizeof *d->id);
     shrink((void **)&d->mask, &d->mask_capacity, d->n_words, sizeof *d->mask);
+    shrink((void **)&d->fate, &d->fate_capacity, d->n_fates, sizeof *d->fate);
     shrink((void **)&d->entry, &d->entry_capacity, d->n, sizeof *d->entry);
     d->report.bytes += sizeof *d + d->id_capacity * sizeof *d->id + d->mask_capacity * sizeof *d->mask +
-                       d->entry_capacity * sizeof *d->entry;
+                       d->entry_capacity * sizeof *d->entry + d->fate_capacity * sizeof *d->fate;
     *out = d;
     return 0;
 }
@@ -334,6 +325,7 @@ void hone_dataset_close(hone_dataset *d)
     hone_free(d->id);
     hone_free(d->mask);
     hone_free(d->entry);
+    hone_free(d->fate);
     hone_free(d);
 }
 
@@ -353,4 +345,37 @@ hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
 
     return (hone_sequence){d->id + e->start, d->mask + e->word, e->n,  e->n_targets,
                            d->file[e->file], e->line,           e->row};
+}
+
+int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err)
+{
+    static const hone_fate fate[] = {
+        [FATE_USED] = HONE_FATE_USED,
+        [FATE_TRUNCATED] = HONE_FATE_CUT,
+        [FATE_SPLIT] = HONE_FATE_SPLIT,
+        [FATE_DROPPED_OVERLONG] = HONE_FATE_DROPPED,
+        [FATE_DROPPED_UNTRAINED] = HONE_FATE_DROPPED,
+    };
+    hone_ledger *l;
+    size_t i;
+    int rc = hone_ledger_open(&l, path, err);
+
+    if (rc)
+        return rc;
+    for (i = 0; !rc && i < d->n_fates; i++) {
+        const dataset_fate *f = &d->fate[i];
+        hone_ledger_entry e = {.file = d->file[f->file],
+                               .line = f->line,
+                               .row = i,
+                               .fate = fate[f->fate],
+                               .reason = f->fate == FATE_DROPPED_OVERLONG ? "overlong" : "untrained",
+                               .tokens = f->tokens,
+                               .parts = f->parts};
+
+        rc = hone_ledger_add(l, &e, err);
+    }
+    if (!rc)
+        return hone_ledger_commit(l, d->report.rows_read, err);
+    hone_ledger_abort(l);
+    return rc;
 }

@@ -12,12 +12,22 @@ typedef struct dataset_entry {
     uint32_t n, n_targets;
 } dataset_entry;
 
+/* What became of one row that was read. */
+typedef struct dataset_fate {
+    uint64_t line;
+    uint32_t file, parts;
+    uint32_t tokens; /* cut off; all of a row that was too long */
+    row_fate fate;
+} dataset_fate;
+
 struct hone_dataset {
     int32_t *id;
     uint64_t *mask;
     dataset_entry *entry; /* [n], in the order of the files */
     size_t n, n_ids, n_words;
     size_t id_capacity, mask_capacity, entry_capacity;
+    dataset_fate *fate; /* [n_fates], every row that was read */
+    size_t n_fates, fate_capacity;
     char **file;
     size_t n_files;
     hone_dataset_report report;

@@ -35,16 +35,20 @@ static size_t count_targets(const uint8_t *mask, size_t n)
     return targets;
 }
 
-/* Applies the row's switches to the mask and counts what is left. */
-static void apply_switches(sequence *s, const int32_t *turn, const uint8_t *trained, size_t n_messages)
+/* Applies the row's switches to the mask and counts what is left. With `prompt`, what is outside the assistant's turns
+ * is trained as well. */
+static void apply_switches(sequence *s, const int32_t *turn, const uint8_t *trained, size_t n_messages,
+                           bool prompt)
 {
     int32_t last = -1;
     size_t i;
 
     s->turns = 0;
     for (i = 0; i < s->n; i++) {
-        if (!s->mask[i])
+        if (!s->mask[i]) {
+            s->mask[i] = prompt;
             continue;
+        }
         s->mask[i] = turn[i] < 0 || (size_t)turn[i] >= n_messages || trained[turn[i]];
         if (s->mask[i] && (turn[i] != last || !s->turns)) {
             s->turns++;
@@ -55,7 +59,7 @@ static void apply_switches(sequence *s, const int32_t *turn, const uint8_t *trai
 }
 
 static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const char *text, size_t len,
-                       const uint8_t *trained, size_t n_messages, hone_error *err)
+                       const uint8_t *trained, size_t n_messages, bool prompt, hone_error *err)
 {
     hone_encoding e = {0};
     int rc = hone_chat_encode(chat, &e, text, len, 0, err);
@@ -67,7 +71,7 @@ static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, 
             "the end-of-turn token of an assistant turn would not be trained with this chat template");
     if (!rc) {
         *out = (sequence){.id = e.tokens.id, .mask = e.mask, .n = e.tokens.n};
-        apply_switches(out, e.turn, trained, n_messages);
+        apply_switches(out, e.turn, trained, n_messages, prompt);
         *straddled += e.straddled;
         e.tokens.id = NULL; /* both are ours now */
         e.mask = NULL;
@@ -97,6 +101,7 @@ typedef struct splitter {
     const hone_chat *chat;
     json_t *root, *messages; /* borrowed from each other */
     const uint8_t *trained;
+    bool prompt; /* train_on_prompt */
     size_t n, head; /* messages; leading system messages, which every part repeats */
     hone_buf text;
     uint8_t *flags; /* [n] */
@@ -137,7 +142,7 @@ static int encode_range(splitter *s, sequence *out, size_t *straddled, size_t a,
     if (!rc)
         rc = json_write(&s->text, part, s->err);
     if (!rc)
-        rc = encode_text(out, straddled, s->chat, s->text.data, s->text.len, s->flags, n, s->err);
+        rc = encode_text(out, straddled, s->chat, s->text.data, s->text.len, s->flags, n, s->prompt, s->err);
     json_decref(list);
     json_decref(part);
     return rc;
@@ -186,28 +191,109 @@ static int split_messages(splitter *s, size_t max_length)
     return 0;
 }
 
-static int split(encoded_row *out, const hone_chat *chat, const char *text, size_t len,
-                 const uint8_t *trained, size_t n_messages, size_t max_length, hone_error *err)
+static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
+                 const hone_dataset_options *options, hone_error *err)
 {
     json_error_t e;
-    json_t *root = json_loadb(text, len, 0, &e);
-    splitter s = {.out = out, .chat = chat, .root = root, .trained = trained, .n = n_messages, .err = err};
+    json_t *root = json_loadb(row->text, row->len, 0, &e);
+    splitter s = {.out = out,
+                  .chat = chat,
+                  .root = root,
+                  .trained = row->trained,
+                  .prompt = options->train_on_prompt,
+                  .n = row->n_messages,
+                  .err = err};
     int rc = 0;
 
     out->fate = FATE_SPLIT;
     out->straddled = 0; /* of the parts alone */
     s.messages = json_object_get(root, "messages");
-    s.flags = hone_alloc(n_messages);
+    s.flags = hone_alloc(row->n_messages);
     if (!root || !s.flags)
         rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
     while (!rc && s.head < s.n &&
            (!strcmp(role_of(&s, s.head), "system") || !strcmp(role_of(&s, s.head), "developer")))
         s.head++;
     if (!rc)
-        rc = split_messages(&s, max_length);
+        rc = split_messages(&s, (size_t)options->max_length);
     hone_buf_clear(&s.text);
     hone_free(s.flags);
     json_decref(root);
+    return rc;
+}
+
+/* ---- plain text ---------------------------------------------------------------------------------------------------- */
+
+/* All tokens of {"text": ...} and the end-of-sequence token, all trained. */
+static int encode_plain(sequence *out, const hone_chat *chat, const row_text *row, hone_error *err)
+{
+    const hone_tokenizer *t = hone_chat_tokenizer(chat);
+    json_t *root = json_loadb(row->text, row->len, 0, NULL);
+    const json_t *text = json_object_get(root, "text");
+    hone_span all = {0, json_string_length(text)};
+    hone_tokens tokens = {0};
+    int32_t eos = t ? hone_tokenizer_eos(t) : -1, *id = NULL;
+    uint8_t *mask = NULL;
+    int rc;
+
+    *out = (sequence){0};
+    if (!t) {
+        json_decref(root);
+        return hone_error_set(err, HONE_EINVAL, "a plain text needs a tokenizer");
+    }
+    rc = root ? hone_tokenizer_encode(t, &tokens, json_string_value(text), all.end, &all, 1,
+                                      HONE_ENCODE_SPECIAL, err)
+              : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    if (!rc) {
+        id = hone_realloc_array(tokens.id, tokens.n + 1, sizeof *id);
+        mask = hone_alloc(tokens.n + 1);
+        tokens.id = id ? id : tokens.id;
+        if (!id || !mask)
+            rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+    }
+    if (!rc) {
+        if (eos >= 0 && (!tokens.n || id[tokens.n - 1] != eos))
+            id[tokens.n++] = eos;
+        memset(mask, 1, tokens.n);
+        *out = (sequence){.id = id, .mask = mask, .n = tokens.n, .n_trained = count_targets(mask, tokens.n)};
+        tokens.id = NULL; /* both are ours now */
+        mask = NULL;
+    }
+    hone_free(mask);
+    hone_tokens_clear(&tokens);
+    json_decref(root);
+    return rc;
+}
+
+static int split_plain(encoded_row *out, const sequence *whole, size_t max_length, hone_error *err)
+{
+    size_t at, n;
+    int rc = 0;
+
+    out->fate = FATE_SPLIT;
+    for (at = 0; !rc && at < whole->n; at += n) {
+        sequence part = {0};
+
+        n = HONE_MIN(max_length, whole->n - at);
+        if (n < 2) { /* a token alone trains nothing */
+            out->tokens_cut += n;
+            continue;
+        }
+        part.id = hone_alloc(n * sizeof *part.id);
+        part.mask = hone_alloc(n);
+        if (part.id && part.mask) {
+            memcpy(part.id, whole->id + at, n * sizeof *part.id);
+            memset(part.mask, 1, n);
+            part.n = n;
+            part.n_trained = n - 1;
+            rc = add_part(out, &part, err);
+        } else {
+            rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+        }
+        sequence_clear(&part);
+    }
+    if (!rc && !out->n_parts)
+        out->fate = FATE_DROPPED_UNTRAINED;
     return rc;
 }
 
@@ -228,22 +314,26 @@ static void truncate_sequence(encoded_row *out, sequence *s, size_t max_length)
     s->n_trained = left;
 }
 
-int row_encode(encoded_row *out, const hone_chat *chat, const char *text, size_t len, const uint8_t *trained,
-               size_t n_messages, int32_t max_length, hone_overlong overlong, hone_error *err)
+int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
+               const hone_dataset_options *options, hone_error *err)
 {
-    size_t limit = (size_t)max_length;
+    size_t limit = (size_t)options->max_length;
     sequence whole;
     int rc;
 
     *out = (encoded_row){0};
-    rc = encode_text(&whole, &out->straddled, chat, text, len, trained, n_messages, err);
+    if (row->plain_text)
+        rc = encode_plain(&whole, chat, row, err);
+    else
+        rc = encode_text(&whole, &out->straddled, chat, row->text, row->len, row->trained, row->n_messages,
+                         options->train_on_prompt, err);
     if (rc)
         return rc;
     out->length = whole.n;
     if (!whole.n_trained)
         rc = hone_error_set(err, HONE_EFORMAT, "no token of this row is trained");
     if (!rc && whole.n > limit)
-        switch (overlong) {
+        switch (options->overlong) {
         case HONE_OVERLONG_ERROR:
             out->fate = FATE_OVERLONG;
             break;
@@ -254,7 +344,7 @@ int row_encode(encoded_row *out, const hone_chat *chat, const char *text, size_t
             truncate_sequence(out, &whole, limit);
             break;
         case HONE_OVERLONG_SPLIT:
-            rc = split(out, chat, text, len, trained, n_messages, limit, err);
+            rc = row->plain_text ? split_plain(out, &whole, limit, err) : split(out, chat, row, options, err);
             break;
         }
     if (!rc && (out->fate == FATE_USED || out->fate == FATE_TRUNCATED))

@@ -36,25 +36,36 @@ static int by_bytes(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* The files of a folder that have a reader. Text lies beside data more often as a note than as rows: .txt files count
+ * only in a folder without other rows. */
 static int add_folder(list *l, const char *path, hone_error *err)
 {
     DIR *dir = opendir(path);
-    size_t first = l->n;
+    size_t first = l->n, i, kept;
+    bool other = false;
     struct dirent *e;
     int rc = 0;
 
     if (!dir)
         return hone_error_set(err, HONE_EIO, "%s: cannot open the folder: %s", path, strerror(errno));
     while (!rc && (e = readdir(dir)) != NULL) {
-        if (e->d_name[0] == '.' || !row_reader_find(e->d_name))
+        if (e->d_name[0] == '.' || path_is_stdin(e->d_name) || !row_reader_find(e->d_name))
             continue;
         rc = add(l, path, e->d_name, err);
         if (!rc && hone_path_is_dir(l->item[l->n - 1]))
             hone_free(l->item[--l->n]);
+        else if (!rc)
+            other |= row_reader_find(e->d_name)->next != read_text_next;
     }
     closedir(dir);
+    for (i = kept = first; other && i < l->n; i++)
+        if (row_reader_find(l->item[i])->next != read_text_next)
+            l->item[kept++] = l->item[i];
+        else
+            hone_free(l->item[i]);
+    l->n = other ? kept : l->n;
     if (!rc && l->n == first) {
-        char endings[128];
+        char endings[200];
 
         row_reader_endings(endings, sizeof endings);
         rc = hone_error_set(err, HONE_ENOENT, "%s: no file of rows in this folder (%s)", path, endings);
@@ -86,20 +97,22 @@ static int add_glob(list *l, const char *pattern, hone_error *err)
 
 int paths_expand(char ***out, size_t *n_out, const char *const *paths, size_t n, hone_error *err)
 {
-    char endings[128];
+    char endings[200];
     list l = {0};
     size_t i;
     int rc = n ? 0 : hone_error_set(err, HONE_EINVAL, "no data file is given");
 
     for (i = 0; !rc && i < n; i++)
-        if (hone_path_is_dir(paths[i]))
+        if (path_is_stdin(paths[i]))
+            rc = add(&l, NULL, paths[i], err);
+        else if (hone_path_is_dir(paths[i]))
             rc = add_folder(&l, paths[i], err);
         else if (!hone_path_exists(paths[i]) && strpbrk(paths[i], "*?["))
             rc = add_glob(&l, paths[i], err);
         else
             rc = add(&l, NULL, paths[i], err);
     for (i = 0; !rc && i < l.n; i++)
-        if (!hone_path_exists(l.item[i])) {
+        if (!path_is_stdin(l.item[i]) && !hone_path_exists(l.item[i])) {
             rc = hone_error_set(err, HONE_ENOENT, "%s: no such file", l.item[i]);
         } else if (!row_reader_find(l.item[i])) {
             row_reader_endings(endings, sizeof endings);

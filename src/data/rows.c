@@ -6,14 +6,17 @@
 struct hone_rows {
     char **file;
     size_t n_files, at; /* file[at] is open while source.path is set */
+    hone_rows_options options;
     row_source source;
     conversation conversation;
+    hone_error refusal; /* of the present row, with keep_going */
     uint64_t index; /* of the next row */
     uint64_t in_file; /* rows of the open file so far */
     int failed; /* the error that ended the reading */
 };
 
-int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, hone_error *err)
+int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,
+                   hone_error *err)
 {
     hone_rows *r = hone_calloc(1, sizeof *r);
     int rc = r ? paths_expand(&r->file, &r->n_files, paths, n, err)
@@ -23,18 +26,23 @@ int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, hone_err
         hone_free(r);
         r = NULL;
     }
+    if (r && options)
+        r->options = *options;
     *out = r;
     return rc;
 }
 
 /* Parses the text that the source holds and converts it. */
-static int read_row(hone_rows *r, hone_row *row, hone_error *err)
+static int convert_row(hone_rows *r, hone_error *err)
 {
     row_source *s = &r->source;
     json_error_t e;
-    json_t *value = json_loadb(s->row.data, s->row.len, JSON_REJECT_DUPLICATES, &e);
+    json_t *value;
     int rc;
 
+    if (s->refusal.code)
+        return hone_error_set(err, s->refusal.code, "%s", s->refusal.message);
+    value = json_loadb(s->row.data, s->row.len, JSON_REJECT_DUPLICATES, &e);
     if (!value && (json_error_code(&e) == json_error_out_of_memory || !e.text[0]))
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path);
     if (!value)
@@ -42,21 +50,39 @@ static int read_row(hone_rows *r, hone_row *row, hone_error *err)
                               (unsigned long long)(s->row_line + (e.line > 0 ? (uint64_t)e.line - 1 : 0)),
                               e.text);
     if (json_is_object(value))
-        rc = conversation_read(&r->conversation, value, s->path, s->row_line, err);
+        rc = conversation_read(&r->conversation, value, &r->options, s->path, s->row_line, err);
     else
         rc = hone_error_set(err, HONE_EFORMAT, "%s:%llu: a row must be an object, {...}", s->path,
                             (unsigned long long)s->row_line);
     json_decref(value);
-    if (rc)
+    return rc;
+}
+
+static int read_row(hone_rows *r, hone_row *row, hone_error *err)
+{
+    const conversation *c = &r->conversation;
+    int rc;
+
+    r->refusal = (hone_error)HONE_ERROR_INIT;
+    rc = convert_row(r, r->options.keep_going ? &r->refusal : err);
+    if (rc == HONE_ENOMEM)
+        return hone_error_set(err, rc, "%s", r->refusal.message);
+    if (rc && !r->options.keep_going)
         return rc;
-    *row = (hone_row){s->path,
-                      (uint32_t)r->at,
-                      s->row_line,
-                      r->index++,
-                      r->conversation.text.data,
-                      r->conversation.text.len,
-                      r->conversation.n_messages,
-                      r->conversation.trained};
+    *row = (hone_row){.file = r->source.path,
+                      .file_index = (uint32_t)r->at,
+                      .line = r->source.row_line,
+                      .index = r->index++,
+                      .refused = rc ? r->refusal.message : NULL};
+    if (!rc) {
+        row->conversation = c->text.data;
+        row->len = c->text.len;
+        row->plain_text = c->plain_text;
+        row->n_messages = c->n_messages;
+        row->trained = c->trained;
+        row->weight = c->weight;
+        row->fractional = c->fractional;
+    }
     r->in_file++;
     return 1;
 }
@@ -67,7 +93,7 @@ static int next_row(hone_rows *r, hone_row *row, hone_error *err)
 
     for (; r->at < r->n_files; r->at++) {
         if (!r->source.path) {
-            rc = row_source_open(&r->source, r->file[r->at], err);
+            rc = row_source_open(&r->source, r->file[r->at], r->options.text_rows, err);
             if (rc)
                 return rc;
             r->in_file = 0;

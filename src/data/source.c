@@ -1,32 +1,22 @@
 /* Files of rows. A file is read in pieces and cut into the JSON text of one row at a time, so that memory is bounded
  * by the longest row and every row knows its line. JSON arrays are cut by counting brackets outside strings; whether
  * the text of a row is JSON is jansson's business. */
-#include <errno.h>
-#include <fcntl.h>
+#include <stdarg.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "data/data.h"
 
 #define BUFFER 65536
 
-/* Makes at least one byte available unless the file is at its end (s->at == s->end then). */
-static int fill(row_source *s, hone_error *err)
+int row_source_fill(row_source *s, hone_error *err)
 {
-    ssize_t n;
-
     if (s->at < s->end)
         return 0;
-    do
-        n = read(s->fd, s->buffer, BUFFER);
-    while (n < 0 && errno == EINTR);
-    s->at = 0;
-    s->end = n > 0 ? (size_t)n : 0;
-    return n < 0 ? hone_error_set(err, HONE_EIO, "%s: cannot read: %s", s->path, strerror(errno)) : 0;
+    s->at = s->end = 0;
+    return byte_stream_read(s->stream, s->buffer, BUFFER, &s->end, err);
 }
 
-/* Appends n bytes at s->at to the row and steps over them. */
-static int take(row_source *s, size_t n, hone_error *err)
+int row_source_take(row_source *s, size_t n, hone_error *err)
 {
     if (s->row.len + n >= ROW_LIMIT)
         return hone_error_set(err, HONE_ELIMIT, "%s:%llu: this row is longer than %zu MiB", s->path,
@@ -36,11 +26,23 @@ static int take(row_source *s, size_t n, hone_error *err)
     return s->row.failed ? hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path) : 0;
 }
 
+void row_source_refuse(row_source *s, int code, const char *format, ...)
+{
+    char text[sizeof s->refusal.message];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    s->refusal = (hone_error)HONE_ERROR_INIT;
+    hone_error_set(&s->refusal, code, "%s", text);
+}
+
 /* Steps over white space; *c is the byte that follows, or -1 at the end. */
 static int skip_space(row_source *s, int *c, hone_error *err)
 {
     for (;; s->at++) {
-        int rc = fill(s, err);
+        int rc = row_source_fill(s, err);
 
         *c = s->at < s->end ? s->buffer[s->at] : -1;
         if (rc || (*c != ' ' && *c != '\t' && *c != '\r' && *c != '\n'))
@@ -66,13 +68,13 @@ static int next_line(row_source *s, hone_error *err)
     s->row.len = 0;
     s->row_line = s->line;
     while (!newline) {
-        rc = fill(s, err);
+        rc = row_source_fill(s, err);
         if (rc)
             return rc;
         if (s->at == s->end)
             break;
         newline = memchr(s->buffer + s->at, '\n', s->end - s->at);
-        rc = take(s, newline ? (size_t)(newline - (s->buffer + s->at)) : s->end - s->at, err);
+        rc = row_source_take(s, newline ? (size_t)(newline - (s->buffer + s->at)) : s->end - s->at, err);
         if (rc)
             return rc;
     }
@@ -91,7 +93,7 @@ static int take_object(row_source *s, hone_error *err)
     do {
         size_t i;
 
-        rc = fill(s, err);
+        rc = row_source_fill(s, err);
         if (rc)
             return rc;
         if (s->at == s->end)
@@ -120,7 +122,7 @@ static int take_object(row_source *s, hone_error *err)
                 break;
             }
         }
-        rc = take(s, i - s->at, err);
+        rc = row_source_take(s, i - s->at, err);
         if (rc)
             return rc;
     } while (depth);
@@ -182,19 +184,28 @@ static int next_value(row_source *s, hone_error *err)
 }
 
 static const row_reader readers[] = {
-    {".json", next_value},
-    {".jsonl", next_line},
-    {".ndjson", next_line},
+    {".json", NULL, next_value, NULL, true},
+    {".jsonl", NULL, next_line, NULL, true},
+    {".ndjson", NULL, next_line, NULL, true},
+    {".csv", read_csv_open, read_csv_next, read_csv_close, true},
+    {".tsv", read_csv_open, read_csv_next, read_csv_close, true},
+    {".txt", NULL, read_text_next, NULL, true},
+    {".parquet", read_parquet_open, read_parquet_next, read_parquet_close, false},
 };
 
 const row_reader *row_reader_find(const char *path)
 {
-    const char *ending = strrchr(path, '.');
-    size_t i;
+    size_t packing = path_packing(path), n = strlen(path) - packing, i;
 
-    for (i = 0; ending && i < HONE_COUNT(readers); i++)
-        if (!strcasecmp(ending, readers[i].ending))
+    if (!strcmp(path, "-"))
+        return &readers[0];
+    for (i = 0; i < HONE_COUNT(readers); i++) {
+        size_t m = strlen(readers[i].ending);
+
+        if (n >= m && !strncasecmp(path + n - m, readers[i].ending, m) &&
+            (readers[i].streams || (!packing && !path_is_stdin(path))))
             return &readers[i];
+    }
     return NULL;
 }
 
@@ -205,12 +216,14 @@ void row_reader_endings(char *out, size_t size)
     out[0] = 0;
     for (i = 0; i < HONE_COUNT(readers) && n < size; i++)
         n += (size_t)snprintf(out + n, size - n, "%s%s", i ? ", " : "", readers[i].ending);
+    if (n < size)
+        snprintf(out + n, size - n, ", and each but .parquet as .gz and .zst");
 }
 
 /* Steps over a byte order mark, and names the one that means another encoding. */
 static int read_mark(row_source *s, hone_error *err)
 {
-    int rc = fill(s, err);
+    int rc = row_source_fill(s, err);
     const uint8_t *p = s->buffer;
 
     if (rc)
@@ -222,18 +235,20 @@ static int read_mark(row_source *s, hone_error *err)
     return 0;
 }
 
-int row_source_open(row_source *s, const char *path, hone_error *err)
+int row_source_open(row_source *s, const char *path, hone_text_rows text_rows, hone_error *err)
 {
-    int rc;
+    int rc = 0;
 
-    *s = (row_source){.path = path, .reader = row_reader_find(path), .line = 1, .fd = -1};
-    s->buffer = hone_alloc(BUFFER);
-    if (!s->buffer)
-        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
-    s->fd = open(path, O_RDONLY | O_CLOEXEC);
-    rc = s->fd < 0 ? hone_error_set(err, errno == ENOENT ? HONE_ENOENT : HONE_EIO, "%s: cannot open: %s",
-                                    path, strerror(errno))
-                   : read_mark(s, err);
+    *s = (row_source){.path = path, .reader = row_reader_find(path), .line = 1, .text_rows = text_rows};
+    if (s->reader->streams) {
+        s->buffer = hone_alloc(BUFFER);
+        rc = s->buffer ? byte_stream_open(&s->stream, path, err)
+                       : hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+        if (!rc)
+            rc = read_mark(s, err);
+    }
+    if (!rc && s->reader->open)
+        rc = s->reader->open(s, err);
     if (rc)
         row_source_close(s);
     return rc;
@@ -241,13 +256,15 @@ int row_source_open(row_source *s, const char *path, hone_error *err)
 
 int row_source_next(row_source *s, hone_error *err)
 {
+    s->refusal.code = 0;
     return s->done ? 0 : s->reader->next(s, err);
 }
 
 void row_source_close(row_source *s)
 {
-    if (s->buffer && s->fd >= 0)
-        close(s->fd);
+    if (s->reader && s->reader->close)
+        s->reader->close(s);
+    byte_stream_close(s->stream);
     hone_free(s->buffer);
     hone_buf_clear(&s->row);
     *s = (row_source){0};

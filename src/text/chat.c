@@ -462,6 +462,11 @@ const char *hone_chat_notice(const hone_chat *chat)
     return chat->notice;
 }
 
+const hone_tokenizer *hone_chat_tokenizer(const hone_chat *chat)
+{
+    return chat->tok;
+}
+
 uint64_t hone_chat_hash(const hone_chat *chat)
 {
     return chat->hash;

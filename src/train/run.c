@@ -41,8 +41,14 @@ static int all_sequences(uint32_t **out, size_t *n, const hone_dataset *data, ho
 static int open_data(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
-    hone_dataset_options options = {c->model.max_length, c->data.overlong, c->data.max_samples,
-                                    c->training.dataloader_num_workers};
+    hone_dataset_options options = {.max_length = c->model.max_length,
+                                    .overlong = c->data.overlong,
+                                    .max_samples = c->data.max_samples,
+                                    .threads = c->training.dataloader_num_workers,
+                                    .rows = {.fields = &c->data.fields,
+                                             .text_rows = c->data.text_rows,
+                                             .mask_history = c->data.mask_history},
+                                    .train_on_prompt = c->data.train_on_prompt};
     int rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
                                c->data.train_data_path.n, r->chat, &options, err);
 
@@ -499,6 +505,12 @@ static int start(struct loop *l, int recompute, hone_error *err)
         return rc;
     path = hone_path_join(r->c->training.output_dir, "config.yaml");
     rc = path ? hone_config_save(r->c, path, err) : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_free(path);
+    if (rc)
+        return rc;
+    path = hone_path_join(r->c->training.output_dir, "ledger.jsonl");
+    rc = path ? hone_dataset_write_ledger(r->data, path, err)
+              : hone_error_set(err, HONE_ENOMEM, "out of memory");
     hone_free(path);
     if (rc)
         return rc;

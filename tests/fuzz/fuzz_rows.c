@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (fd < 0 || write(fd, data + 1, size - 1) != (ssize_t)size - 1)
         return 0;
     close(fd);
-    if (hone_rows_open(&r, paths, 1, &err))
+    if (hone_rows_open(&r, paths, 1, NULL, &err))
         abort();
     while ((rc = hone_rows_next(r, &row, &err)) == 1)
         check_row(&row);

@@ -495,6 +495,17 @@ static void assert_round_trip(const hone_config *c)
     STRINGS(training.report_to);
     STRINGS(data.train_data_path);
     STRINGS(data.eval_data_path);
+    STRINGS(data.contamination_against);
+    TEXT(data.fields.messages);
+    TEXT(data.fields.instruction);
+    TEXT(data.fields.input);
+    TEXT(data.fields.output);
+    TEXT(data.fields.system);
+    TEXT(data.fields.history);
+    TEXT(data.fields.tools);
+    TEXT(data.fields.text);
+    TEXT(data.fields.role);
+    TEXT(data.fields.content);
     x.source = y.source = NULL;
     x.notice = y.notice = NULL;
     x.n_notice = y.n_notice = 0;

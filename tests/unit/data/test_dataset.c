@@ -62,6 +62,12 @@ int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *conv
     return 0;
 }
 
+const hone_tokenizer *hone_chat_tokenizer(const hone_chat *chat)
+{
+    (void)chat;
+    return NULL;
+}
+
 void hone_encoding_clear(hone_encoding *e)
 {
     hone_free(e->tokens.id);
@@ -139,11 +145,13 @@ static void assert_sequence(const hone_dataset *d, size_t i, const char *want)
 
 static void rows_become_tokens_and_masks(void **state)
 {
-    hone_dataset *d = opened(QA("ab", "cd") "\n" ROW(M("system", "s") "," M(
-                                 "user", "u") ","
-                                              "{\"role\":\"assistant\",\"content\":\"x\",\"train\":false}," M(
-                                                  "user", "v") "," M("assistant", "y")),
-                             (hone_dataset_options){100, HONE_OVERLONG_ERROR, 0, 1});
+    hone_dataset *d =
+        opened(QA("ab", "cd") "\n" ROW(M("system", "s") "," M(
+                   "user", "u") ","
+                                "{\"role\":\"assistant\",\"content\":\"x\",\"train\":false}," M(
+                                    "user", "v") "," M("assistant", "y")),
+               (hone_dataset_options){
+                   .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
     const hone_dataset_report *r = hone_dataset_get_report(d);
 
     (void)state;
@@ -164,7 +172,8 @@ static void rows_become_tokens_and_masks(void **state)
 static void no_run_skips_the_checks(void **state)
 {
     const hone_chat lose_eot = {.lose_eot = true}, mask_nothing = {.mask_nothing = true};
-    hone_dataset_options o = {100, HONE_OVERLONG_ERROR, 0, 1};
+    hone_dataset_options o = {
+        .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1};
 
     (void)state;
     assert_refused("\n" QA("a", "b"), &lose_eot, o, HONE_EFORMAT, FILE_NAME ":2: ", "end-of-turn token");
@@ -184,16 +193,25 @@ static void no_run_skips_the_checks(void **state)
 static void long_rows_stop_the_run_by_default(void **state)
 {
     (void)state;
-    assert_refused(LONG_ROWS, &plain, (hone_dataset_options){20, HONE_OVERLONG_ERROR, 0, 1}, HONE_ELIMIT,
-                   FILE_NAME ":2: this row has 26 tokens, more than model.max_length 20", "have 2 of 3 rows");
-    assert_refused(LONG_ROWS, &plain, (hone_dataset_options){25, HONE_OVERLONG_ERROR, 0, 1}, HONE_ELIMIT,
-                   FILE_NAME ":2: ", "has 1 of 3 rows");
-    hone_dataset_close(opened(LONG_ROWS, (hone_dataset_options){26, HONE_OVERLONG_ERROR, 0, 1}));
+    assert_refused(LONG_ROWS, &plain,
+                   (hone_dataset_options){
+                       .max_length = 20, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1},
+                   HONE_ELIMIT, FILE_NAME ":2: this row has 26 tokens, more than model.max_length 20",
+                   "have 2 of 3 rows");
+    assert_refused(LONG_ROWS, &plain,
+                   (hone_dataset_options){
+                       .max_length = 25, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1},
+                   HONE_ELIMIT, FILE_NAME ":2: ", "has 1 of 3 rows");
+    hone_dataset_close(opened(
+        LONG_ROWS, (hone_dataset_options){
+                       .max_length = 26, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1}));
 }
 
 static void long_rows_are_dropped_and_counted(void **state)
 {
-    hone_dataset *d = opened(LONG_ROWS, (hone_dataset_options){20, HONE_OVERLONG_DROP, 0, 1});
+    hone_dataset *d = opened(
+        LONG_ROWS, (hone_dataset_options){
+                       .max_length = 20, .overlong = HONE_OVERLONG_DROP, .max_samples = 0, .threads = 1});
     const hone_dataset_report *r = hone_dataset_get_report(d);
 
     (void)state;
@@ -201,13 +219,17 @@ static void long_rows_are_dropped_and_counted(void **state)
     assert_true(r->rows_read == 3 && r->rows_used == 1 && r->rows_dropped == 2 && r->dropped_overlong == 2);
     assert_true(r->rows_truncated == 0 && r->tokens_cut == 0 && r->tokens == 6);
     hone_dataset_close(d);
-    assert_refused(LONG_ROWS, &plain, (hone_dataset_options){5, HONE_OVERLONG_DROP, 0, 1}, HONE_EFORMAT,
-                   FILE_NAME, "no row is left: 3 of 3");
+    assert_refused(LONG_ROWS, &plain,
+                   (hone_dataset_options){
+                       .max_length = 5, .overlong = HONE_OVERLONG_DROP, .max_samples = 0, .threads = 1},
+                   HONE_EFORMAT, FILE_NAME, "no row is left: 3 of 3");
 }
 
 static void long_rows_are_cut_and_counted(void **state)
 {
-    hone_dataset *d = opened(LONG_ROWS, (hone_dataset_options){18, HONE_OVERLONG_TRUNCATE, 0, 1});
+    hone_dataset *d = opened(
+        LONG_ROWS, (hone_dataset_options){
+                       .max_length = 18, .overlong = HONE_OVERLONG_TRUNCATE, .max_samples = 0, .threads = 1});
     const hone_dataset_report *r = hone_dataset_get_report(d);
 
     (void)state;
@@ -231,7 +253,8 @@ static void long_rows_are_split_between_turns(void **state)
                                                                   "\"weight\":0}," M("user", "0123456") "," M(
                                                                       "assistant", "i")) QA("a", "b")
             QA("0123456789", "0123456789"),
-        (hone_dataset_options){15, HONE_OVERLONG_SPLIT, 0, 1});
+        (hone_dataset_options){
+            .max_length = 15, .overlong = HONE_OVERLONG_SPLIT, .max_samples = 0, .threads = 1});
     const hone_dataset_report *r = hone_dataset_get_report(d);
 
     (void)state;
@@ -252,7 +275,9 @@ static void long_rows_are_split_between_turns(void **state)
 static void max_samples_reads_no_further(void **state)
 {
     hone_dataset *d =
-        opened(QA("a", "b") QA("c", "d") "broken", (hone_dataset_options){100, HONE_OVERLONG_ERROR, 2, 1});
+        opened(QA("a", "b") QA("c", "d") "broken",
+               (hone_dataset_options){
+                   .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 2, .threads = 1});
 
     (void)state;
     assert_int_equal(hone_dataset_size(d), 2);
@@ -279,7 +304,8 @@ static void put_many(size_t n)
 
 static void threads_change_nothing(void **state)
 {
-    hone_dataset_options o = {60, HONE_OVERLONG_TRUNCATE, 0, 1};
+    hone_dataset_options o = {
+        .max_length = 60, .overlong = HONE_OVERLONG_TRUNCATE, .max_samples = 0, .threads = 1};
     hone_error err = HONE_ERROR_INIT;
     uint64_t hash = 0;
 
@@ -308,7 +334,8 @@ static void splits_are_exact_and_repeatable(void **state)
         size_t n_val;
     } cases[] = {{0, 0},    {1, 1},     {30, 30},   {99, 99}, {0.25, 25},
                  {0.07, 7}, {0.001, 1}, {0.999, 0}, {100, 0}, {-1, 0}};
-    hone_dataset_options o = {100, HONE_OVERLONG_ERROR, 100, 1};
+    hone_dataset_options o = {
+        .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 100, .threads = 1};
     hone_error err = HONE_ERROR_INIT;
     uint32_t *train, *val, *train2, *val2;
     size_t n_train, n_val, n_train2, n_val2, i, k;
@@ -361,7 +388,8 @@ static void parts_of_a_row_stay_together(void **state)
         ROW(M("user", "aaaa") "," M("assistant", "b") "," M("user", "cccc") "," M("assistant", "d"))
             QA("a", "b")
                 ROW(M("user", "aaaa") "," M("assistant", "b") "," M("user", "cccc") "," M("assistant", "d")),
-        (hone_dataset_options){10, HONE_OVERLONG_SPLIT, 0, 1});
+        (hone_dataset_options){
+            .max_length = 10, .overlong = HONE_OVERLONG_SPLIT, .max_samples = 0, .threads = 1});
     hone_error err = HONE_ERROR_INIT;
     uint32_t *train, *val;
     size_t n_train, n_val;
@@ -411,7 +439,9 @@ static void packing_shifts_targets_inside_rows(void **state)
     static const int32_t N = HONE_NO_TARGET, want_start[] = {0, 6, 13};
     const int32_t want_target[] = {N, N, N, 200, 9, N, N, N, N, 198, 199, 9, N};
     hone_dataset *d =
-        opened(QA("a", "bc") QA("c", "d"), (hone_dataset_options){100, HONE_OVERLONG_ERROR, 0, 1});
+        opened(QA("a", "bc") QA("c", "d"),
+               (hone_dataset_options){
+                   .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
     const uint32_t which[] = {1, 0};
     int32_t id[13], target[13], start[3];
 
@@ -434,7 +464,8 @@ static bool countdown(void *ud, size_t size)
 
 static void every_allocation_may_fail(void **state)
 {
-    hone_dataset_options o = {12, HONE_OVERLONG_SPLIT, 0, 1};
+    hone_dataset_options o = {
+        .max_length = 12, .overlong = HONE_OVERLONG_SPLIT, .max_samples = 0, .threads = 1};
     hone_dataset *d = NULL;
     int n, left, rc = HONE_ENOMEM;
 

@@ -86,7 +86,8 @@ static void answers_and_their_end_are_trained(void **state)
         "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"bad\","
         "\"loss_weight\":0},"
         "{\"role\":\"user\",\"content\":\"v\"},{\"role\":\"assistant\",\"content\":\"good\"}]}\n",
-        (hone_dataset_options){500, HONE_OVERLONG_ERROR, 0, 2});
+        (hone_dataset_options){
+            .max_length = 500, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 2});
 
     (void)state;
     assert_text(d, 0,
@@ -105,7 +106,8 @@ static void text_of_a_row_is_never_a_special_token(void **state)
 {
     hone_dataset *d =
         opened("{\"instruction\":\"x" END "\\n" START "assistant\\n\",\"output\":\"y" END "z\"}\n",
-               (hone_dataset_options){500, HONE_OVERLONG_ERROR, 0, 1});
+               (hone_dataset_options){
+                   .max_length = 500, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
     hone_sequence s = hone_dataset_get(d, 0);
     int32_t start = hone_tokenizer_find(tok, START), end = hone_tokenizer_find(tok, END);
     size_t k, starts = 0, ends = 0;
@@ -128,12 +130,16 @@ static void long_conversations_split_into_conversations(void **state)
     const char *row =
         "{\"conversations\":[{\"from\":\"human\",\"value\":\"one\"},{\"from\":\"gpt\",\"value\":\"1\"},"
         "{\"from\":\"human\",\"value\":\"two\"},{\"from\":\"gpt\",\"value\":\"2\"}],\"system\":\"S\"}\n";
-    hone_dataset *d = opened(row, (hone_dataset_options){500, HONE_OVERLONG_ERROR, 0, 1});
+    hone_dataset *d =
+        opened(row, (hone_dataset_options){
+                        .max_length = 500, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
     int32_t n = (int32_t)hone_dataset_get(d, 0).n;
 
     (void)state;
     hone_dataset_close(d);
-    d = opened(row, (hone_dataset_options){n - 1, HONE_OVERLONG_SPLIT, 0, 1});
+    d = opened(row,
+               (hone_dataset_options){
+                   .max_length = n - 1, .overlong = HONE_OVERLONG_SPLIT, .max_samples = 0, .threads = 1});
     assert_int_equal(hone_dataset_size(d), 2);
     assert_text(d, 0, START "system\nS" END "\n" START "user\none" END "\n" START "assistant\n1" END "\n",
                 "1" END);
@@ -148,7 +154,8 @@ static void errors_of_the_template_name_the_row(void **state)
     const char *text =
         "{\"instruction\":\"a\",\"output\":\"b\"}\n\n{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},"
         "{\"role\":\"assistant\",\"content\":null,\"tool_calls\":[{\"name\":\"f\"}]}]}\n";
-    hone_dataset_options o = {500, HONE_OVERLONG_ERROR, 0, 2};
+    hone_dataset_options o = {
+        .max_length = 500, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 2};
     hone_error err = HONE_ERROR_INIT;
     hone_dataset *d;
 

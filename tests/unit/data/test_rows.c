@@ -69,7 +69,7 @@ static int read_text(hone_buf *out, const char *name, const char *text, hone_err
 
     put(name, text, strlen(text));
     snprintf(path, sizeof path, DIR_NAME "/%s", name);
-    rc = hone_rows_open(&r, paths, 1, err);
+    rc = hone_rows_open(&r, paths, 1, NULL, err);
     if (rc)
         return rc;
     while ((rc = hone_rows_next(r, &row, err)) == 1) {
@@ -232,7 +232,11 @@ static void wrong_rows_are_refused_with_line_and_field(void **state)
          ":1: field `history[0]`", "empty"},
         {"{\"instruction\":\"q\",\"output\":\"x\",\"messages\":[" USER "]}", HONE_EFORMAT,
          ":1: field `messages`", "two formats"},
-        {"{\"question\":\"q\",\"answer\":\"x\"}", HONE_EFORMAT, ":1: ", "`question`, `answer`"},
+        {"{\"topic\":\"q\",\"reply\":\"x\"}", HONE_EFORMAT, ":1: ", "`topic`, `reply`"},
+        {"{\"question\":\"q\",\"query\":\"r\",\"answer\":\"x\"}", HONE_EFORMAT, ":1: field `question`",
+         "`query` could be meant as well"},
+        {"{\"text\":\" \"}", HONE_EFORMAT, ":1: field `text`", "empty"},
+        {"{\"prompt\":[],\"completion\":\"x\"}", HONE_EFORMAT, ":1: field `prompt`", "empty"},
         {"{}", HONE_EFORMAT, ":1: ", "it has none"},
         {"{\"messages\":{}}", HONE_EFORMAT, ":1: field `messages`", "an object"},
         {"{\"messages\":[]}", HONE_EFORMAT, ":1: field `messages`", "empty"},
@@ -248,8 +252,8 @@ static void wrong_rows_are_refused_with_line_and_field(void **state)
          ":2: field `messages[1].content`", "empty"},
         {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"a\",\"train\":0}"), HONE_EFORMAT,
          ":2: field `messages`", "no turn"},
-        {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":0.5}"), HONE_EUNSUPPORTED,
-         ":2: field `messages[1].weight`", "0 and 1"},
+        {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":-0.5}"), HONE_ERANGE,
+         ":2: field `messages[1].weight`", "from 0 to 1000"},
         {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":\"1\"}"), HONE_EFORMAT,
          ":2: field `messages[1].weight`", "text"},
         {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"a\",\"weight\":1,\"train\":false}"), HONE_EFORMAT,
@@ -358,7 +362,7 @@ static void long_arrays_stream(void **state)
     hone_buf_puts(&b, "\n]\n");
     put("long.json", b.data, b.len);
     hone_buf_clear(&b);
-    assert_int_equal(hone_rows_open(&r, paths, 1, &err), 0);
+    assert_int_equal(hone_rows_open(&r, paths, 1, NULL, &err), 0);
     for (i = 0; (rc = hone_rows_next(r, &row, &err)) == 1; i++) {
         char want[40];
 
@@ -385,7 +389,7 @@ static void a_row_is_bounded(void **state)
     memset(text, ' ', len);
     memcpy(text, "[\n{", 3);
     put("big.json", text, len);
-    assert_int_equal(hone_rows_open(&r, paths, 1, &err), 0);
+    assert_int_equal(hone_rows_open(&r, paths, 1, NULL, &err), 0);
     assert_int_equal(hone_rows_next(r, &row, &err), HONE_ELIMIT);
     assert_non_null(strstr(err.message, "big.json:2: this row is longer than 64 MiB"));
     assert_int_equal(hone_rows_next(r, &row, NULL), HONE_ELIMIT); /* a reader that failed stays failed */
@@ -394,7 +398,7 @@ static void a_row_is_bounded(void **state)
     memset(text, '[', len);
     memcpy(text, "{\"messages\":", 12);
     put("big.json", text, 1 << 20);
-    assert_int_equal(hone_rows_open(&r, paths, 1, &err), 0);
+    assert_int_equal(hone_rows_open(&r, paths, 1, NULL, &err), 0);
     assert_int_equal(hone_rows_next(r, &row, &err), HONE_EFORMAT);
     assert_non_null(strstr(err.message, "big.json:1: broken JSON"));
     hone_rows_close(r);
@@ -408,7 +412,7 @@ static void assert_files(const char *const *paths, size_t n, const char *want)
     hone_rows *r;
     size_t i;
 
-    if (hone_rows_open(&r, paths, n, &err))
+    if (hone_rows_open(&r, paths, n, NULL, &err))
         fail_msg("%s", err.message);
     for (i = 0; i < hone_rows_files(r); i++)
         hone_buf_printf(&out, "%s ", strrchr(hone_rows_file(r, i), '/') + 1);
@@ -423,7 +427,7 @@ static void assert_no_files(const char *path, int code, const char *reason)
     hone_error err = HONE_ERROR_INIT;
     hone_rows *r;
 
-    assert_int_equal(hone_rows_open(&r, &path, 1, &err), code);
+    assert_int_equal(hone_rows_open(&r, &path, 1, NULL, &err), code);
     assert_null(r);
     if (!strstr(err.message, path) || !strstr(err.message, reason))
         fail_msg("%s", err.message);
@@ -431,8 +435,8 @@ static void assert_no_files(const char *path, int code, const char *reason)
 
 static void files_folders_and_globs(void **state)
 {
-    static const char *const names[] = {"b.jsonl",   "B.json",       "a.JSONL",
-                                        "notes.txt", ".hidden.json", "x[1].json"};
+    static const char *const names[] = {"b.jsonl",  "B.json",       "a.JSONL",  "notes.txt",
+                                        "notes.md", ".hidden.json", "x[1].json"};
     const char *folder[] = {DIR_NAME}, *glob[] = {DIR_NAME "/*.json*"}, *literal[] = {DIR_NAME "/x[1].json"};
     const char *list[] = {DIR_NAME "/b.jsonl", DIR_NAME "/a.JSONL", DIR_NAME "/b.jsonl"};
     hone_error err = HONE_ERROR_INIT;
@@ -450,14 +454,14 @@ static void files_folders_and_globs(void **state)
     assert_files(glob, 1, "B.json b.jsonl x[1].json ");
     assert_files(literal, 1, "x[1].json ");
     assert_files(list, 3, "b.jsonl a.JSONL b.jsonl ");
-    assert_no_files(DIR_NAME "/notes.txt", HONE_EUNSUPPORTED, ".json, .jsonl, .ndjson");
+    assert_no_files(DIR_NAME "/notes.md", HONE_EUNSUPPORTED, ".json, .jsonl, .ndjson");
     assert_no_files(DIR_NAME "/none.json", HONE_ENOENT, "no such file");
     assert_no_files(DIR_NAME "/*.csv", HONE_ENOENT, "no file matches");
     assert_no_files(DIR_NAME "/empty", HONE_ENOENT, "no file of rows");
-    assert_int_equal(hone_rows_open(&r, folder, 0, &err), HONE_EINVAL);
+    assert_int_equal(hone_rows_open(&r, folder, 0, NULL, &err), HONE_EINVAL);
     /* The index runs on over files, the file does not. */
     err = (hone_error)HONE_ERROR_INIT;
-    assert_int_equal(hone_rows_open(&r, list, 2, &err), 0);
+    assert_int_equal(hone_rows_open(&r, list, 2, NULL, &err), 0);
     assert_int_equal(hone_rows_next(r, &row, &err), 1);
     assert_true(row.index == 0 && row.file_index == 0 && row.line == 1);
     assert_int_equal(hone_rows_next(r, &row, &err), 1);
@@ -510,7 +514,7 @@ static void every_allocation_may_fail(void **state)
 
         left = n;
         hone_mem_hook(countdown, &left);
-        rc = hone_rows_open(&r, paths, 1, &err);
+        rc = hone_rows_open(&r, paths, 1, NULL, &err);
         if (!rc)
             for (; (rc = hone_rows_next(r, &row, &err)) == 1; rows++)
                 ;

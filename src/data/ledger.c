@@ -1,0 +1,152 @@
+/* The ledger of rows. It is handed every row in order and refuses a gap or a repetition, so that "every row has exactly
+ * one fate" is held while the rows go by, and the totals are checked against what was read at the end. */
+#include "data/data.h"
+
+struct hone_ledger {
+    hone_writer *writer; /* NULL: counts only */
+    hone_buf line; /* reused */
+    uint64_t count[HONE_FATE_CONTAMINATED + 1];
+    uint64_t rows;
+};
+
+static const char *const fate_name[] = {"used", "cut", "split", "dropped", "duplicate", "contaminated"};
+
+int hone_ledger_open(hone_ledger **out, const char *path, hone_error *err)
+{
+    hone_ledger *l = hone_calloc(1, sizeof *l);
+    int rc = 0;
+
+    *out = NULL;
+    if (!l)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the ledger");
+    if (path)
+        rc = hone_writer_open(&l->writer, path, err);
+    if (rc)
+        hone_free(l);
+    else
+        *out = l;
+    return rc;
+}
+
+static void put_number(hone_buf *b, const char *name, uint64_t value)
+{
+    hone_buf_printf(b, ",\"%s\":%llu", name, (unsigned long long)value);
+}
+
+static void put_text(hone_buf *b, const char *name, const char *text)
+{
+    hone_buf_printf(b, ",\"%s\":", name);
+    json_put_utf8(b, text);
+}
+
+/* A share with four digits, as an integer and a fraction: no locale has a say. */
+static void put_share(hone_buf *b, const char *name, double x)
+{
+    unsigned n = (unsigned)(HONE_MAX(HONE_MIN(x, 1.0), 0.0) * 10000 + 0.5);
+
+    hone_buf_printf(b, ",\"%s\":%u.%04u", name, n / 10000, n % 10000);
+}
+
+static int write_line(hone_ledger *l, hone_error *err)
+{
+    if (l->line.failed)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the ledger");
+    return hone_writer_write(l->writer, l->line.data, l->line.len, err);
+}
+
+int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err)
+{
+    hone_buf *b = &l->line;
+
+    if (e->row != l->rows)
+        return hone_error_set(err, HONE_EINTERNAL, "%s:%llu: the ledger expects row %llu, not row %llu",
+                              e->file, (unsigned long long)e->line, (unsigned long long)l->rows,
+                              (unsigned long long)e->row);
+    l->rows++;
+    l->count[e->fate]++;
+    if (!l->writer)
+        return 0;
+    b->len = 0;
+    hone_buf_printf(b, "{\"row\":%llu", (unsigned long long)e->row);
+    put_text(b, "file", e->file);
+    put_number(b, "line", e->line);
+    put_text(b, "fate", fate_name[e->fate]);
+    switch (e->fate) {
+    case HONE_FATE_USED:
+        break;
+    case HONE_FATE_CUT:
+        put_number(b, "tokens", e->tokens);
+        break;
+    case HONE_FATE_SPLIT:
+        put_number(b, "parts", e->parts);
+        if (e->tokens)
+            put_number(b, "tokens", e->tokens);
+        break;
+    case HONE_FATE_DROPPED:
+        put_text(b, "reason", e->reason);
+        break;
+    case HONE_FATE_DUPLICATE:
+    case HONE_FATE_CONTAMINATED:
+        hone_buf_printf(b, ",\"%s\":{\"row\":%llu", e->fate == HONE_FATE_DUPLICATE ? "of" : "by",
+                        (unsigned long long)e->other_row);
+        put_text(b, "file", e->other_file);
+        put_number(b, "line", e->other_line);
+        hone_buf_putc(b, '}');
+        put_share(b, e->fate == HONE_FATE_DUPLICATE ? "similarity" : "share", e->similarity);
+        break;
+    }
+    if (e->detail)
+        put_text(b, "detail", e->detail);
+    hone_buf_puts(b, "}\n");
+    return write_line(l, err);
+}
+
+hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l)
+{
+    const uint64_t *n = l->count;
+
+    return (hone_ledger_counts){l->rows,
+                                n[HONE_FATE_USED],
+                                n[HONE_FATE_CUT],
+                                n[HONE_FATE_SPLIT],
+                                n[HONE_FATE_DROPPED],
+                                n[HONE_FATE_DUPLICATE],
+                                n[HONE_FATE_CONTAMINATED]};
+}
+
+int hone_ledger_commit(hone_ledger *l, uint64_t rows, hone_error *err)
+{
+    uint64_t sum = 0;
+    hone_buf *b = &l->line;
+    size_t i;
+    int rc = 0;
+
+    for (i = 0; i < HONE_COUNT(l->count); i++)
+        sum += l->count[i];
+    if (sum != rows || l->rows != rows)
+        rc = hone_error_set(err, HONE_EINTERNAL, "the ledger has %llu fates for %llu rows",
+                            (unsigned long long)sum, (unsigned long long)rows);
+    if (!rc && l->writer) {
+        b->len = 0;
+        hone_buf_printf(b, "{\"totals\":{\"rows\":%llu", (unsigned long long)rows);
+        for (i = 0; i < HONE_COUNT(l->count); i++)
+            put_number(b, fate_name[i], l->count[i]);
+        hone_buf_puts(b, "}}\n");
+        rc = write_line(l, err);
+        if (!rc) {
+            rc = hone_writer_commit(l->writer, err);
+            l->writer = NULL;
+        }
+    }
+    hone_ledger_abort(l);
+    return rc;
+}
+
+void hone_ledger_abort(hone_ledger *l)
+{
+    if (!l)
+        return;
+    hone_writer_abort(l->writer);
+    hone_buf_clear(&l->line);
+    hone_free(l);
+}
