@@ -101,6 +101,33 @@ HONE_API hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l);
 HONE_API int hone_ledger_commit(hone_ledger *l, uint64_t rows, hone_error *err);
 HONE_API void hone_ledger_abort(hone_ledger *l); /* closes without a file; NULL is fine */
 
+/* ---- preparing: which rows are worth training on ---------------------------------------------------------------- */
+
+typedef struct hone_prepare_options {
+    hone_rows_options rows;      /* keep_going: rows that are no good are dropped, as "invalid", instead of an error */
+    int64_t max_samples;         /* only the first n rows; 0 = all */
+    bool exact, near;            /* of equal (nearly equal) rows one is kept */
+    double threshold;            /* of near: Jaccard, (0, 1] */
+    int32_t ngram;               /* of near: characters, 1..64 */
+    const char *const *against;  /* evaluation files that no row may repeat */
+    size_t n_against;
+    double share;                /* of an evaluation row's n-grams, (0, 1] */
+    int32_t contamination_ngram; /* characters, 1..64 */
+    int32_t threads;             /* 0 = one per core; the result is the same for every number */
+    const char *output;          /* file of the rows that are left, as JSON lines; NULL: none */
+    const char *ledger;          /* file; NULL: none */
+    void (*fate)(void *ud, const hone_ledger_entry *e); /* called for every row, in order; NULL: not */
+    void (*progress)(void *ud, const char *stage, uint64_t rows); /* now and then; NULL: not */
+    void *ud;
+} hone_prepare_options;
+
+/* Reads all rows, drops those that are no good, repeat an evaluation row, or repeat another row, and writes the rest
+ * in their order with a ledger of all. docs/data.md says what is compared and which of several rows is kept. Both files
+ * appear whole or not at all, the ledger last. The rows are held in memory. Errors as hone_rows_next; HONE_EFORMAT when no
+ * row is left for `output`. */
+HONE_API int hone_data_prepare(const char *const *paths, size_t n, const hone_prepare_options *options,
+                               hone_ledger_counts *counts, hone_error *err);
+
 /* ---- rows as tokens -------------------------------------------------------------------------------------------- */
 
 typedef struct hone_dataset hone_dataset;

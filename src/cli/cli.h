@@ -227,6 +227,7 @@ int command_eval(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_chat(int argc, char **argv);
 int command_tokenize(int argc, char **argv);
+int command_data(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 

@@ -15,6 +15,7 @@ static const struct command {
     {"generate", command_generate, "Answers a prompt, a conversation, or every line of a file"},
     {"chat", command_chat, "Talks with a model in the terminal"},
     {"tokenize", command_tokenize, "Shows the token ids of a text, or the training mask of a conversation"},
+    {"data", command_data, "Finds duplicates and broken rows in data, and writes data without them"},
     {"inspect", command_inspect, "Shows what is in a checkpoint or an adapter"},
     {"bench", command_bench, "Measures a training step against the machine's peak"},
 };
