@@ -18,6 +18,11 @@ static void check_row(const hone_row *row)
 
     for (i = 0; i < row->n_messages; i++)
         trained += row->trained[i];
+    if (root && row->plain_text && !row->n_messages && json_is_string(json_object_get(root, "text")) &&
+        row->line) {
+        json_decref(root);
+        return;
+    }
     if (!root || json_array_size(json_object_get(root, "messages")) != row->n_messages || !trained ||
         !row->line)
         abort();
@@ -26,6 +31,7 @@ static void check_row(const hone_row *row)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    static const char *const ending[] = {"json", "jsonl", "csv", "tsv", "txt", "json.gz", "jsonl.zst"};
     hone_error err = HONE_ERROR_INIT;
     char path[100];
     const char *paths[] = {path};
@@ -35,7 +41,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!size)
         return 0;
-    snprintf(path, sizeof path, "/dev/shm/hone_fuzz_%ld.%s", (long)getpid(), data[0] & 1 ? "jsonl" : "json");
+    snprintf(path, sizeof path, "/dev/shm/hone_fuzz_%ld.%s", (long)getpid(),
+             ending[(data[0] + 1u) % HONE_COUNT(ending)]);
     fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (fd < 0 || write(fd, data + 1, size - 1) != (ssize_t)size - 1)
         return 0;

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# hone data check and prepare: findings, exit codes, what is written, and training on it.
+. "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
+
+qa() { printf '{"question":"%s","answer":"%s"}\n' "$1" "$2"; }
+
+{
+    qa "What is the capital of France?" "Paris, of course."
+    qa "What colour is the sky at noon?" "Blue."
+} >good.jsonl
+ok "$hone" data check good.jsonl
+same "2 rows, 2 good" "$out" "rows without a problem"
+
+{
+    cat good.jsonl
+    echo '{broken'
+    qa "What is the capital of France?" "Paris, of course!"
+    qa "Tell me please, how many legs has a spider?" "Eight it has."
+} >bad.jsonl
+qa "how many legs has a spider?" "8" >held.jsonl
+run "$hone" data check bad.jsonl --against held.jsonl --ledger ledger.jsonl
+last="hone data check bad.jsonl"
+[ $code -eq 1 ] || wrong "problems should end with exit code 1"
+has "5 rows, 2 good"
+has "invalid: 1"
+has "bad.jsonl:3: broken JSON"
+has "contaminated: 1"
+has "bad.jsonl:5 repeats held.jsonl:1, 1.00"
+has "duplicate: 1"
+has "bad.jsonl:4 is like bad.jsonl:1, 0.96"
+same 6 "$(wc -l <ledger.jsonl)" "a line for every row and the totals"
+out=$(tail -n 1 ledger.jsonl)
+has '{"totals":{"rows":5,"used":2,"cut":0,"split":0,"dropped":1,"duplicate":1,"contaminated":1}}'
+run "$hone" data check bad.jsonl --exact-only --json --threads 1
+has '{"rows":5,"used":4,"problems":{"invalid":{"count":1,"examples":[{"file":"bad.jsonl","line":3,"row":2,"detail":"'
+has '"duplicate":{"count":0,"examples":[]}'
+run "$hone" data check - <bad.jsonl
+has "5 rows, 3 good"
+gzip -k bad.jsonl
+run "$hone" data check bad.jsonl.gz
+has "5 rows, 3 good"
+head -c 60 bad.jsonl.gz >cut.jsonl.gz
+refused 1 "cut.jsonl.gz: byte 60: the gzip data is damaged: it ends too early" "$hone" data check cut.jsonl.gz
+refused 1 "none.jsonl: no such file" "$hone" data check none.jsonl
+refused 2 "an argument is missing" "$hone" data check
+refused 2 "did you mean 'prepare'" "$hone" data prepar
+refused 2 "--output is missing" "$hone" data prepare config.yaml
+
+cat >config.yaml <<END
+model:
+  name_or_path: $model
+training:
+  output_dir: out
+data:
+  train_data_path: bad.jsonl
+  eval_data_path: held.jsonl
+END
+mkdir ready
+refused 1 "bad.jsonl:3: broken JSON" "$hone" data prepare config.yaml --output ready
+[ -z "$(ls ready)" ] || wrong "nothing should be written"
+ok "$hone" data prepare config.yaml --output ready --set data.invalid=drop
+has "5 rows, 2 good"
+same 2 "$(wc -l <ready/train.jsonl)" "rows that are left"
+same 6 "$(wc -l <ready/ledger.jsonl)" "lines of the ledger"
+"$hone" data prepare config.yaml --output . --set data.invalid=drop --threads 1 >/dev/null 2>&1
+cmp -s train.jsonl ready/train.jsonl && cmp -s ledger.jsonl ready/ledger.jsonl || wrong "another number of threads, other files"
+ok "$hone" data check ready/train.jsonl
+ok "$hone" train config.yaml --set data.train_data_path=ready/train.jsonl --set training.max_steps=1 --quiet
+out=$(cat out/ledger.jsonl)
+has '"line":2,"fate":"used"}'
+has '{"totals":{"rows":2,"used":2,'
+finish
