@@ -19,6 +19,15 @@ for command in train plan eval generate chat tokenize inspect bench; do
     same "$first" "$out" "the two ways to ask for the help of $command"
     ok "$hone" $command -h
 done
+for command in check prepare; do
+    ok "$hone" data $command --help
+    has "usage: hone data $command"
+    has "--threads N"
+done
+ok "$hone" help data
+has "usage: hone data check"
+run "$hone" data
+[ $code -eq 2 ] || wrong "data without a command: exit code 2"
 run "$hone"
 [ $code -eq 2 ] || wrong "without a command: exit code 2"
 
