@@ -53,7 +53,7 @@ HONE_API int hone_chat_open_text(hone_chat **out, const char *jinja, size_t len,
 HONE_API void hone_chat_close(hone_chat *chat);
 HONE_API const char *hone_chat_notice(const hone_chat *chat); /* NULL, or one line the user should read */
 HONE_API const hone_tokenizer *hone_chat_tokenizer(const hone_chat *chat); /* the one it was opened with */
-HONE_API uint64_t hone_chat_hash(const hone_chat *chat);      /* of the template text */
+HONE_API uint64_t hone_chat_hash(const hone_chat *chat);                   /* of the template text */
 
 /* Renders a conversation. Errors: HONE_EINVAL (raise_exception text, undefined access, with template line),
  * HONE_ELIMIT (output, loop or depth bound), HONE_EFORMAT (the JSON). */

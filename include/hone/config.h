@@ -21,12 +21,30 @@ typedef struct hone_strings {
 
 typedef enum hone_precision { HONE_PRECISION_AUTO, HONE_PRECISION_F32, HONE_PRECISION_BF16 } hone_precision;
 typedef enum hone_strategy { HONE_STRATEGY_NO, HONE_STRATEGY_STEPS, HONE_STRATEGY_EPOCH } hone_strategy;
-typedef enum hone_overlong { HONE_OVERLONG_ERROR, HONE_OVERLONG_DROP, HONE_OVERLONG_TRUNCATE, HONE_OVERLONG_SPLIT } hone_overlong;
-typedef enum hone_schedule { HONE_SCHEDULE_COSINE, HONE_SCHEDULE_LINEAR, HONE_SCHEDULE_CONSTANT,
-                             HONE_SCHEDULE_CONSTANT_WITH_WARMUP } hone_schedule;
+typedef enum hone_overlong {
+    HONE_OVERLONG_ERROR,
+    HONE_OVERLONG_DROP,
+    HONE_OVERLONG_TRUNCATE,
+    HONE_OVERLONG_SPLIT
+} hone_overlong;
+typedef enum hone_schedule {
+    HONE_SCHEDULE_COSINE,
+    HONE_SCHEDULE_LINEAR,
+    HONE_SCHEDULE_CONSTANT,
+    HONE_SCHEDULE_CONSTANT_WITH_WARMUP
+} hone_schedule;
 typedef enum hone_bias { HONE_BIAS_NONE, HONE_BIAS_ALL, HONE_BIAS_LORA_ONLY } hone_bias;
-typedef enum hone_optim { HONE_OPTIM_ADAMW, HONE_OPTIM_ADAMW_8BIT, HONE_OPTIM_ADAFACTOR, HONE_OPTIM_SGD } hone_optim;
-typedef enum hone_finetuning { HONE_FINETUNING_LORA, HONE_FINETUNING_FULL, HONE_FINETUNING_FREEZE } hone_finetuning;
+typedef enum hone_optim {
+    HONE_OPTIM_ADAMW,
+    HONE_OPTIM_ADAMW_8BIT,
+    HONE_OPTIM_ADAFACTOR,
+    HONE_OPTIM_SGD
+} hone_optim;
+typedef enum hone_finetuning {
+    HONE_FINETUNING_LORA,
+    HONE_FINETUNING_FULL,
+    HONE_FINETUNING_FREEZE
+} hone_finetuning;
 
 typedef enum hone_text_rows { HONE_TEXT_PARAGRAPH, HONE_TEXT_LINE, HONE_TEXT_FILE } hone_text_rows;
 typedef enum hone_invalid { HONE_INVALID_ERROR, HONE_INVALID_DROP } hone_invalid;
@@ -34,7 +52,7 @@ typedef enum hone_invalid { HONE_INVALID_ERROR, HONE_INVALID_DROP } hone_invalid
 /* What the files call the fields of a row and of a turn. NULL: one of the names that docs/data.md lists. */
 typedef struct hone_row_fields {
     char *messages, *instruction, *input, *output, *system, *history, *tools, *text; /* of a row */
-    char *role, *content; /* of a turn */
+    char *role, *content;                                                            /* of a turn */
 } hone_row_fields;
 
 #define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
@@ -70,11 +88,11 @@ typedef struct hone_config {
         int32_t warmup_steps;
         hone_optim optim;
         double weight_decay, max_grad_norm;
-        bool bf16, fp16;          /* bf16 follows precision; fp16 only makes a notice */
-        hone_precision precision; /* the one field to ask */
+        bool bf16, fp16;                /* bf16 follows precision; fp16 only makes a notice */
+        hone_precision precision;       /* the one field to ask */
         int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
         hone_strategy save_strategy;
-        double save_steps; /* < 1: share of all steps */
+        double save_steps;        /* < 1: share of all steps */
         int32_t save_total_limit; /* 0 = keep all */
         hone_strategy evaluation_strategy;
         double eval_steps;
@@ -90,7 +108,7 @@ typedef struct hone_config {
     } training;
     struct {
         hone_strings train_data_path, eval_data_path;
-        double val_size; /* >= 1 rows, < 1 share */
+        double val_size;     /* >= 1 rows, < 1 share */
         int64_t max_samples; /* 0 = all */
         hone_overlong overlong;
         hone_row_fields fields;
@@ -99,9 +117,9 @@ typedef struct hone_config {
         hone_invalid invalid; /* of hone data prepare: rows that can not be read */
         bool dedup_exact, dedup_near;
         double dedup_threshold; /* Jaccard, (0, 1] */
-        int32_t dedup_ngram; /* characters */
+        int32_t dedup_ngram;    /* characters */
         hone_strings contamination_against;
-        double contamination_share; /* (0, 1] */
+        double contamination_share;  /* (0, 1] */
         int32_t contamination_ngram; /* characters */
         bool augmentation_enabled;
     } data;

@@ -23,41 +23,44 @@ extern "C" {
 typedef struct hone_rows hone_rows;
 
 typedef struct hone_rows_options {
-    const hone_row_fields *fields; /* names that the files use; NULL: the known ones. Borrowed until hone_rows_close */
-    hone_text_rows text_rows;      /* what a row of a .txt file is */
-    bool mask_history;             /* only the last turn of the assistant is trained */
-    bool keep_going;               /* a row that is no good is handed out as `refused` instead of ending the reading */
+    const hone_row_fields
+        *fields; /* names that the files use; NULL: the known ones. Borrowed until hone_rows_close */
+    hone_text_rows text_rows; /* what a row of a .txt file is */
+    bool mask_history;        /* only the last turn of the assistant is trained */
+    bool keep_going; /* a row that is no good is handed out as `refused` instead of ending the reading */
 } hone_rows_options;
 
 /* One row. Everything is borrowed from the reader and valid until the next call. */
 typedef struct hone_row {
     const char *file; /* valid until hone_rows_close */
     uint32_t file_index;
-    uint64_t line; /* 1-based, where the row begins; of a parquet file the number of the row */
+    uint64_t line;  /* 1-based, where the row begins; of a parquet file the number of the row */
     uint64_t index; /* 0-based over all files */
-    const char *conversation; /* as hone_chat_encode takes it: {"messages": [...], "tools": ..., ...}; of a plain text
+    const char *
+        conversation; /* as hone_chat_encode takes it: {"messages": [...], "tools": ..., ...}; of a plain text
                                  {"text": ...} */
     size_t len;
     bool plain_text;
-    size_t n_messages; /* 0 of a plain text */
+    size_t n_messages;      /* 0 of a plain text */
     const uint8_t *trained; /* [n_messages] 1 = an assistant turn that is trained */
     const float *weight;    /* [n_messages] of the loss; 0 where not trained */
     bool fractional;        /* some weight is neither 0 nor 1 */
-    const char *refused;    /* keep_going: why this row is no good, with its place; then there is no conversation */
+    const char
+        *refused; /* keep_going: why this row is no good, with its place; then there is no conversation */
 } hone_row;
 
 /* Opens files. Each path is a file, a folder (its files of known endings, by name), a glob, or "-": standard input as
  * JSON ("-.csv", "-.txt.gz": as such a file). What lies in a folder or matches a glob is read in the order of its bytes.
  * One row at a time is held in memory; of a parquet file a page of every column. `options` NULL: all 0.
  * Errors: HONE_ENOENT (no such file, nothing matches), HONE_EUNSUPPORTED (an ending without a reader), HONE_EINVAL. */
-HONE_API int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,
-                            hone_error *err);
+HONE_API int hone_rows_open(hone_rows **out, const char *const *paths, size_t n,
+                            const hone_rows_options *options, hone_error *err);
 /* 1 and a row, 0 at the end, or an error that names file, line and field: HONE_EFORMAT, HONE_EUNSUPPORTED (images),
  * HONE_ELIMIT (a row above 64 MiB), HONE_EIO. A file without rows is an error. */
 HONE_API int hone_rows_next(hone_rows *r, hone_row *row, hone_error *err);
 HONE_API size_t hone_rows_files(const hone_rows *r);
 HONE_API const char *hone_rows_file(const hone_rows *r, size_t i); /* path, borrowed */
-HONE_API void hone_rows_close(hone_rows *r); /* NULL is fine */
+HONE_API void hone_rows_close(hone_rows *r);                       /* NULL is fine */
 
 /* ---- the ledger: what became of every row ---------------------------------------------------------------------- */
 
@@ -79,7 +82,8 @@ typedef struct hone_ledger_entry {
     uint64_t tokens, parts;
     const char *other_file;
     uint64_t other_line, other_row;
-    double similarity; /* of DUPLICATE: Jaccard with the row that is kept; of CONTAMINATED: the share of n-grams */
+    double
+        similarity; /* of DUPLICATE: Jaccard with the row that is kept; of CONTAMINATED: the share of n-grams */
 } hone_ledger_entry;
 
 typedef struct hone_ledger_counts {
@@ -104,12 +108,13 @@ HONE_API void hone_ledger_abort(hone_ledger *l); /* closes without a file; NULL 
 /* ---- preparing: which rows are worth training on ---------------------------------------------------------------- */
 
 typedef struct hone_prepare_options {
-    hone_rows_options rows;      /* keep_going: rows that are no good are dropped, as "invalid", instead of an error */
-    int64_t max_samples;         /* only the first n rows; 0 = all */
-    bool exact, near;            /* of equal (nearly equal) rows one is kept */
-    double threshold;            /* of near: Jaccard, (0, 1] */
-    int32_t ngram;               /* of near: characters, 1..64 */
-    const char *const *against;  /* evaluation files that no row may repeat */
+    hone_rows_options
+        rows; /* keep_going: rows that are no good are dropped, as "invalid", instead of an error */
+    int64_t max_samples;        /* only the first n rows; 0 = all */
+    bool exact, near;           /* of equal (nearly equal) rows one is kept */
+    double threshold;           /* of near: Jaccard, (0, 1] */
+    int32_t ngram;              /* of near: characters, 1..64 */
+    const char *const *against; /* evaluation files that no row may repeat */
     size_t n_against;
     double share;                /* of an evaluation row's n-grams, (0, 1] */
     int32_t contamination_ngram; /* characters, 1..64 */
@@ -133,10 +138,10 @@ HONE_API int hone_data_prepare(const char *const *paths, size_t n, const hone_pr
 typedef struct hone_dataset hone_dataset;
 
 typedef struct hone_dataset_options {
-    int32_t max_length; /* longest row in tokens, > 0 */
+    int32_t max_length;     /* longest row in tokens, > 0 */
     hone_overlong overlong; /* what happens to longer ones */
-    int64_t max_samples; /* read only the first n rows; 0 = all */
-    int32_t threads; /* that tokenise; 0 = one per core. The result is the same for every number */
+    int64_t max_samples;    /* read only the first n rows; 0 = all */
+    int32_t threads;        /* that tokenise; 0 = one per core. The result is the same for every number */
     hone_rows_options rows;
     bool train_on_prompt; /* everything is trained but the turns that a row switches off */
 } hone_dataset_options;
@@ -145,17 +150,17 @@ typedef struct hone_dataset_options {
  * outside these counts. */
 typedef struct hone_dataset_report {
     uint64_t rows_read, rows_used, rows_dropped;
-    uint64_t dropped_overlong; /* overlong: drop; or split, and one turn alone is too long */
+    uint64_t dropped_overlong;  /* overlong: drop; or split, and one turn alone is too long */
     uint64_t dropped_untrained; /* overlong: truncate left nothing to train */
     uint64_t rows_truncated, rows_split;
     uint64_t tokens_cut,
-        trained_cut; /* tokens of truncated rows that were cut, and those of them with a loss */
-    uint64_t sequences; /* what the dataset holds: rows_used, plus the further parts of split rows */
+        trained_cut;          /* tokens of truncated rows that were cut, and those of them with a loss */
+    uint64_t sequences;       /* what the dataset holds: rows_used, plus the further parts of split rows */
     uint64_t tokens, trained; /* in these */
-    uint64_t turns; /* trained assistant turns in these */
-    uint64_t straddled; /* tokens that cross the border of a trained span */
+    uint64_t turns;           /* trained assistant turns in these */
+    uint64_t straddled;       /* tokens that cross the border of a trained span */
     uint64_t shortest, median, longest; /* tokens of a sequence */
-    uint64_t bytes; /* memory that holds the dataset */
+    uint64_t bytes;                     /* memory that holds the dataset */
 } hone_dataset_report;
 
 /* Reads, renders and tokenises all rows of the files. `chat` is used during the call only. Before a row is taken, these
@@ -173,7 +178,7 @@ HONE_API size_t hone_dataset_size(const hone_dataset *d); /* sequences */
 
 /* One sequence; all borrowed. */
 typedef struct hone_sequence {
-    const int32_t *id; /* [n] */
+    const int32_t *id;    /* [n] */
     const uint64_t *mask; /* bit i % 64 of mask[i / 64]: token i is a target */
     size_t n;
     size_t n_targets; /* bits set, the first token's (which nothing predicts) left out */

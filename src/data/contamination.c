@@ -30,7 +30,7 @@ struct contamination {
     uint32_t *slot; /* [mask + 1] hash table: index + 1 of the first posting of a gram */
     size_t mask;
     uint32_t *touched; /* [n_rows] */
-    ngrams grams; /* reused */
+    ngrams grams;      /* reused */
     hone_buf squeezed; /* reused */
 };
 

@@ -6,7 +6,7 @@
 
 typedef struct converter {
     conversation *out;
-    json_t *messages; /* array being built */
+    json_t *messages;              /* array being built */
     const hone_row_fields *fields; /* given names; NULL where there are none */
     const char *file;
     uint64_t line;

@@ -29,7 +29,7 @@ typedef struct row_source row_source;
 
 /* A kind of file, known by its ending. A new kind is a new row of the table in source.c. */
 typedef struct row_reader {
-    const char *ending; /* ".jsonl" */
+    const char *ending;                          /* ".jsonl" */
     int (*open)(row_source *s, hone_error *err); /* prepares s->state; NULL: nothing to do */
     /* Puts the next row's text into s->row and its line into s->row_line. 1, 0 at the end, or an error that ends the
      * file. A row that is wrong while the next one can still be found is 1 with row_source_refuse. */
@@ -44,15 +44,15 @@ struct row_source {
     const row_reader *reader;
     byte_stream *stream;
     uint8_t *buffer;
-    size_t at, end; /* unread bytes of buffer */
-    uint64_t line; /* of buffer[at], 1-based */
-    hone_buf row; /* text of the row; reused */
-    uint64_t row_line; /* where it begins */
-    hone_error refusal; /* why the row is no good; code 0: it may be */
+    size_t at, end;           /* unread bytes of buffer */
+    uint64_t line;            /* of buffer[at], 1-based */
+    hone_buf row;             /* text of the row; reused */
+    uint64_t row_line;        /* where it begins */
+    hone_error refusal;       /* why the row is no good; code 0: it may be */
     hone_text_rows text_rows; /* of .txt */
-    bool known, array; /* of .json: whether the file is an array, once `known` */
-    bool opened, done; /* of an array: behind its `[`, its `]` */
-    void *state; /* the reader's own */
+    bool known, array;        /* of .json: whether the file is an array, once `known` */
+    bool opened, done;        /* of an array: behind its `[`, its `]` */
+    void *state;              /* the reader's own */
 };
 
 /* The reader for a path by its ending (behind which .gz or .zst may stand), or NULL. */
@@ -62,7 +62,7 @@ void row_reader_endings(char *out, size_t size);
 
 int row_source_open(row_source *s, const char *path, hone_text_rows text_rows, hone_error *err);
 int row_source_next(row_source *s, hone_error *err); /* as row_reader.next */
-void row_source_close(row_source *s); /* a zeroed source is fine */
+void row_source_close(row_source *s);                /* a zeroed source is fine */
 
 /* For the readers: makes at least one byte of buffer available unless the file is at its end (at == end then). */
 int row_source_fill(row_source *s, hone_error *err);
@@ -96,7 +96,7 @@ typedef struct conversation {
     hone_buf text; /* {"messages": [...], ...} or {"text": ...}; reused from row to row */
     bool plain_text;
     uint8_t *trained; /* [n_messages] */
-    float *weight; /* [n_messages] 0 where not trained */
+    float *weight;    /* [n_messages] 0 where not trained */
     size_t n_messages, capacity;
     bool fractional;
 } conversation;
@@ -112,7 +112,7 @@ int json_write(hone_buf *out, const json_t *value, hone_error *err);
 /* ---- encode.c: a conversation as one or more sequences of tokens ----------------------------------------------------- */
 
 typedef struct sequence {
-    int32_t *id; /* [n] */
+    int32_t *id;   /* [n] */
     uint8_t *mask; /* [n] */
     size_t n, n_trained, turns;
 } sequence;
@@ -121,7 +121,7 @@ typedef enum row_fate {
     FATE_USED,
     FATE_TRUNCATED,
     FATE_SPLIT,
-    FATE_OVERLONG, /* overlong: error; the caller decides what to say */
+    FATE_OVERLONG,         /* overlong: error; the caller decides what to say */
     FATE_DROPPED_OVERLONG, /* no sequence */
     FATE_DROPPED_UNTRAINED /* no sequence: what truncation left has no target */
 } row_fate;

@@ -6,7 +6,7 @@
 
 typedef struct dataset_entry {
     uint64_t start; /* first token in id */
-    uint64_t word; /* first word in mask; every sequence starts a word */
+    uint64_t word;  /* first word in mask; every sequence starts a word */
     uint64_t line;
     uint32_t row, file;
     uint32_t n, n_targets;

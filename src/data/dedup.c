@@ -27,7 +27,7 @@
 
 typedef struct text_entry {
     const char *text;
-    uint32_t len, parent; /* of the union-find forest; a root is the smallest index of its group */
+    uint32_t len, parent;    /* of the union-find forest; a root is the smallest index of its group */
     float score, similarity; /* with the one that is kept */
 } text_entry;
 
@@ -37,13 +37,13 @@ struct dedup {
     uint32_t a[MINIMA], b[MINIMA];
     char **chunk;
     size_t n_chunks, chunk_used, chunk_size; /* of the last one */
-    hone_buf squeezed; /* reused */
+    hone_buf squeezed;                       /* reused */
     text_entry *entry;
     size_t n, capacity;
     uint32_t *only; /* [n_only] the first of equal texts */
     size_t n_only;
-    uint32_t *key; /* [n_only][bands] */
-    uint32_t *kept; /* [n] by root: the best of the group */
+    uint32_t *key;        /* [n_only][bands] */
+    uint32_t *kept;       /* [n] by root: the best of the group */
     pthread_mutex_t lock; /* of the forest, while threads run, and of rc */
     int rc;
 };

@@ -27,9 +27,9 @@ double ngrams_jaccard(const ngrams *a, const ngrams *b);
 /* ---- dedup.c --------------------------------------------------------------------------------------------------------- */
 
 typedef struct dedup_options {
-    bool near; /* false: only equal texts */
+    bool near;        /* false: only equal texts */
     double threshold; /* Jaccard, (0, 1] */
-    int ngram; /* characters */
+    int ngram;        /* characters */
     size_t threads;
 } dedup_options;
 

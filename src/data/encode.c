@@ -101,7 +101,7 @@ typedef struct splitter {
     const hone_chat *chat;
     json_t *root, *messages; /* borrowed from each other */
     const uint8_t *trained;
-    bool prompt; /* train_on_prompt */
+    bool prompt;    /* train_on_prompt */
     size_t n, head; /* messages; leading system messages, which every part repeats */
     hone_buf text;
     uint8_t *flags; /* [n] */

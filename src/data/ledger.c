@@ -4,7 +4,7 @@
 
 struct hone_ledger {
     hone_writer *writer; /* NULL: counts only */
-    hone_buf line; /* reused */
+    hone_buf line;       /* reused */
     uint64_t count[HONE_FATE_CONTAMINATED + 1];
     uint64_t rows;
 };

@@ -13,7 +13,7 @@
 #define PARQUET_DEPTH 32 /* of the schema, and of skipped thrift values */
 #define PARQUET_COLUMNS 4096
 #define PARQUET_PAGE ((size_t)256 << 20) /* bytes of an unpacked page */
-#define PARQUET_HELD ((size_t)1 << 30) /* bytes of all pages held at a time */
+#define PARQUET_HELD ((size_t)1 << 30)   /* bytes of all pages held at a time */
 
 /* ---- parquet_thrift.c: thrift's compact protocol ------------------------------------------------------------------- */
 
@@ -71,17 +71,17 @@ typedef struct parquet_node {
     char *name;
     parquet_type type; /* of a leaf */
     parquet_repetition repetition;
-    int converted; /* ConvertedType, -1 = none */
-    bool list; /* annotated as a list, by the converted or the logical type */
+    int converted;       /* ConvertedType, -1 = none */
+    bool list;           /* annotated as a list, by the converted or the logical type */
     uint32_t n_children; /* 0: a leaf */
     uint32_t next; /* the node after this one and all below it: children of i are i + 1, next(i + 1), ... */
     uint32_t first_leaf, n_leaves; /* columns at or below this node */
-    int max_def, max_rep; /* levels of a value that is there */
+    int max_def, max_rep;          /* levels of a value that is there */
 } parquet_node;
 
 typedef struct parquet_chunk {
     uint64_t begin, end; /* bytes of its pages in the file, inside the file */
-    uint64_t n_values; /* with levels; nulls count */
+    uint64_t n_values;   /* with levels; nulls count */
     int codec;
 } parquet_chunk;
 
@@ -109,11 +109,11 @@ void parquet_close(parquet_file *f);
 /* Runs of equal values and bit-packed values, mixed (the format's RLE encoding). */
 typedef struct parquet_runs {
     const uint8_t *at, *end;
-    int width; /* bits of a value */
+    int width;     /* bits of a value */
     uint64_t left; /* values left of the present run */
     bool packed;
     uint32_t value; /* of a run of equals */
-    uint64_t bits; /* bit-packed: read ahead, low bit first */
+    uint64_t bits;  /* bit-packed: read ahead, low bit first */
     int n_bits;
 } parquet_runs;
 
@@ -130,16 +130,16 @@ typedef struct parquet_column {
     const parquet_file *file;
     const parquet_node *node;
     const parquet_chunk *chunk;
-    uint64_t at; /* next page in the file */
-    uint64_t values_left; /* of the chunk, behind the present page */
-    uint32_t page_left; /* values of the page not yet taken */
-    uint64_t page_at; /* where the present page begins, for messages */
+    uint64_t at;                     /* next page in the file */
+    uint64_t values_left;            /* of the chunk, behind the present page */
+    uint32_t page_left;              /* values of the page not yet taken */
+    uint64_t page_at;                /* where the present page begins, for messages */
     uint8_t *page, *dictionary_page; /* unpacked, or NULL where the file's own bytes serve */
     size_t page_capacity, dictionary_capacity;
-    size_t *held; /* bytes of the unpacked pages of all columns */
+    size_t *held;                        /* bytes of the unpacked pages of all columns */
     const uint8_t *value_at, *value_end; /* PLAIN */
-    int encoding; /* of the values */
-    int bit; /* next bit of a PLAIN boolean */
+    int encoding;                        /* of the values */
+    int bit;                             /* next bit of a PLAIN boolean */
     parquet_runs rep_runs, def_runs, value_runs;
     const uint8_t *dictionary, *dictionary_end;
     uint32_t *entry; /* [n_entries] where the byte arrays of the dictionary begin */

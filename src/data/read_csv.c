@@ -17,7 +17,7 @@ typedef struct table {
     struct csv_parser parser;
     char *column[MOST_COLUMNS]; /* `"name":` as JSON */
     size_t n_columns, n_fields; /* of the header; of the row being read */
-    size_t fed; /* bytes since the row began */
+    size_t fed;                 /* bytes since the row began */
     bool header_read, row_read, started, failed, finished;
     const char *bad_header;
 } table;

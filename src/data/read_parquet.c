@@ -10,10 +10,10 @@
 typedef struct table {
     parquet_file file;
     parquet_column *column; /* [n_leaves] of the present group */
-    size_t n_open; /* columns that are open */
-    size_t held; /* bytes of unpacked pages */
-    size_t group; /* the present one */
-    uint64_t row, number; /* rows of the group done; rows of the file done */
+    size_t n_open;          /* columns that are open */
+    size_t held;            /* bytes of unpacked pages */
+    size_t group;           /* the present one */
+    uint64_t row, number;   /* rows of the group done; rows of the file done */
     hone_buf *out;
     hone_error *err;
 } table;

@@ -10,9 +10,9 @@ struct hone_rows {
     row_source source;
     conversation conversation;
     hone_error refusal; /* of the present row, with keep_going */
-    uint64_t index; /* of the next row */
-    uint64_t in_file; /* rows of the open file so far */
-    int failed; /* the error that ended the reading */
+    uint64_t index;     /* of the next row */
+    uint64_t in_file;   /* rows of the open file so far */
+    int failed;         /* the error that ended the reading */
 };
 
 int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,

@@ -21,7 +21,7 @@ struct byte_stream {
     uint8_t *in; /* [PIECE] of the packed file */
     size_t at, end;
     uint64_t offset; /* of in[end] in the packed file */
-    bool inside; /* a gzip member or zstd frame is open */
+    bool inside;     /* a gzip member or zstd frame is open */
     z_stream gzip;
     ZSTD_DCtx *zstd;
 };

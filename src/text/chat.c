@@ -20,23 +20,24 @@ static const char chatml[] =
     "'\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /* Texts with which models end a turn. A folder's configuration does not always name them. */
-static const char *const known_eot[] = {"<|im_end|>",
-                                        "<|eot_id|>",
-                                        "<|eom_id|>",
-                                        "<end_of_turn>",
-                                        "<turn|>",
-                                        "<|end|>",
-                                        "<|end_of_text|>",
-                                        "</s>",
-                                        "<|endoftext|>",
-                                        "<|eot|>",
-                                        "<|return|>",
-                                        "<|call|>",
-                                        "<|END_OF_TURN_TOKEN|>",
-                                        "<end_of_utterance>",
-                                        "<|endofturn|>",
-                                        "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* DeepSeek */
-                                        "<|EOT|>"};
+static const char *const known_eot[] = {
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<end_of_turn>",
+    "<turn|>",
+    "<|end|>",
+    "<|end_of_text|>",
+    "</s>",
+    "<|endoftext|>",
+    "<|eot|>",
+    "<|return|>",
+    "<|call|>",
+    "<|END_OF_TURN_TOKEN|>",
+    "<end_of_utterance>",
+    "<|endofturn|>",
+    "<\357\275\234end\342\226\201of\342\226\201sentence\357\275\234>", /* DeepSeek */
+    "<|EOT|>"};
 
 bool hone_id_set_has(const hone_id_set *s, int32_t id)
 {
