@@ -69,4 +69,19 @@ ok "$hone" train config.yaml --set data.train_data_path=ready/train.jsonl --set 
 out=$(cat out/ledger.jsonl)
 has '"line":2,"fate":"used"}'
 has '{"totals":{"rows":2,"used":2,'
+
+# plain text, cut into pieces; and everything trained
+printf 'One paragraph of plain text, long enough to be cut.\n\nShort.\n' >text.txt
+ok "$hone" train config.yaml --set data.train_data_path=text.txt --set data.eval_data_path=null --set data.overlong=split \
+    --set model.max_length=16 --set training.max_steps=1 --set training.load_best_model_at_end=false --quiet
+out=$(cat out/ledger.jsonl)
+has '"line":1,"fate":"split","parts":'
+has '"line":3,"fate":"used"}'
+for prompt in false true; do
+    ok "$hone" plan config.yaml --set data.train_data_path=good.jsonl --set data.train_on_prompt=$prompt --json
+    trained[${#trained[@]}]=$(grep -o '"trained_tokens_per_epoch":[0-9]*' <<<"$out" | cut -d: -f2)
+done
+[ "${trained[1]}" -gt "${trained[0]}" ] || wrong "train_on_prompt should train more tokens: ${trained[*]}"
+sed 's/}$/,"x":1}/' good.jsonl | sed 's/{"question":"\([^"]*\)","answer":"\([^"]*\)"/{"messages":[{"role":"user","content":"\1"},{"role":"assistant","content":"\2","weight":0.5}]/' >weighted.jsonl
+refused 1 "weighted.jsonl:1: a turn of this row has a weight between 0 and 1" "$hone" train config.yaml --set data.train_data_path=weighted.jsonl
 finish
