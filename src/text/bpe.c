@@ -1,21 +1,11 @@
-/* Byte-level BPE: see bpe.h. */
+/* BPE: the merges, and the model over bytes; see bpe.h. */
 #include <string.h>
 
 #include "text/bpe.h"
 
 #define PROBES 4096
-#define SHORT 192 /* bytes up to which a search of the array beats the heap */
+#define SHORT 192 /* symbols up to which a search of the array beats the heap */
 #define NO_RANK INT32_MAX /* of a pair that no merge joins; signed, so that SSE2 compares it */
-#define CACHE_SLOTS (1u << 16)
-#define CACHE_BYTES ((size_t)8 << 20) /* touched only as far as entries fill it */
-#define CACHE_LONGEST 128 /* longer pieces hardly come again */
-
-/* An entry: {u32 hash tag, u16 bytes, u16 tokens}, ids, bytes; 4-byte aligned in one block. */
-struct hone_bpe_cache {
-    _Atomic uint32_t slot[CACHE_SLOTS]; /* offset of an entry in 4-byte units; 0 none */
-    _Atomic size_t used; /* 4-byte units taken */
-    uint32_t *block;
-};
 
 enum { UNKNOWN, WHOLE, NOT_WHOLE };
 
@@ -33,13 +23,10 @@ int hone_bpe_init(hone_bpe *b, const hone_vocab *vocab, size_t n_merges, hone_er
         b->bits++;
     b->slot = hone_alloc(sizeof *b->slot << b->bits);
     b->whole = hone_calloc(vocab->n, 1);
-    b->cache = hone_calloc(1, sizeof *b->cache);
-    if (b->cache)
-        b->cache->block = hone_alloc(CACHE_BYTES);
-    if (!b->slot || !b->whole || !b->cache || !b->cache->block)
+    b->cache = hone_piece_cache_new();
+    if (!b->slot || !b->whole || !b->cache)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the merges");
     memset(b->slot, 0xff, sizeof *b->slot << b->bits);
-    atomic_init(&b->cache->used, 1);
     for (i = 0; i < 256; i++) {
         char byte = (char)i;
 
@@ -52,9 +39,8 @@ void hone_bpe_clear(hone_bpe *b)
 {
     hone_free(b->slot);
     hone_free(b->whole);
-    if (b->cache)
-        hone_free(b->cache->block);
-    hone_free(b->cache);
+    hone_piece_cache_free(b->cache);
+    hone_bpe_text_clear(b);
     memset(b, 0, sizeof *b);
 }
 
@@ -84,6 +70,23 @@ static inline const hone_merge *find_merge(const hone_bpe *b, int32_t left, int3
     }
 }
 
+int hone_bpe_add_pair(hone_bpe *b, int32_t left, int32_t right, int32_t id, uint32_t rank, hone_error *err)
+{
+    uint32_t mask = (1u << b->bits) - 1, i, probe;
+    uint64_t pair = pair_of(left, right);
+
+    if (b->n_merges + 1 >= (1u << b->bits))
+        return hone_error_set(err, HONE_ELIMIT, "more merges than were announced");
+    for (i = pair_slot(b, pair), probe = 0; b->slot[i].pair != UINT64_MAX && b->slot[i].pair != pair;
+         i = (i + 1) & mask)
+        if (++probe >= PROBES)
+            return hone_error_set(err, HONE_ELIMIT, "the merges defeat the hash table");
+    b->slot[i] = (hone_merge){.pair = pair, .rank = rank, .id = id};
+    b->n_merges++;
+    b->hash = hone_hash_mix(b->hash ^ pair) + (uint32_t)id + ((uint64_t)rank << 32);
+    return 0;
+}
+
 int hone_bpe_add_merge(hone_bpe *b, const char *left, size_t left_len, const char *right, size_t right_len,
                        hone_error *err)
 {
@@ -91,14 +94,12 @@ int hone_bpe_add_merge(hone_bpe *b, const char *left, size_t left_len, const cha
     bool raw[2];
     size_t n[2];
     int32_t id[3] = {-1, -1, -1};
-    uint32_t mask = (1u << b->bits) - 1, i, probe;
-    uint64_t pair;
-    int code = 0;
+    uint32_t i;
 
     if (!bytes)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for a merge");
-    n[0] = hone_vocab_unspell(bytes, left, left_len, &raw[0]);
-    n[1] = hone_vocab_unspell(bytes + n[0], right, right_len, &raw[1]);
+    n[0] = hone_vocab_unspell(b->vocab, bytes, left, left_len, &raw[0]);
+    n[1] = hone_vocab_unspell(b->vocab, bytes + n[0], right, right_len, &raw[1]);
     id[0] = hone_vocab_find(b->vocab, bytes, n[0], raw[0]);
     id[1] = hone_vocab_find(b->vocab, bytes + n[0], n[1], raw[1]);
     if (raw[0] == raw[1]) {
@@ -118,44 +119,77 @@ int hone_bpe_add_merge(hone_bpe *b, const char *left, size_t left_len, const cha
                 i == 0   ? "the left part"
                 : i == 1 ? "the right part"
                          : "the whole");
-    if (b->n_merges + 1 >= (1u << b->bits))
-        return hone_error_set(err, HONE_ELIMIT, "more merges than were announced");
-    pair = pair_of(id[0], id[1]);
-    for (i = pair_slot(b, pair), probe = 0; b->slot[i].pair != UINT64_MAX && b->slot[i].pair != pair;
-         i = (i + 1) & mask)
-        if (++probe >= PROBES)
-            return hone_error_set(err, HONE_ELIMIT, "the merges defeat the hash table");
-    b->slot[i] = (hone_merge){.pair = pair, .rank = b->n_merges++, .id = id[2]};
-    b->hash = hone_hash_mix(b->hash ^ pair) + (uint32_t)id[2];
+    return hone_bpe_add_pair(b, id[0], id[1], id[2], b->n_merges, err);
+}
+
+/* Bytes up to which a token is cut in all ways: a bound on the time that a file can ask for. */
+#define CUT_LONGEST 4096
+
+/* What a part of a token is: its id, PHANTOM for a single character that is no token, -1. */
+#define PHANTOM INT32_MAX
+
+static int32_t part_of(const hone_vocab *v, const uint32_t *rank, bool text, const char *s, size_t n)
+{
+    int32_t id = hone_vocab_find(v, s, n, false), c;
+
+    if (id >= 0 && rank[id] != UINT32_MAX)
+        return id;
+    return text && hone_utf8_get(s, n, &c) == n && c >= 0 ? PHANTOM : -1;
+}
+
+size_t hone_bpe_count_cuts(const hone_vocab *v, const uint32_t *rank, bool text)
+{
+    size_t n = 0;
+    uint32_t i, k;
+
+    for (i = 0; i < v->n; i++) {
+        const hone_vocab_token *t = &v->token[i];
+        const char *s = v->bytes + t->at;
+
+        if (!t->used || rank[i] == UINT32_MAX || t->len > CUT_LONGEST)
+            continue;
+        for (k = 1; k < t->len; k++)
+            n += part_of(v, rank, text, s, k) >= 0 && part_of(v, rank, text, s + k, t->len - k) >= 0;
+    }
+    return n;
+}
+
+/* The symbol of a part; -2: out of memory. */
+static int32_t part_symbol(hone_bpe *b, const uint32_t *rank, const char *s, size_t n)
+{
+    int32_t id = part_of(b->vocab, rank, b->page != NULL, s, n), c;
+
+    if (id != PHANTOM)
+        return id;
+    hone_utf8_get(s, n, &c);
+    return hone_bpe_text_symbol(b, (uint32_t)c, true);
+}
+
+int hone_bpe_add_cuts(hone_bpe *b, const uint32_t *rank, hone_error *err)
+{
+    const hone_vocab *v = b->vocab;
+    uint32_t i, k;
+    int code = 0;
+
+    for (i = 0; i < v->n && !code; i++) {
+        const hone_vocab_token *t = &v->token[i];
+        const char *s = v->bytes + t->at;
+
+        if (!t->used || rank[i] == UINT32_MAX)
+            continue;
+        if (t->len > CUT_LONGEST)
+            return hone_error_set(err, HONE_ELIMIT, "token %u has %u bytes, more than %d", i, t->len, CUT_LONGEST);
+        for (k = 1; k < t->len && !code; k++) {
+            int32_t left = part_symbol(b, rank, s, k);
+            int32_t right = left >= 0 ? part_symbol(b, rank, s + k, t->len - k) : left;
+
+            if (left == -2 || right == -2)
+                return hone_error_set(err, HONE_ENOMEM, "out of memory for the merges");
+            if (left >= 0 && right >= 0)
+                code = hone_bpe_add_pair(b, left, right, (int32_t)i, rank[i], err);
+        }
+    }
     return code;
-}
-
-void hone_bpe_work_clear(hone_bpe_work *w)
-{
-    hone_free(w->id);
-    hone_free(w->len);
-    hone_free(w->block);
-    memset(w, 0, sizeof *w);
-}
-
-static int reserve(hone_bpe_work *w, size_t n)
-{
-    size_t capacity = HONE_MAX(n, (size_t)SHORT);
-    int32_t *id;
-    uint32_t *len;
-
-    if (n <= w->capacity)
-        return 0;
-    id = hone_realloc_array(w->id, capacity, sizeof *id);
-    if (id)
-        w->id = id;
-    len = hone_realloc_array(w->len, capacity, sizeof *len);
-    if (len)
-        w->len = len;
-    if (!id || !len)
-        return HONE_ENOMEM;
-    w->capacity = capacity;
-    return 0;
 }
 
 /* The symbols to start from, one per byte; a byte without a token becomes unk, or lengthens its neighbour's share of
@@ -194,11 +228,10 @@ static size_t start_symbols(const hone_bpe *b, const unsigned char *s, size_t n,
     return m;
 }
 
-static void merge_short(const hone_bpe *b, hone_bpe_work *w)
+static size_t merge_short(const hone_bpe *b, int32_t *id, uint32_t *len, size_t n)
 {
-    int32_t rank[SHORT + 1], joined[SHORT + 1], *id = w->id;
-    uint32_t *len = w->len;
-    size_t n = w->n, i;
+    int32_t rank[SHORT + 1], joined[SHORT + 1];
+    size_t i;
 
     for (i = 0; i + 1 < n; i++) {
         const hone_merge *m = find_merge(b, id[i], id[i + 1]);
@@ -235,7 +268,7 @@ static void merge_short(const hone_bpe *b, hone_bpe_work *w)
             joined[at - 1] = m ? m->id : -1;
         }
     }
-    w->n = n;
+    return n;
 }
 
 /* ---- the long algorithm: a linked list of symbols and a heap of rank << 32 | position --------------------------------- */
@@ -289,23 +322,15 @@ static void queue_pair(const hone_bpe *b, const int32_t *id, symbol *sym, uint32
 
 /* The heap holds at most one entry per symbol at the start and two per merge after: below 3 n. An entry is stale when the
  * pair at its position has another rank by now; an equal rank means the same pair again, so it is good. */
-static int merge_long(const hone_bpe *b, hone_bpe_work *w)
+static int merge_long(const hone_bpe *b, hone_model_work *w, int32_t *id, uint32_t *len, size_t *count)
 {
-    uint32_t n = (uint32_t)w->n, i, k;
+    uint32_t n = (uint32_t)*count, i, k;
     size_t need, n_heap = 0;
     symbol *sym;
     uint64_t *heap;
 
-    if (__builtin_mul_overflow((size_t)n, 3 * sizeof *heap + sizeof *sym, &need))
+    if (__builtin_mul_overflow((size_t)n, 3 * sizeof *heap + sizeof *sym, &need) || hone_model_reserve_block(w, need))
         return HONE_ENOMEM;
-    if (need > w->block_size) {
-        void *block = hone_realloc(w->block, need);
-
-        if (!block)
-            return HONE_ENOMEM;
-        w->block = block;
-        w->block_size = need;
-    }
     heap = w->block;
     sym = (symbol *)(heap + (size_t)3 * n);
     for (i = 0; i < n; i++) {
@@ -313,7 +338,7 @@ static int merge_long(const hone_bpe *b, hone_bpe_work *w)
         sym[i].next = i + 1;
     }
     for (i = 0; i < n; i++)
-        queue_pair(b, w->id, sym, n, i, heap, &n_heap);
+        queue_pair(b, id, sym, n, i, heap, &n_heap);
     while (n_heap) {
         uint64_t top = heap_pop(heap, &n_heap);
         uint32_t right;
@@ -322,83 +347,44 @@ static int merge_long(const hone_bpe *b, hone_bpe_work *w)
         if (sym[i].rank != (int32_t)(top >> 32))
             continue;
         right = sym[i].next;
-        w->id[i] = sym[i].joined;
-        w->len[i] += w->len[right];
+        id[i] = sym[i].joined;
+        len[i] += len[right];
         sym[right].rank = NO_RANK;
-        w->len[right] = 0;
+        len[right] = 0;
         sym[i].next = sym[right].next;
         if (sym[i].next < n)
             sym[sym[i].next].prev = i;
-        queue_pair(b, w->id, sym, n, i, heap, &n_heap);
+        queue_pair(b, id, sym, n, i, heap, &n_heap);
         if (sym[i].prev < n)
-            queue_pair(b, w->id, sym, n, sym[i].prev, heap, &n_heap);
+            queue_pair(b, id, sym, n, sym[i].prev, heap, &n_heap);
     }
     for (i = 0, k = 0; i < n; i = sym[i].next, k++) {
-        w->id[k] = w->id[i];
-        w->len[k] = w->len[i];
+        id[k] = id[i];
+        len[k] = len[i];
     }
-    w->n = k;
+    *count = k;
     return 0;
 }
 
-static int merge_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n)
+int hone_bpe_merge(const hone_bpe *b, hone_model_work *w, int32_t *id, uint32_t *len, size_t *n)
 {
-    int code = reserve(w, n);
+    if (*n > SHORT)
+        return merge_long(b, w, id, len, n);
+    *n = merge_short(b, id, len, *n);
+    return 0;
+}
+
+static int merge_piece(const hone_bpe *b, hone_model_work *w, const unsigned char *s, size_t n)
+{
+    int code = hone_model_reserve(w, n);
 
     if (code)
         return code;
     w->n = start_symbols(b, s, n, w->id, w->len);
-    if (w->n <= SHORT)
-        merge_short(b, w);
-    else
-        code = merge_long(b, w);
-    return code;
+    return hone_bpe_merge(b, w, w->id, w->len, &w->n);
 }
 
-/* ---- the cache ---------------------------------------------------------------------------------------------------------- */
-
-static bool cache_get(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n, uint64_t h)
-{
-    const hone_bpe_cache *c = b->cache;
-    uint32_t at = atomic_load_explicit(&c->slot[h & (CACHE_SLOTS - 1)], memory_order_acquire), i, tokens;
-    const uint32_t *e = c->block + at;
-
-    if (!at || e[0] != (uint32_t)(h >> 32) || (e[1] & 0xffff) != n)
-        return false;
-    tokens = e[1] >> 16;
-    if (memcmp(e + 2 + tokens, s, n))
-        return false;
-    for (i = 0; i < tokens; i++) {
-        w->id[i] = (int32_t)e[2 + i];
-        w->len[i] = b->vocab->token[w->id[i]].len;
-    }
-    w->n = tokens;
-    return true;
-}
-
-static void cache_put(const hone_bpe *b, const hone_bpe_work *w, const unsigned char *s, size_t n, uint64_t h)
-{
-    hone_bpe_cache *c = b->cache;
-    size_t units = 2 + w->n + (n + 3) / 4, at, i, total = 0;
-
-    for (i = 0; i < w->n; i++) {
-        if (w->len[i] != b->vocab->token[w->id[i]].len)
-            return; /* an entry can not tell the lengths of unknown bytes */
-        total += w->len[i];
-    }
-    if (total != n || atomic_load_explicit(&c->used, memory_order_relaxed) + units > CACHE_BYTES / 4)
-        return;
-    at = atomic_fetch_add_explicit(&c->used, units, memory_order_relaxed);
-    if (at + units > CACHE_BYTES / 4)
-        return;
-    c->block[at] = (uint32_t)(h >> 32);
-    c->block[at + 1] = (uint32_t)(w->n << 16 | n);
-    memcpy(c->block + at + 2, w->id, w->n * sizeof *w->id);
-    memcpy(c->block + at + 2 + w->n, s, n);
-    atomic_store_explicit(&c->slot[h & (CACHE_SLOTS - 1)], (uint32_t)at, memory_order_release);
-}
-
-static int one(hone_bpe_work *w, int32_t id, size_t n)
+static int one(hone_model_work *w, int32_t id, size_t n)
 {
     w->id[0] = id;
     w->len[0] = (uint32_t)n;
@@ -406,9 +392,9 @@ static int one(hone_bpe_work *w, int32_t id, size_t n)
     return 0;
 }
 
-int hone_bpe_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, size_t n)
+int hone_bpe_piece(const hone_bpe *b, hone_model_work *w, const unsigned char *s, size_t n)
 {
-    int code = reserve(w, HONE_MIN(n, (size_t)SHORT));
+    int code = hone_model_reserve(w, HONE_MIN(n, (size_t)HONE_CACHE_LONGEST));
     uint64_t h;
 
     if (code)
@@ -433,13 +419,14 @@ int hone_bpe_piece(const hone_bpe *b, hone_bpe_work *w, const unsigned char *s, 
             }
         }
     }
-    if (n > CACHE_LONGEST)
+    if (n > HONE_CACHE_LONGEST)
         return merge_piece(b, w, s, n);
     h = hone_hash_bytes(s, n);
-    if (cache_get(b, w, s, n, h))
+    w->n = hone_piece_cache_get(b->cache, b->vocab, s, n, h, w->id, w->len);
+    if (w->n)
         return 0;
     code = merge_piece(b, w, s, n);
     if (!code)
-        cache_put(b, w, s, n, h);
+        hone_piece_cache_put(b->cache, b->vocab, s, n, h, w->id, w->len, w->n);
     return code;
 }

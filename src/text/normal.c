@@ -1,4 +1,4 @@
-/* Views, repair of UTF-8, and normal form C. Almost all text is in form C already: that is found out without writing;
+/* Views, repair of UTF-8, and the normal forms. Almost all text is in form C already: that is found out without writing;
  * else the text is cut into clusters that can not influence each other, and only those that need it are rewritten. */
 #include <string.h>
 
@@ -48,22 +48,21 @@ int hone_aligned_add(hone_aligned *a, const void *bytes, size_t n, uint32_t begi
     return 0;
 }
 
-/* Appends a part of a view with its own origins. */
-static int add_part(hone_aligned *a, const hone_view *in, size_t from, size_t to)
+int hone_aligned_part(hone_aligned *a, const hone_view *v, size_t from, size_t to)
 {
     size_t i;
 
     if (reserve(a, to - from))
         return HONE_ENOMEM;
     for (i = from; i < to; i++, a->len++) {
-        a->s[a->len] = in->s[i];
-        a->begin[a->len] = hone_view_begin(in, i);
-        a->end[a->len] = hone_view_end(in, i + 1);
+        a->s[a->len] = v->s[i];
+        a->begin[a->len] = hone_view_begin(v, i);
+        a->end[a->len] = hone_view_end(v, i + 1);
     }
     return 0;
 }
 
-static hone_view view_of(const hone_aligned *a)
+hone_view hone_aligned_view(const hone_aligned *a)
 {
     return (hone_view){a->s, a->len, a->begin, a->end, 0};
 }
@@ -104,7 +103,7 @@ int hone_view_repair(hone_view *out, hone_aligned *work, const char *text, size_
         return 0;
     work->len = 0;
     for (;;) {
-        if (add_part(work, &given, i, good))
+        if (hone_aligned_part(work, &given, i, good))
             return HONE_ENOMEM;
         if (good == len)
             break;
@@ -113,7 +112,7 @@ int hone_view_repair(hone_view *out, hone_aligned *work, const char *text, size_
             return HONE_ENOMEM;
         good = well_formed(text, len, i);
     }
-    *out = view_of(work);
+    *out = hone_aligned_view(work);
     return 0;
 }
 
@@ -245,11 +244,34 @@ static size_t recompose(uint32_t *c, size_t n)
     return m;
 }
 
-/* Writes the normal form of the cluster in->s[from..to). */
-static int rewrite(hone_aligned *work, const hone_view *in, size_t from, size_t to)
+/* Full decomposition for a form to out, which has room for 32 characters. */
+static unsigned decompose_for(enum hone_form form, uint32_t c, uint32_t *out)
 {
-    uint32_t small[128], *c = small, *spare;
-    size_t n = 0, i, room = 4 * (to - from); /* a character decomposes to four at most */
+    size_t low = 0, high = hone_unicode_n_compat;
+
+    if (form == HONE_NFC || form == HONE_NFD || c < 0xa0)
+        return decompose(c, out);
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+        const uint32_t *row = hone_unicode_compat + 2 * mid;
+
+        if (row[0] == c) {
+            memcpy(out, hone_unicode_compat_pool + (row[1] >> 5), (row[1] & 31) * sizeof *out);
+            return row[1] & 31;
+        }
+        if (row[0] < c)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return decompose(c, out);
+}
+
+/* Writes a form of the cluster in->s[from..to). */
+static int rewrite(hone_aligned *work, const hone_view *in, size_t from, size_t to, enum hone_form form)
+{
+    uint32_t small[1024], *c = small, *spare;
+    size_t n = 0, i, room = 16 * (to - from); /* a character of two bytes decomposes to 32 at most */
     int code = 0;
 
     if (2 * room > HONE_COUNT(small) && !(c = hone_alloc(2 * room * sizeof *c)))
@@ -259,10 +281,11 @@ static int rewrite(hone_aligned *work, const hone_view *in, size_t from, size_t 
         uint32_t one;
 
         i += hone_utf8_next(in->s + i, &one);
-        n += decompose(one, c + n);
+        n += decompose_for(form, one, c + n);
     }
     order(c, spare, n);
-    n = recompose(c, n);
+    if (form == HONE_NFC || form == HONE_NFKC)
+        n = recompose(c, n);
     for (i = 0; i < n && !code; i++) {
         char utf8[4];
         size_t k = hone_utf8_put(utf8, (int32_t)c[i]);
@@ -330,14 +353,50 @@ int hone_view_nfc(hone_view *out, hone_aligned *work, const hone_view *in)
         if (!changed)
             work->len = 0;
         changed = true;
-        if (add_part(work, in, done, start) || rewrite(work, in, start, to))
+        if (hone_aligned_part(work, in, done, start) || rewrite(work, in, start, to, HONE_NFC))
             return HONE_ENOMEM;
         i = done = to;
     }
     if (!changed)
         return 0;
-    if (add_part(work, in, done, in->len))
+    if (hone_aligned_part(work, in, done, in->len))
         return HONE_ENOMEM;
-    *out = view_of(work);
+    *out = hone_aligned_view(work);
+    return 0;
+}
+
+/* What stands before this character never changes what becomes of it. */
+static bool is_boundary(enum hone_form form, uint32_t c)
+{
+    uint32_t parts[32];
+
+    decompose_for(form, c, parts);
+    return (hone_unicode_normal_of(parts[0]) & HONE_NORMAL_BOUNDARY) != 0;
+}
+
+int hone_view_form(hone_view *out, hone_aligned *work, const hone_view *in, enum hone_form form)
+{
+    size_t i = 0, done = 0;
+    uint32_t c;
+
+    work->len = 0;
+    while (i < in->len) {
+        size_t start = i, end;
+
+        i += hone_utf8_next(in->s + i, &c);
+        if (c < 0x80 && (i == in->len || in->s[i] < 0x80))
+            continue;
+        for (end = i; end < in->len; end += i) {
+            i = hone_utf8_next(in->s + end, &c);
+            if (is_boundary(form, c))
+                break;
+        }
+        if (hone_aligned_part(work, in, done, start) || rewrite(work, in, start, end, form))
+            return HONE_ENOMEM;
+        i = done = end;
+    }
+    if (hone_aligned_part(work, in, done, in->len))
+        return HONE_ENOMEM;
+    *out = hone_aligned_view(work);
     return 0;
 }

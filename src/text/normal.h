@@ -1,4 +1,5 @@
-/* Text on its way to the model, with the place in the given text that each byte came from; and normal form C. */
+/* Text on its way to the model, with the place in the given text that each byte came from; and
+ * the normal forms. */
 #ifndef HONE_TEXT_NORMAL_H
 #define HONE_TEXT_NORMAL_H
 
@@ -40,6 +41,10 @@ typedef struct hone_aligned {
 void hone_aligned_clear(hone_aligned *a);
 /* Appends n bytes that all came from [begin, end). 0 or HONE_ENOMEM. */
 int hone_aligned_add(hone_aligned *a, const void *bytes, size_t n, uint32_t begin, uint32_t end);
+/* Appends v->s[from..to) with its origins. */
+int hone_aligned_part(hone_aligned *a, const hone_view *v, size_t from, size_t to);
+/* All of it; valid until it changes. */
+hone_view hone_aligned_view(const hone_aligned *a);
 
 /* Replaces ill-formed parts of text[0..len) by U+FFFD, one each maximal ill-formed part (as Rust and WHATWG do). When
  * there are none, *out shows the text itself; else `work`. */
@@ -48,5 +53,10 @@ int hone_view_repair(hone_view *out, hone_aligned *work, const char *text, size_
 /* Normal form C (UAX 15, Unicode 9.0 data). When `in` has that form already, *out = *in; else *out shows `work`, which
  * is overwritten. A character made from several, or one of several made from one cluster, stems from that cluster. */
 int hone_view_nfc(hone_view *out, hone_aligned *work, const hone_view *in);
+
+enum hone_form { HONE_NFC, HONE_NFD, HONE_NFKC, HONE_NFKD };
+
+/* The same for any form; `work` is always written. */
+int hone_view_form(hone_view *out, hone_aligned *work, const hone_view *in, enum hone_form form);
 
 #endif

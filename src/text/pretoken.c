@@ -1,7 +1,7 @@
 /* Steps and their behaviours: see pretoken.h. The behaviours follow NormalizedString::split of the library. */
 #include <string.h>
 
-#include "text/pretoken.h"
+#include "text/normalizer.h"
 
 void hone_pretoken_clear(hone_pretoken *p)
 {
@@ -81,10 +81,38 @@ int hone_pretoken_add_prefix_space(hone_pretoken *p, hone_error *err)
     return add(p, &s, "prefix-space", "", 0, err);
 }
 
+int hone_pretoken_add_byte_level(hone_pretoken *p, hone_error *err)
+{
+    hone_step s = {.kind = HONE_STEP_BYTE_LEVEL};
+
+    return add(p, &s, "byte-level", "", 0, err);
+}
+
+int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len, enum hone_prepend prepend,
+                                hone_error *err)
+{
+    static const char *const name[] = {"metaspace-always", "metaspace-first", "metaspace-never"};
+    hone_step s = {.kind = HONE_STEP_METASPACE, .string_len = len, .prepend = prepend};
+    int code;
+
+    s.string = hone_strndup(replacement, len);
+    code = s.string ? add(p, &s, name[prepend], replacement, len, err)
+                    : hone_error_set(err, HONE_ENOMEM, "out of memory for the pre-tokenizer");
+    if (code)
+        hone_free(s.string);
+    return code;
+}
+
 void hone_pretoken_work_clear(hone_pretoken_work *w)
 {
+    size_t i;
+
     hone_regex_free_match_data(w->match_data);
     hone_free(w->list);
+    for (i = 0; i < HONE_MAX_STEPS; i++) {
+        hone_aligned_clear(&w->written[i][0]);
+        hone_aligned_clear(&w->written[i][1]);
+    }
     memset(w, 0, sizeof *w);
 }
 
@@ -97,38 +125,29 @@ typedef struct run_state {
     hone_error *err;
 } run_state;
 
-/* A piece on its way through the steps. */
-typedef struct piece {
-    const unsigned char *s;
-    size_t n, at, inserted;
-} piece;
-
-static int run_step(run_state *r, size_t step, const piece *in);
+static int run_step(run_state *r, size_t step, const hone_view *in);
 
 /* Hands in->s[begin..end) to the next step. */
-static int part(run_state *r, size_t step, const piece *in, size_t begin, size_t end)
+static int part(run_state *r, size_t step, const hone_view *in, size_t begin, size_t end)
 {
-    piece out;
+    hone_view out;
 
     if (begin >= end)
         return 0;
-    out.s = in->s + begin;
-    out.n = end - begin;
-    out.at = in->at + (begin > in->inserted ? begin - in->inserted : 0);
-    out.inserted = in->inserted > begin ? in->inserted - begin : 0;
+    out = hone_view_part(in, begin, end);
     if (step + 1 == r->p->n_steps)
-        return r->piece(r->ud, out.s, out.n, out.at, out.inserted);
+        return r->piece(r->ud, &out);
     return run_step(r, step + 1, &out);
 }
 
 /* Next match at or after `from`; 1, 0 none, negative error. */
-static int find(run_state *r, const hone_step *s, const piece *in, size_t from, size_t *begin, size_t *end)
+static int find(run_state *r, const hone_step *s, const hone_view *in, size_t from, size_t *begin, size_t *end)
 {
     if (s->kind == HONE_STEP_REGEX)
-        return hone_regex_find(s->regex, &r->w->match_data, in->s, in->n, from, begin, end, r->err);
+        return hone_regex_find(s->regex, &r->w->match_data, in->s, in->len, from, begin, end, r->err);
     if (s->kind == HONE_STEP_STRING) {
         const unsigned char *hit =
-            from < in->n ? memmem(in->s + from, in->n - from, s->string, s->string_len) : NULL;
+            from < in->len ? memmem(in->s + from, in->len - from, s->string, s->string_len) : NULL;
 
         if (!hit)
             return 0;
@@ -136,28 +155,28 @@ static int find(run_state *r, const hone_step *s, const piece *in, size_t from, 
         *end = *begin + s->string_len;
         return 1;
     }
-    while (from < in->n) {
-        *end = s->scan(in->s, in->n, from);
+    while (from < in->len) {
+        *end = s->scan(in->s, in->len, from);
         if (*end > from) {
             *begin = from;
             return 1;
         }
         do
             from++;
-        while (from < in->n && (in->s[from] & 0xc0) == 0x80);
+        while (from < in->len && (in->s[from] & 0xc0) == 0x80);
     }
     return 0;
 }
 
 /* Finds the match after the one that ended at `last` (SIZE_MAX: none yet), searching from *from; an empty match where
  * the last one ended is passed over, as Oniguruma's iterator does. */
-static int find_next(run_state *r, const hone_step *s, const piece *in, size_t *from, size_t *last,
+static int find_next(run_state *r, const hone_step *s, const hone_view *in, size_t *from, size_t *last,
                      size_t *begin, size_t *end)
 {
     for (;;) {
         int got;
 
-        if (*from > in->n)
+        if (*from > in->len)
             return 0;
         got = find(r, s, in, *from, begin, end);
         if (got <= 0)
@@ -168,7 +187,7 @@ static int find_next(run_state *r, const hone_step *s, const piece *in, size_t *
         }
         do
             ++*from;
-        while (*from < in->n && (in->s[*from] & 0xc0) == 0x80);
+        while (*from < in->len && (in->s[*from] & 0xc0) == 0x80);
     }
 }
 
@@ -221,35 +240,61 @@ static size_t merge_matches(hone_match *list, size_t from, size_t n, enum hone_b
     return m;
 }
 
-static int run_step(run_state *r, size_t step, const piece *in)
+/* The text with `prefix` in front, unless it starts with it. */
+static int with_prefix(hone_view *out, hone_aligned *work, const hone_view *in, const char *prefix, size_t n)
+{
+    uint32_t at = hone_view_begin(in, 0);
+
+    *out = *in;
+    if (in->len >= n && !memcmp(in->s, prefix, n))
+        return 0;
+    work->len = 0;
+    if (hone_aligned_add(work, prefix, n, at, at) || hone_aligned_part(work, in, 0, in->len))
+        return HONE_ENOMEM;
+    *out = hone_aligned_view(work);
+    return 0;
+}
+
+static int write_piece(run_state *r, size_t step, const hone_view *in)
+{
+    const hone_step *s = &r->p->step[step];
+    hone_aligned *work = r->w->written[step];
+    hone_view out = *in;
+    int code;
+
+    if (s->kind == HONE_STEP_PREFIX_SPACE) {
+        code = with_prefix(&out, &work[0], in, " ", 1);
+    } else if (s->kind == HONE_STEP_BYTE_LEVEL) {
+        code = hone_view_byte_level(&out, &work[0], in);
+    } else {
+        hone_view replaced;
+
+        code = hone_view_replace(&replaced, &work[0], in, " ", 1, s->string, s->string_len);
+        if (!code) {
+            out = replaced;
+            if (s->prepend == HONE_PREPEND_ALWAYS ||
+                (s->prepend == HONE_PREPEND_FIRST && hone_view_begin(&replaced, 0) == 0))
+                code = with_prefix(&out, &work[1], &replaced, s->string, s->string_len);
+        }
+    }
+    return code ? hone_error_set(r->err, code, "out of memory for a piece of text")
+                : part(r, step, &out, 0, out.len);
+}
+
+static int run_step(run_state *r, size_t step, const hone_view *in)
 {
     const hone_step *s = &r->p->step[step];
     size_t from = 0, last = SIZE_MAX, gap = 0, begin, end, mark = r->w->n, i, n;
     int got, code = 0;
 
-    if (s->kind == HONE_STEP_PREFIX_SPACE) {
-        piece spaced = {NULL, in->n + 1, in->at, in->inserted + 1};
-        unsigned char small[256], *copy;
-
-        if (in->s[0] == ' ')
-            return part(r, step, in, 0, in->n);
-        copy = spaced.n <= sizeof small ? small : hone_alloc(spaced.n);
-        if (!copy)
-            return hone_error_set(r->err, HONE_ENOMEM, "out of memory for a piece of text");
-        copy[0] = ' ';
-        memcpy(copy + 1, in->s, in->n);
-        spaced.s = copy;
-        code = part(r, step, &spaced, 0, spaced.n);
-        if (copy != small)
-            hone_free(copy);
-        return code;
-    }
+    if (s->kind >= HONE_STEP_PREFIX_SPACE)
+        return write_piece(r, step, in);
     if (s->behavior == HONE_SPLIT_ISOLATED && s->kind == HONE_STEP_SCAN) { /* what nearly every model does */
-        while (from < in->n) {
-            end = s->scan(in->s, in->n, from);
+        while (from < in->len) {
+            end = s->scan(in->s, in->len, from);
             if (end == from) { /* a gap runs to the next match */
                 got = find(r, s, in, from, &begin, &end);
-                code = part(r, step, in, from, got ? begin : in->n);
+                code = part(r, step, in, from, got ? begin : in->len);
                 if (!got || code)
                     return code;
                 from = begin;
@@ -270,8 +315,8 @@ static int run_step(run_state *r, size_t step, const piece *in)
     }
     if (!code && got < 0)
         return got;
-    if (!code && gap < in->n)
-        code = push(r->w, gap, in->n, s->invert);
+    if (!code && gap < in->len)
+        code = push(r->w, gap, in->len, s->invert);
     if (code)
         return hone_error_set(r->err, code, "out of memory for the pieces of a text");
     n = r->w->n;
@@ -287,14 +332,13 @@ static int run_step(run_state *r, size_t step, const piece *in)
     return code;
 }
 
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n,
-                      hone_piece_fn fn, void *ud, hone_error *err)
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text, hone_piece_fn fn, void *ud,
+                      hone_error *err)
 {
     run_state r = {p, w, fn, ud, err};
-    piece all = {s, n, 0, 0};
 
-    if (!n)
+    if (!text->len)
         return 0;
     w->n = 0;
-    return p->n_steps ? run_step(&r, 0, &all) : fn(ud, s, n, 0, 0);
+    return p->n_steps ? run_step(&r, 0, text) : fn(ud, text);
 }

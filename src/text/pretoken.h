@@ -7,7 +7,7 @@
 #ifndef HONE_TEXT_PRETOKEN_H
 #define HONE_TEXT_PRETOKEN_H
 
-#include "base/base.h"
+#include "text/normal.h"
 
 /* Matches at s[i], i < n: the end of the match, or i when there is none. The text is well-formed UTF-8 and i stands on
  * a character. */
@@ -31,7 +31,17 @@ enum hone_behavior {
     HONE_SPLIT_CONTIGUOUS
 };
 
-enum hone_step_kind { HONE_STEP_SCAN, HONE_STEP_REGEX, HONE_STEP_STRING, HONE_STEP_PREFIX_SPACE };
+enum hone_step_kind {
+    HONE_STEP_SCAN,
+    HONE_STEP_REGEX,
+    HONE_STEP_STRING,
+    /* these write a piece anew and cut nothing */
+    HONE_STEP_PREFIX_SPACE,
+    HONE_STEP_METASPACE,
+    HONE_STEP_BYTE_LEVEL
+};
+
+enum hone_prepend { HONE_PREPEND_ALWAYS, HONE_PREPEND_FIRST, HONE_PREPEND_NEVER };
 
 typedef struct hone_regex hone_regex;
 
@@ -41,8 +51,9 @@ typedef struct hone_step {
     bool invert;
     hone_scan_fn scan;
     hone_regex *regex;
-    char *string; /* literal text to find */
+    char *string; /* literal text to find; METASPACE: what a space becomes */
     size_t string_len;
+    enum hone_prepend prepend;
 } hone_step;
 
 #define HONE_MAX_STEPS 16
@@ -63,10 +74,15 @@ int hone_pretoken_add_scanner(hone_pretoken *p, const char *name, enum hone_beha
 int hone_pretoken_add_string(hone_pretoken *p, const char *s, size_t len, enum hone_behavior behavior,
                              bool invert, hone_error *err);
 int hone_pretoken_add_prefix_space(hone_pretoken *p, hone_error *err);
+/* Spaces become the replacement, and one is put in front of a piece that does not start with it: of each, or of the one
+ * that starts the text. (The splitting of the library's Metaspace is a string step behind this one.) */
+int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len, enum hone_prepend prepend,
+                                hone_error *err);
+/* Bytes become the characters that spell them. */
+int hone_pretoken_add_byte_level(hone_pretoken *p, hone_error *err);
 
-/* Takes one piece: s[0..n), of which the first `inserted` bytes (0 or 1) are not in the text, the rest starting at
- * byte `at` of it. Non-zero stops the run and is returned. */
-typedef int (*hone_piece_fn)(void *ud, const unsigned char *s, size_t n, size_t at, size_t inserted);
+/* Takes one piece. Non-zero stops the run and is returned. */
+typedef int (*hone_piece_fn)(void *ud, const hone_view *piece);
 
 typedef struct hone_match {
     size_t begin, end;
@@ -78,13 +94,14 @@ typedef struct hone_pretoken_work {
     void *match_data; /* PCRE2's */
     hone_match *list;
     size_t n, capacity;
+    hone_aligned written[HONE_MAX_STEPS][2]; /* the piece that a step has written */
 } hone_pretoken_work;
 
 void hone_pretoken_work_clear(hone_pretoken_work *w);
 
-/* Hands the pieces of s[0..n) to `piece`, in order. */
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const unsigned char *s, size_t n,
-                      hone_piece_fn piece, void *ud, hone_error *err);
+/* Hands the pieces of a text to `piece`, in order. */
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text, hone_piece_fn piece,
+                      void *ud, hone_error *err);
 
 /* ---- expressions without a scanner (pretoken_regex.c) ------------------------------------------------------------------- */
 

@@ -186,6 +186,14 @@ static size_t scan_llama3(const unsigned char *s, size_t n, size_t i)
     return scan_cl100k(s, n, i, IS_L, 3);
 }
 
+/* tiktoken's cl100k: the same, but white space that ends the text is one piece: \s++$ stands before \s*[\r\n] */
+static size_t scan_tiktoken_cl100k(const unsigned char *s, size_t n, size_t i)
+{
+    size_t end = run(s, n, i, IS_SPACE, false);
+
+    return end == n && end > i ? end : scan_llama3(s, n, i);
+}
+
 static size_t scan_qwen2(const unsigned char *s, size_t n, size_t i)
 {
     return scan_cl100k(s, n, i, IS_L, 1);
@@ -340,6 +348,51 @@ static size_t scan_digit(const unsigned char *s, size_t n, size_t i)
     return hone_unicode_prop_of(c) & HONE_PROP_NUMERIC ? i + len : i;
 }
 
+static size_t scan_punctuation(const unsigned char *s, size_t n, size_t i)
+{
+    uint32_t c;
+    unsigned len = hone_utf8_next(s + i, &c);
+
+    (void)n;
+    return hone_unicode_in(hone_unicode_puncts, hone_unicode_n_puncts, c) ? i + len : i;
+}
+
+static size_t scan_space(const unsigned char *s, size_t n, size_t i)
+{
+    uint32_t c;
+    unsigned len = hone_utf8_next(s + i, &c);
+
+    (void)n;
+    return hone_unicode_prop_of(c) & HONE_PROP_SPACE ? i + len : i;
+}
+
+/* \w+|[^\w\s]+ with the classes of Rust's regex: what the Whitespace pre-tokenizer keeps. */
+static size_t scan_words(const unsigned char *s, size_t n, size_t i)
+{
+    unsigned kind = UINT32_MAX, mask = HONE_PROP_WORD | HONE_PROP_SPACE;
+    uint32_t c;
+
+    while (i < n) {
+        unsigned len = hone_utf8_next(s + i, &c), prop = hone_unicode_prop_of(c) & mask;
+
+        if (prop & HONE_PROP_SPACE || (kind != UINT32_MAX && prop != kind))
+            break;
+        kind = prop;
+        i += len;
+    }
+    return i;
+}
+
+/* [^\n]+|[\n]+ */
+static size_t scan_lines(const unsigned char *s, size_t n, size_t i)
+{
+    bool line = s[i] == '\n';
+
+    while (i < n && (s[i] == '\n') == line)
+        i++;
+    return i;
+}
+
 #define SPACES "\\s+(?!\\S)|\\s+"
 #define GPT2 "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|" SPACES
 #define FOLDED "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -364,6 +417,10 @@ static const hone_scanner scanner[] = {
      "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
      "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|" SPACES,
      scan_llama3},
+    {"tiktoken_cl100k",
+     "'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}++|\\p{N}{1,3}+| "
+     "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*+|\\s++$|\\s*[\\r\\n]|\\s+(?!\\S)|\\s",
+     scan_tiktoken_cl100k},
     {"tekken", MIXED("", "\\p{N}"), scan_tekken1},
     {"o200k", MIXED(FOLDED "?", "\\p{N}{1,3}"), scan_o200k},
     {"deepseek3",
@@ -374,7 +431,11 @@ static const hone_scanner scanner[] = {
     {"numbers3", "\\p{N}{1,3}", scan_numbers3},
     {"number", "\\p{N}", scan_number},
     {"numbers", "\\p{N}+", scan_numbers},
+    {"lines", "[^\\n]+|[\\n]+", scan_lines},
     {"digit", "", scan_digit},
+    {"punctuation", "", scan_punctuation},
+    {"space", "", scan_space},
+    {"words", "", scan_words},
 };
 
 const hone_scanner *hone_scanner_by_pattern(const char *pattern, size_t len)

@@ -5,32 +5,77 @@
 #include "text/tokenizer_impl.h"
 #include "text/unicode.h"
 
+/* A file by its content: GGUF and JSON say what they are; lines of base64 and rank are told from SentencePiece's protobuf
+ * by their first line. */
+static int open_file(hone_tokenizer *t, const char *path, const char *folder, hone_error *err)
+{
+    hone_map map;
+    size_t i = 0;
+    bool json, lines;
+    int code;
+
+    if (hone_gguf_is_file(path))
+        return hone_tokenizer_load_gguf(t, path, err);
+    code = hone_map_open(&map, path, err);
+    if (code)
+        return code;
+    while (i < map.size && (map.data[i] == ' ' || (map.data[i] >= 9 && map.data[i] <= 13)))
+        i++;
+    json = i == map.size || map.data[i] == '{' || map.data[i] == '[';
+    for (i = 0; i < map.size && map.data[i] != ' ' && map.data[i] > 0x20 && map.data[i] < 0x7f; i++)
+        ;
+    lines = i && i < map.size && map.data[i] == ' ';
+    /* a SentencePiece model begins with its first piece: field 1, bytes */
+    if (!lines && map.size && map.data[0] != 0x0a)
+        json = true;
+    hone_map_close(&map);
+    return json    ? hone_tokenizer_load_json(t, path, err)
+           : lines ? hone_tokenizer_load_tiktoken(t, path, folder, err)
+                   : hone_tokenizer_load_sentencepiece(t, path, folder, err);
+}
+
+/* The vocabulary of a folder: tokenizer.json, else tokenizer.model, else its only .tiktoken file. */
+static int open_folder(hone_tokenizer *t, const char *path, hone_error *err)
+{
+    static const char *const name[] = {"tokenizer.json", "tokenizer.model"};
+    char *file = NULL;
+    size_t i;
+    int code = 0;
+
+    for (i = 0; i < HONE_COUNT(name) && !file; i++) {
+        file = hone_path_join(path, name[i]);
+        if (!file)
+            return hone_error_set(err, HONE_ENOMEM, "out of memory for the tokenizer");
+        if (!hone_path_exists(file)) {
+            hone_free(file);
+            file = NULL;
+        }
+    }
+    if (!file)
+        code = hone_tokenizer_find_tiktoken(&file, path, err);
+    if (!code && !file)
+        code = hone_error_set(err, HONE_ENOENT,
+                              "%s: no tokenizer.json, tokenizer.model or .tiktoken file in this folder", path);
+    if (!code)
+        code = open_file(t, file, path, err);
+    if (!code)
+        code = hone_tokenizer_load_config(t, path, err);
+    hone_free(file);
+    return code;
+}
+
 int hone_tokenizer_open(hone_tokenizer **out, const char *path, hone_error *err)
 {
     hone_tokenizer *t = hone_calloc(1, sizeof *t);
-    char *file = NULL;
     int code;
 
     *out = NULL;
     if (!t)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the tokenizer");
     t->bos = t->eos = -1;
-    if (hone_path_is_dir(path)) {
-        file = hone_path_join(path, "tokenizer.json");
-        if (!file)
-            code = hone_error_set(err, HONE_ENOMEM, "out of memory for the tokenizer");
-        else if (!hone_path_exists(file))
-            code = hone_error_set(err, HONE_ENOENT, "%s: no tokenizer.json in this folder", path);
-        else if (!(code = hone_tokenizer_load_json(t, file, err)))
-            code = hone_tokenizer_load_config(t, path, err);
-    } else if (hone_gguf_is_file(path)) {
-        code = hone_tokenizer_load_gguf(t, path, err);
-    } else {
-        code = hone_tokenizer_load_json(t, path, err);
-    }
+    code = hone_path_is_dir(path) ? open_folder(t, path, err) : open_file(t, path, NULL, err);
     if (!code)
         code = hone_tokenizer_finish(t, err);
-    hone_free(file);
     if (code) {
         hone_tokenizer_close(t);
         return code;
@@ -63,16 +108,43 @@ void hone_tokenizer_close(hone_tokenizer *t)
     clear_set(&t->in_given);
     clear_set(&t->in_normalized);
     hone_bpe_clear(&t->bpe);
+    hone_unigram_clear(&t->unigram);
     hone_vocab_clear(&t->vocab);
+    hone_normalizer_clear(&t->normalizer);
     hone_pretoken_clear(&t->pretoken);
+    hone_decoder_clear(&t->decoder);
     hone_free(t->added);
     hone_free(t->special);
+    hone_free(t->respelled);
+    hone_free(t->piece_bytes);
+    hone_free(t->piece_end);
     hone_free(t->prefix);
     hone_free(t->suffix);
     hone_free(t->role);
     hone_free(t->eos_id);
     hone_free(t);
 }
+
+/* ---- models ---------------------------------------------------------------------------------------------------------------- */
+
+static int bytes_piece(const hone_tokenizer *t, hone_model_work *w, const unsigned char *s, size_t n)
+{
+    return hone_bpe_piece(&t->bpe, w, s, n);
+}
+
+static int text_piece(const hone_tokenizer *t, hone_model_work *w, const unsigned char *s, size_t n)
+{
+    return hone_bpe_text_piece(&t->bpe, w, s, n);
+}
+
+static int unigram_piece(const hone_tokenizer *t, hone_model_work *w, const unsigned char *s, size_t n)
+{
+    return hone_unigram_piece(&t->unigram, w, s, n);
+}
+
+const hone_model_kind hone_model_bytes = {"BPE over bytes", bytes_piece};
+const hone_model_kind hone_model_text = {"BPE over characters", text_piece};
+const hone_model_kind hone_model_unigram = {"Unigram", unigram_piece};
 
 /* ---- encoding ------------------------------------------------------------------------------------------------------------ */
 
@@ -83,10 +155,10 @@ typedef struct encoder {
     size_t first; /* of the tokens of this call in out */
     const hone_span *plain;
     size_t n_plain;
-    hone_aligned repaired, normal;
+    hone_aligned repaired;
+    hone_normalizer_work normal;
     hone_pretoken_work pretoken;
-    hone_bpe_work bpe;
-    const hone_view *view; /* of the pieces that the pre-tokenizer hands out */
+    hone_model_work model;
     hone_error *err;
 } encoder;
 
@@ -132,23 +204,22 @@ static int emit(encoder *e, int32_t id, uint32_t begin, uint32_t end)
     return 0;
 }
 
-static int encode_piece(void *ud, const unsigned char *s, size_t n, size_t at, size_t inserted)
+static int encode_piece(void *ud, const hone_view *v)
 {
     encoder *e = ud;
-    const hone_view *v = e->view;
     hone_tokens *out = e->out;
+    hone_model_work *w = &e->model;
     size_t i, pos = 0;
 
-    if (hone_bpe_piece(&e->t->bpe, &e->bpe, s, n) || reserve(out, e->bpe.n))
+    if (e->t->model->piece(e->t, w, v->s, v->len) || reserve(out, w->n))
         return no_memory(e);
-    for (i = 0; i < e->bpe.n; i++) {
-        size_t from = at + (pos > inserted ? pos - inserted : 0), to;
+    for (i = 0; i < w->n; i++) {
+        size_t from = pos;
 
-        pos += e->bpe.len[i];
-        to = at + (pos > inserted ? pos - inserted : 0);
-        out->id[out->n] = e->bpe.id[i];
-        out->begin[out->n] = from < v->len ? hone_view_begin(v, from) : hone_view_end(v, v->len);
-        out->end[out->n] = to > from ? hone_view_end(v, to) : out->begin[out->n];
+        pos += w->len[i];
+        out->id[out->n] = w->id[i];
+        out->begin[out->n] = hone_view_begin(v, from);
+        out->end[out->n] = hone_view_end(v, pos);
         out->n++;
     }
     return 0;
@@ -206,10 +277,11 @@ static bool within_word(const hone_view *v, size_t begin, size_t end)
 /* Finds the added tokens of a set in v, hands the gaps between them to `gap`. As the library does it: the search goes on
  * behind the token itself; white space that it takes to its left does not reach into what came before. */
 static int split_added(encoder *e, const hone_added_set *set, const hone_view *v,
-                       int (*gap)(encoder *e, const hone_view *v))
+                       int (*gap)(encoder *e, const hone_view *v, unsigned part))
 {
     size_t from = 0, done = 0, begin;
     const struct hone_added_entry *found;
+    unsigned where = HONE_PART_STARTS_TEXT | HONE_PART_STARTS_SECTION;
     int code = 0;
 
     while (!code && (found = hone_added_find(e->t, set, v, from, e->plain, e->n_plain, &begin))) {
@@ -226,33 +298,33 @@ static int split_added(encoder *e, const hone_added_set *set, const hone_view *v
             end = spaces_after(v, end);
         if (begin > done) {
             part = hone_view_part(v, done, begin);
-            code = gap(e, &part);
+            code = gap(e, &part, where | (token->special ? HONE_PART_ENDS_SECTION : 0u));
         }
         if (!code)
             code = emit(e, token->id, hone_view_begin(v, begin), hone_view_end(v, end));
         done = end;
+        where = token->special ? HONE_PART_STARTS_SECTION : 0;
     }
     if (!code && done < v->len) {
         hone_view part = hone_view_part(v, done, v->len);
 
-        code = gap(e, &part);
+        code = gap(e, &part, where | HONE_PART_ENDS_SECTION);
     }
     return code;
 }
 
-static int encode_normalized(encoder *e, const hone_view *v)
+static int encode_normalized(encoder *e, const hone_view *v, unsigned part)
 {
-    e->view = v;
-    return hone_pretoken_run(&e->t->pretoken, &e->pretoken, v->s, v->len, encode_piece, e, e->err);
+    (void)part;
+    return hone_pretoken_run(&e->t->pretoken, &e->pretoken, v, encode_piece, e, e->err);
 }
 
-static int encode_gap(encoder *e, const hone_view *v)
+static int encode_gap(encoder *e, const hone_view *v, unsigned part)
 {
-    hone_view normal = *v;
+    hone_view normal;
+    int code = hone_normalizer_run(&e->t->normalizer, &e->normal, &normal, v, part, e->err);
 
-    if (e->t->normalizer == HONE_NORMALIZER_NFC && hone_view_nfc(&normal, &e->normal, v))
-        return no_memory(e);
-    return split_added(e, &e->t->in_normalized, &normal, encode_normalized);
+    return code ? code : split_added(e, &e->t->in_normalized, &normal, encode_normalized);
 }
 
 static int emit_all(encoder *e, const int32_t *id, size_t n, size_t at)
@@ -286,9 +358,9 @@ int hone_tokenizer_encode(const hone_tokenizer *t, hone_tokens *out, const char 
     if (code)
         out->n = e.first;
     hone_aligned_clear(&e.repaired);
-    hone_aligned_clear(&e.normal);
+    hone_normalizer_work_clear(&e.normal);
     hone_pretoken_work_clear(&e.pretoken);
-    hone_bpe_work_clear(&e.bpe);
+    hone_model_work_clear(&e.model);
     return code;
 }
 
@@ -310,35 +382,35 @@ const char *hone_tokenizer_piece(const hone_tokenizer *t, int32_t id, size_t *le
         *len = 0;
         return NULL;
     }
+    if (t->piece_end) {
+        uint32_t begin = id ? t->piece_end[id - 1] : 0;
+
+        *len = t->piece_end[id] - begin;
+        return t->piece_bytes + begin;
+    }
     *len = v->len;
     return t->vocab.bytes + v->at;
 }
 
-/* Appends bytes[0..n) with ill-formed parts replaced. */
-static void add_repaired(hone_buf *out, const char *bytes, size_t n)
+void hone_tokenizer_spell(const hone_tokenizer *t, int32_t id, hone_buf *out)
 {
-    size_t i = 0, start = 0;
+    if (t->respelled && t->respelled[id]) {
+        const struct hone_added_entry *e = &t->in_normalized.entry[t->respelled[id] - 1];
 
-    while (i < n) {
-        int32_t c;
-        size_t k = hone_utf8_get(bytes + i, n - i, &c);
-
-        if (c < 0) {
-            hone_buf_add(out, bytes + start, i - start);
-            hone_buf_puts(out, "\xef\xbf\xbd");
-            start = i + k;
-        }
-        i += k;
+        hone_buf_add(out, e->text, e->len);
+    } else {
+        hone_vocab_spell(&t->vocab, id, out);
     }
-    hone_buf_add(out, bytes + start, n - start);
 }
 
 int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, const int32_t *ids, size_t n,
                           bool skip_special, hone_error *err)
 {
-    hone_buf bytes = {0}, text = {0};
-    bool first = true;
+    hone_texts list = {0};
+    hone_buf text = {0};
+    bool plain = t->decoder.plain_bytes;
     size_t i;
+    int code = 0;
 
     *out = NULL;
     for (i = 0; i < n; i++) {
@@ -347,22 +419,28 @@ int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, cons
 
         if (!piece || (skip_special && t->special[ids[i]]))
             continue;
-        if (t->decoder == HONE_DECODER_BYTES) {
-            hone_buf_add(&bytes, piece, piece_len);
-        } else {
-            if (!first)
-                hone_buf_putc(&bytes, ' ');
-            hone_vocab_spell(&t->vocab, ids[i], &bytes);
+        if (plain) {
+            hone_buf_add(&list.bytes, piece, piece_len);
+            continue;
         }
-        first = false;
+        if (!t->decoder.n_steps && list.n)
+            hone_buf_putc(&list.bytes, ' ');
+        hone_tokenizer_spell(t, ids[i], &list.bytes);
+        hone_texts_close(&list);
     }
-    add_repaired(&text, bytes.data ? bytes.data : "", bytes.len);
-    text.failed |= bytes.failed;
-    hone_buf_clear(&bytes);
-    if (len)
-        *len = text.len;
-    *out = hone_buf_take(&text);
-    return *out ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory while decoding %zu tokens", n);
+    if (!plain)
+        code = hone_decoder_run(&t->decoder, &list, false, err);
+    if (!code) {
+        hone_add_repaired(&text, list.bytes.data ? list.bytes.data : "", list.bytes.len);
+        text.failed |= list.bytes.failed;
+        if (len)
+            *len = text.len;
+        *out = hone_buf_take(&text);
+        if (!*out)
+            code = hone_error_set(err, HONE_ENOMEM, "out of memory while decoding %zu tokens", n);
+    }
+    hone_texts_clear(&list);
+    return code;
 }
 
 int32_t hone_tokenizer_vocab_size(const hone_tokenizer *t)

@@ -96,15 +96,21 @@ int hone_tokenizer_search_text(const hone_tokenizer *t, const hone_added_token *
                                size_t *len, hone_error *err)
 {
     hone_view v = {(const unsigned char *)token->text, token->len, NULL, NULL, 0};
-    hone_aligned work = {0};
+    hone_normalizer_work work = {0};
     int code = 0;
 
-    if (token->normalized && t->normalizer == HONE_NORMALIZER_NFC)
-        code = hone_view_nfc(&v, &work, &v);
-    *text = code ? NULL : hone_strndup((const char *)v.s, v.len);
-    *len = v.len;
-    hone_aligned_clear(&work);
-    return *text ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
+    *text = NULL;
+    if (token->normalized)
+        code = hone_normalizer_run(&t->normalizer, &work, &v, &v,
+                                   HONE_PART_STARTS_TEXT | HONE_PART_STARTS_SECTION | HONE_PART_ENDS_SECTION, err);
+    if (!code) {
+        *text = hone_strndup((const char *)v.s, v.len);
+        *len = v.len;
+        if (!*text)
+            code = hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
+    }
+    hone_normalizer_work_clear(&work);
+    return code;
 }
 
 static int build_set(hone_tokenizer *t, hone_added_set *set, bool normalized, hone_error *err)
@@ -127,6 +133,10 @@ static int build_set(hone_tokenizer *t, hone_added_set *set, bool normalized, ho
             continue; /* an empty token is never found */
         e->token = (uint32_t)i;
         code = hone_tokenizer_search_text(t, &t->added[i], &e->text, &e->len, err);
+        if (!code && !e->len) { /* the normalizer leaves nothing of it to be found */
+            hone_free(e->text);
+            continue;
+        }
         set->n += !code;
     }
     if (code)
@@ -263,8 +273,17 @@ static uint64_t hash_all(const hone_tokenizer *t)
     h = hash_number(h, t->bpe.hash);
     h = hash_number(h, (uint64_t)t->bpe.ignore_merges | (uint64_t)t->bpe.fuse_unk << 1 |
                            (uint64_t)(uint32_t)t->bpe.unk << 32);
-    h = hash_number(h, (uint64_t)t->normalizer | (uint64_t)t->decoder << 8);
+    h = hone_hash64(h, t->model->name, strlen(t->model->name));
+    h = hash_number(h, (uint64_t)t->vocab.verbatim | (uint64_t)t->bpe.byte_fallback << 1 |
+                           (uint64_t)t->unigram.byte_fallback << 2 | (uint64_t)t->unigram.single << 3 |
+                           (uint64_t)(uint32_t)t->unigram.unk << 32);
+    for (i = 0; t->unigram.score && i < t->unigram.n; i++) {
+        h = hone_hash64(h, &t->unigram.score[i], sizeof t->unigram.score[i]);
+        h = hone_hash_mix(h ^ t->unigram.use[i]);
+    }
+    h = hone_hash64(h, t->normalizer.identity.data, t->normalizer.identity.len);
     h = hone_hash64(h, t->pretoken.identity.data, t->pretoken.identity.len);
+    h = hone_hash64(h, t->decoder.identity.data, t->decoder.identity.len);
     for (i = 0; i < t->n_added; i++) {
         const hone_added_token *a = &t->added[i];
 
@@ -277,11 +296,71 @@ static uint64_t hash_all(const hone_tokenizer *t)
     return hash_ids(h, t->suffix, t->n_suffix);
 }
 
-static int32_t role_id(const hone_tokenizer *t, const char *name)
+int32_t hone_tokenizer_role_id(const hone_tokenizer *t, const char *name)
 {
     const char *text = hone_tokenizer_special_text(t, name);
 
     return text ? hone_tokenizer_find(t, text) : -1;
+}
+
+/* Added tokens whose text, normalised, is another than the model's spelling: decoding shows the normalised one. */
+static int find_respelled(hone_tokenizer *t, hone_error *err)
+{
+    hone_buf own = {0};
+    size_t i;
+
+    for (i = 0; i < t->in_normalized.n; i++) {
+        const struct hone_added_entry *e = &t->in_normalized.entry[i];
+        int32_t id = t->added[e->token].id;
+
+        own.len = 0;
+        hone_vocab_spell(&t->vocab, id, &own);
+        if (own.failed)
+            break;
+        if (own.len == e->len && !memcmp(own.data, e->text, e->len))
+            continue;
+        if (!t->respelled && !(t->respelled = hone_calloc(t->vocab.n, sizeof *t->respelled)))
+            break;
+        t->respelled[id] = (uint32_t)i + 1;
+    }
+    hone_buf_clear(&own);
+    return i == t->in_normalized.n ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
+}
+
+/* What each token adds to a stream, where that is not the bytes of the vocabulary. */
+static int write_pieces(hone_tokenizer *t, hone_error *err)
+{
+    hone_buf all = {.limit = UINT32_MAX};
+    uint32_t i;
+    int code = 0;
+
+    if ((t->decoder.plain_bytes || !t->decoder.n_steps) && !t->respelled)
+        return 0;
+    t->piece_end = hone_alloc(t->vocab.n * sizeof *t->piece_end);
+    if (!t->piece_end)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the vocabulary");
+    for (i = 0; i < t->vocab.n && !code; i++) {
+        hone_texts one = {0};
+
+        if (t->vocab.token[i].used) {
+            hone_tokenizer_spell(t, (int32_t)i, &one.bytes);
+            hone_texts_close(&one);
+            code = hone_decoder_run(&t->decoder, &one, true, err);
+            hone_buf_add(&all, one.bytes.data ? one.bytes.data : "", one.bytes.len);
+        }
+        t->piece_end[i] = (uint32_t)all.len;
+        hone_texts_clear(&one);
+    }
+    if (!code && all.failed)
+        code = hone_error_set(err, HONE_ENOMEM, "out of memory for the vocabulary");
+    if (code || !all.len) {
+        hone_buf_clear(&all);
+        if (!code && !(t->piece_bytes = hone_strdup("")))
+            code = hone_error_set(err, HONE_ENOMEM, "out of memory for the vocabulary");
+        return code;
+    }
+    t->piece_bytes = hone_buf_take(&all);
+    return 0;
 }
 
 int hone_tokenizer_finish(hone_tokenizer *t, hone_error *err)
@@ -298,12 +377,13 @@ int hone_tokenizer_finish(hone_tokenizer *t, hone_error *err)
         if (t->added[i].special)
             t->special[t->added[i].id] = 1;
     if ((code = build_set(t, &t->in_given, false, err)) ||
-        (code = build_set(t, &t->in_normalized, true, err)))
+        (code = build_set(t, &t->in_normalized, true, err)) || (code = find_respelled(t, err)) ||
+        (code = write_pieces(t, err)))
         return code;
     if (t->bos < 0)
-        t->bos = role_id(t, "bos_token");
+        t->bos = hone_tokenizer_role_id(t, "bos_token");
     if (t->eos < 0)
-        t->eos = role_id(t, "eos_token");
+        t->eos = hone_tokenizer_role_id(t, "eos_token");
     if (t->eos >= 0 && (code = hone_tokenizer_push_eos(t, t->eos, err)))
         return code;
     for (i = 1; i < t->n_eos_ids; i++) /* the eos token comes first */

@@ -9,9 +9,9 @@
 #include "format/gguf.h"
 #include "text/tokenizer_impl.h"
 
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER_DEFINED = 4 };
+enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
 
-enum family_flags { IGNORE_MERGES = 1, ADD_BOS = 2, NFC = 4 };
+enum family_flags { IGNORE_MERGES = 1, ADD_BOS = 2, NFC = 4, TEXT = 8, SCORES = 16 };
 
 /* Scanners in order, each applied with the behaviour Isolated. */
 typedef struct family {
@@ -75,6 +75,12 @@ static const family families[] = {
     {"smaug-bpe", {"llama3"}, 0},
 };
 
+/* Models over characters, by tokenizer.ggml.model: merges by score, or by rank with lines as pieces. */
+static const family text_models[] = {
+    {"llama", {NULL}, TEXT | SCORES | ADD_BOS},
+    {"gemma4", {"lines"}, TEXT | ADD_BOS},
+};
+
 /* Ids of the file by key, and the role each plays. */
 static const struct {
     const char *key, *role;
@@ -98,9 +104,14 @@ static int find_family(const family **out, const hone_gguf *g, const char *path,
 
     if (!hone_gguf_string(g, "tokenizer.ggml.model", &s, &len))
         return hone_error_set(err, HONE_ENOENT, "%s: it has no vocabulary (tokenizer.ggml.model)", path);
+    for (i = 0; i < HONE_COUNT(text_models); i++)
+        if (string_is(s, len, text_models[i].pre)) {
+            *out = &text_models[i];
+            return 0;
+        }
     if (!string_is(s, len, "gpt2"))
         return hone_error_set(err, HONE_EUNSUPPORTED,
-                              "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gpt2)", path,
+                              "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gemma4, gpt2, llama)", path,
                               (int)HONE_MIN(len, (size_t)80), s);
     if (!hone_gguf_string(g, "tokenizer.ggml.pre", &s, &len))
         return hone_error_set(err, HONE_EUNSUPPORTED,
@@ -147,6 +158,8 @@ static int load_merges(hone_tokenizer *t, const hone_gguf *g, const char *path, 
     if (!hone_gguf_array(g, key, &n, &type) || type != HONE_GGUF_STRING)
         return hone_error_set(err, HONE_EFORMAT, "%s: %s must be an array of strings", path, key);
     code = hone_bpe_init(&t->bpe, &t->vocab, n, &inner);
+    if (!code && t->vocab.verbatim)
+        code = hone_bpe_text_init(&t->bpe, true, &inner);
     while (!code && hone_gguf_array_next_string(g, key, &cursor, &s, &len)) {
         const char *space = len ? memchr(s + 1, ' ', len - 1) : NULL; /* a part is never empty */
 
@@ -160,6 +173,59 @@ static int load_merges(hone_tokenizer *t, const hone_gguf *g, const char *path, 
     if (!code && t->bpe.n_merges != n)
         code = hone_error_set(&inner, HONE_EFORMAT, "%u of %zu merges are there", t->bpe.n_merges, n);
     return code ? hone_error_set(err, code, "%s: %s: %s", path, key, inner.message) : 0;
+}
+
+/* Merges by score, of the tokens that are text. */
+static int load_scores(hone_tokenizer *t, const hone_gguf *g, const char *path, hone_error *err)
+{
+    static const char key[] = "tokenizer.ggml.scores", types[] = "tokenizer.ggml.token_type";
+    hone_error inner = HONE_ERROR_INIT;
+    uint32_t n = t->vocab.n, i;
+    float *score = hone_alloc(n * sizeof *score);
+    uint8_t *part = hone_alloc(n);
+    size_t count;
+    int64_t kind, unk = -1;
+    double value;
+    int type, code = 0;
+
+    if (!score || !part)
+        code = hone_error_set(&inner, HONE_ENOMEM, "out of memory");
+    else if (!hone_gguf_array(g, key, &count, &type) || count != n)
+        code = hone_error_set(&inner, HONE_EFORMAT, "%s must hold a number for each token", key);
+    for (i = 0; i < n && !code; i++) {
+        part[i] = !hone_gguf_array_int(g, types, i, &kind) || kind == TYPE_NORMAL || kind == TYPE_USER_DEFINED;
+        if (!hone_gguf_array_double(g, key, i, &value))
+            code = hone_error_set(&inner, HONE_EFORMAT, "%s must hold a number for each token", key);
+        else
+            score[i] = (float)value;
+    }
+    if (!code && hone_gguf_int(g, "tokenizer.ggml.unknown_token_id", &unk) && unk >= 0 && unk < n)
+        t->bpe.unk = (int32_t)unk;
+    else
+        t->bpe.unk = -1;
+    if (!code)
+        code = hone_tokenizer_bpe_by_score(t, score, part, true, &inner);
+    hone_free(score);
+    hone_free(part);
+    return code ? hone_error_set(err, code, "%s: %s", path, inner.message) : 0;
+}
+
+/* What SentencePiece's kind does around the model. */
+static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path, hone_error *err)
+{
+    hone_error inner = HONE_ERROR_INIT;
+    bool prefix = (f->flags & SCORES) != 0;
+    int code = 0;
+
+    if (f->flags & SCORES)
+        hone_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
+    if (prefix)
+        code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_PREPEND, 0, NULL, 0, " ", 1, &inner);
+    if (!code)
+        code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_STRING, 0, " ", 1, "\xe2\x96\x81", 3, &inner);
+    if (!code)
+        code = hone_tokenizer_sentencepiece_decoder(t, prefix, &inner);
+    return code ? hone_error_set(err, code, "%s: %s", path, inner.message) : 0;
 }
 
 /* The spelling of a token, NUL-terminated; NULL: out of memory. */
@@ -260,13 +326,28 @@ int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *er
 
     if (code)
         return code;
-    if ((code = find_family(&f, g, path, err)) || (code = load_tokens(t, g, path, err)) ||
-        (code = load_merges(t, g, path, err)) || (code = load_types(t, g, path, err)) ||
-        (code = load_roles(t, g, path, err)) || (code = load_frame(t, g, f, path, err)))
+    if ((code = find_family(&f, g, path, err)))
         goto out;
-    t->decoder = HONE_DECODER_BYTES;
+    t->vocab.verbatim = (f->flags & TEXT) != 0;
+    t->model = f->flags & TEXT ? &hone_model_text : &hone_model_bytes;
+    if ((code = load_tokens(t, g, path, err)) ||
+        (code = f->flags & SCORES ? load_scores(t, g, path, err) : load_merges(t, g, path, err)) ||
+        (code = load_types(t, g, path, err)) || (code = load_roles(t, g, path, err)) ||
+        (code = load_frame(t, g, f, path, err)))
+        goto out;
+    if (f->flags & TEXT) {
+        code = load_blanks(t, g, f, path, err);
+        if (!code && !(f->flags & SCORES)) {
+            t->bpe.unk = hone_tokenizer_role_id(t, "unk_token");
+            hone_bpe_text_finish(&t->bpe);
+        }
+    } else {
+        code = hone_decoder_add(&t->decoder, HONE_DECODE_BYTE_LEVEL, "", 0, "", 0, 0, 0, err);
+        t->decoder.plain_bytes = true;
+    }
     t->bpe.ignore_merges = (f->flags & IGNORE_MERGES) != 0;
-    t->normalizer = f->flags & NFC ? HONE_NORMALIZER_NFC : HONE_NORMALIZER_NONE;
+    if (!code && f->flags & NFC)
+        code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_FORM, HONE_NFC, NULL, 0, NULL, 0, err);
     for (i = 0; i < HONE_COUNT(f->scanner) && f->scanner[i] && !code; i++)
         code = hone_pretoken_add_scanner(&t->pretoken, f->scanner[i], HONE_SPLIT_ISOLATED, false, err);
 out:

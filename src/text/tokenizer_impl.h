@@ -6,16 +6,21 @@
 #ifndef HONE_TEXT_TOKENIZER_IMPL_H
 #define HONE_TEXT_TOKENIZER_IMPL_H
 
-#include "text/bpe.h"
-#include "text/normal.h"
-#include "text/pretoken.h"
-#include "text/tokenizer.h"
+#include <jansson.h>
 
-enum hone_normalizer { HONE_NORMALIZER_NONE, HONE_NORMALIZER_NFC };
-enum hone_decoder {
-    HONE_DECODER_JOIN,
-    HONE_DECODER_BYTES
-}; /* without a decoder tokens are joined with spaces */
+#include "text/bpe.h"
+#include "text/decoder.h"
+#include "text/normalizer.h"
+#include "text/tokenizer.h"
+#include "text/unigram.h"
+
+/* A kind of model: how it encodes one piece. What it works with stands in the tokenizer, one member for each kind. */
+typedef struct hone_model_kind {
+    const char *name;
+    int (*piece)(const hone_tokenizer *t, hone_model_work *w, const unsigned char *s, size_t n);
+} hone_model_kind;
+
+extern const hone_model_kind hone_model_bytes, hone_model_text, hone_model_unigram; /* BPE of both kinds; Unigram */
 
 /* Added tokens that are looked for together, in order of their bytes. */
 typedef struct hone_added_set {
@@ -34,16 +39,21 @@ typedef struct hone_role {
 } hone_role;
 
 struct hone_tokenizer {
+    const hone_model_kind *model;
     hone_vocab vocab;
     hone_bpe bpe;
-    enum hone_normalizer normalizer;
+    hone_unigram unigram;
+    hone_normalizer normalizer;
     hone_pretoken pretoken;
-    enum hone_decoder decoder;
+    hone_decoder decoder;
 
     hone_added_token *added; /* by id */
     size_t n_added, added_capacity;
     hone_added_set in_given, in_normalized;
     uint8_t *special; /* [vocab.n] */
+    uint32_t *respelled; /* [vocab.n] 1 + entry of in_normalized whose text decoding shows; NULL: none */
+    char *piece_bytes; /* what tokens add to a stream, where that is not their own bytes; else NULL */
+    uint32_t *piece_end; /* [vocab.n] */
 
     int32_t *prefix, *suffix; /* what the post-processor puts around a text */
     size_t n_prefix, n_suffix;
@@ -60,6 +70,10 @@ struct hone_tokenizer {
 
 /* Adds an added token that stands in the vocabulary; text is copied. The vocabulary must be indexed. */
 int hone_tokenizer_add(hone_tokenizer *t, const hone_added_token *token, hone_error *err);
+/* Appends the text of a token as the decoder sees it. */
+void hone_tokenizer_spell(const hone_tokenizer *t, int32_t id, hone_buf *out);
+/* The token of a role, or -1. */
+int32_t hone_tokenizer_role_id(const hone_tokenizer *t, const char *name);
 /* The text an added token is looked for by, normalised where the token is; freed by the caller. */
 int hone_tokenizer_search_text(const hone_tokenizer *t, const hone_added_token *token, char **text,
                                size_t *len, hone_error *err);
@@ -85,5 +99,24 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
 /* tokenizer_config.json and special_tokens_map.json of a folder; both may be absent. */
 int hone_tokenizer_load_config(hone_tokenizer *t, const char *folder, hone_error *err);
 int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *err);
+/* A SentencePiece model, alone or (folder not NULL) with the tokenizer_config.json beside it. */
+int hone_tokenizer_load_sentencepiece(hone_tokenizer *t, const char *path, const char *folder, hone_error *err);
+/* Lines of base64 and rank; the name of the file or the configuration beside it says the rest. */
+int hone_tokenizer_load_tiktoken(hone_tokenizer *t, const char *path, const char *folder, hone_error *err);
+
+/* tokenizer_config.json of a folder, for the loaders that build on it; *config NULL: there is no file, or no folder. */
+int hone_tokenizer_read_config(json_t **config, const char *folder, hone_error *err);
+/* What such a file adds to a vocabulary without tokenizer.json: its added_tokens_decoder, and by add_bos_token (absent: `bos`)
+ * and add_eos_token what HONE_ENCODE_SPECIAL adds. NULL: only `bos` counts. */
+int hone_tokenizer_apply_config(hone_tokenizer *t, const json_t *config, const char *path, bool bos, hone_error *err);
+/* The .tiktoken file of a folder, freed by the caller; NULL: there is none, or more than one. */
+int hone_tokenizer_find_tiktoken(char **file, const char *folder, hone_error *err);
+
+/* What loaders share: the parts of a text model of SentencePiece's kind. Merges by score: score[id] of each token, `part`
+ * non-zero for those that take part. */
+int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uint8_t *part, bool byte_fallback,
+                                hone_error *err);
+/* U+2581 to a space, bytes, and with `strip` one space off the front. */
+int hone_tokenizer_sentencepiece_decoder(hone_tokenizer *t, bool strip, hone_error *err);
 
 #endif

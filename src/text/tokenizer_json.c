@@ -4,9 +4,11 @@
  * tables; the components are small, and jansson reads each from its bytes. Every component and every field that decides
  * ids is either carried out or refused by name. */
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "format/json_stream.h"
+#include "text/base64.h"
 #include "text/tokenizer_impl.h"
 
 #define FILE_MAX ((size_t)1 << 30)
@@ -25,7 +27,10 @@ typedef struct loader {
     extent model, added, normalizer, pre_tokenizer, post_processor, decoder; /* top level */
     extent vocab, merges, unk_token; /* of the model */
     size_t n_merges;
-    bool byte_level; /* a ByteLevel pre-tokenizer was met: the model works on bytes */
+    bool unigram, byte_fallback;
+    int64_t unk_id; /* of a Unigram model, -1 none */
+    bool byte_level; /* the last pre-tokenizer so far is ByteLevel: the model may work on bytes instead of characters */
+    bool text; /* it can not, for that the texts must be spelled */
 } loader;
 
 static int unsupported(loader *l, const char *what, const char *name, const char *supported)
@@ -120,7 +125,7 @@ static int walk_model(loader *l)
 {
     hone_json *j = &l->json;
     hone_bpe *b = &l->t->bpe;
-    bool ignore_merges = false, fuse_unk = false, byte_fallback = false;
+    bool ignore_merges = false, fuse_unk = false;
     const char *key;
     size_t len;
     extent type = {0}, value = {0};
@@ -145,7 +150,9 @@ static int walk_model(loader *l)
         else if (hone_json_is(key, len, "fuse_unk"))
             good = hone_json_bool(j, &fuse_unk);
         else if (hone_json_is(key, len, "byte_fallback"))
-            good = hone_json_bool(j, &byte_fallback);
+            good = hone_json_bool(j, &l->byte_fallback);
+        else if (hone_json_is(key, len, "unk_id"))
+            good = hone_json_peek(j) == 'n' ? hone_json_value(j, NULL, NULL) : hone_json_int(j, &l->unk_id);
         else if (hone_json_is(key, len, "dropout") || hone_json_is(key, len, "continuing_subword_prefix") ||
                  hone_json_is(key, len, "end_of_word_suffix")) {
             char name[32];
@@ -164,22 +171,85 @@ static int walk_model(loader *l)
     }
     if (j->code)
         return j->code;
-    if (type.text ? !hone_json_is(type.text, type.len, "\"BPE\"") : !l->merges.text)
+    l->unigram = type.text ? hone_json_is(type.text, type.len, "\"Unigram\"")
+                           : !l->merges.text && l->vocab.text && l->vocab.text[0] == '[';
+    if (!l->unigram && (type.text ? !hone_json_is(type.text, type.len, "\"BPE\"") : !l->merges.text))
         return hone_error_set(
-            l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\")", l->path,
-            type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
-    if (!l->vocab.text || !l->merges.text)
+            l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\", \"Unigram\")",
+            l->path, type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
+    if (!l->vocab.text || (!l->merges.text && !l->unigram))
         return hone_error_set(l->err, HONE_EFORMAT, "%s: the model has no '%s'", l->path,
                               l->vocab.text ? "merges" : "vocab");
-    if (byte_fallback)
-        return hone_error_set(l->err, HONE_EUNSUPPORTED,
-                              "%s: a BPE model with 'byte_fallback' is not supported", l->path);
     b->ignore_merges = ignore_merges;
     b->fuse_unk = fuse_unk;
     return 0;
 }
 
 /* ---- vocabulary and merges -------------------------------------------------------------------------------------------------------- */
+
+/* One entry of a Unigram vocabulary: ["piece", score]. */
+static int load_scored(loader *l, double *score)
+{
+    hone_json *j = &l->json;
+    hone_error inner = HONE_ERROR_INIT;
+    const char *s;
+    char number[64];
+    size_t len;
+    int code;
+
+    if (!hone_json_array(j) || !hone_json_item(j) || !hone_json_string(j, &s, &len))
+        return hone_json_fail(j, HONE_EFORMAT, "an entry of the vocabulary is a pair of a string and a score");
+    code = hone_vocab_add(&l->t->vocab, l->t->vocab.n, s, len, &inner);
+    if (code)
+        return hone_json_fail(j, code, "%s", inner.message);
+    if (!hone_json_item(j) || !(hone_json_peek(j) == '-' || (hone_json_peek(j) >= '0' && hone_json_peek(j) <= '9')) ||
+        !hone_json_value(j, &s, &len) || len >= sizeof number || hone_json_item(j) || j->code)
+        return hone_json_fail(j, HONE_EFORMAT, "an entry of the vocabulary is a pair of a string and a score");
+    memcpy(number, s, len);
+    number[len] = 0;
+    *score = strtod(number, NULL);
+    return 0;
+}
+
+static int load_unigram(loader *l)
+{
+    hone_json *j = &l->json;
+    hone_unigram *u = &l->t->unigram;
+    hone_error inner = HONE_ERROR_INIT;
+    size_t capacity = 0;
+    int code = 0;
+
+    enter_extent(l, &l->vocab);
+    if (!hone_json_array(j))
+        return j->code;
+    while (!code && hone_json_item(j)) {
+        if (u->n == capacity) {
+            double *score = hone_realloc_array(u->score, capacity = capacity ? 2 * capacity : 1024, sizeof *score);
+
+            if (!score)
+                return no_memory(l);
+            u->score = score;
+        }
+        code = load_scored(l, &u->score[u->n]);
+        u->n += !code;
+    }
+    if (code || j->code)
+        return code ? code : j->code;
+    if (l->unk_id < 0 || l->unk_id >= u->n)
+        return hone_error_set(l->err, l->unk_id < 0 ? HONE_EUNSUPPORTED : HONE_EFORMAT,
+                              "%s: a Unigram model needs an 'unk_id' within its vocabulary", l->path);
+    u->use = hone_calloc(u->n, sizeof *u->use);
+    if (!u->use)
+        return no_memory(l);
+    u->vocab = &l->t->vocab;
+    u->unk = (int32_t)l->unk_id;
+    u->byte_fallback = l->byte_fallback;
+    l->t->model = &hone_model_unigram;
+    code = hone_vocab_index(&l->t->vocab, false, &inner);
+    if (!code)
+        code = hone_unigram_build(u, &inner);
+    return with_path(l, code, &inner, "vocab: ");
+}
 
 static int load_vocab(loader *l)
 {
@@ -250,6 +320,9 @@ static int load_merges(loader *l)
         return code;
     b->ignore_merges = ignore_merges;
     b->fuse_unk = fuse_unk;
+    l->t->model = l->t->vocab.verbatim ? &hone_model_text : &hone_model_bytes;
+    if (l->t->vocab.verbatim && (code = hone_bpe_text_init(b, l->byte_fallback, l->err)))
+        return code;
     enter_extent(l, &l->merges);
     if (!hone_json_array(j))
         return j->code;
@@ -423,21 +496,109 @@ static bool flag_of(const json_t *c, const char *key, bool otherwise)
     return json_is_boolean(v) ? json_boolean_value(v) : otherwise;
 }
 
+static bool is_char(const json_t *v)
+{
+    int32_t c;
+
+    return json_is_string(v) && json_string_length(v) &&
+           hone_utf8_get(json_string_value(v), json_string_length(v), &c) == json_string_length(v);
+}
+
+static int bad_field(loader *l, const char *where, const char *type, const char *field, const char *what)
+{
+    return hone_error_set(l->err, HONE_EFORMAT, "%s: %s: '%s' of %s must be %s", l->path, where, field, type, what);
+}
+
+/* The pattern of a Replace or a Split: {"String": s} or {"Regex": s}; NULL when it is neither. */
+static const json_t *pattern_of(const json_t *c, bool *regex)
+{
+    const json_t *pattern = json_object_get(c, "pattern"), *r = json_object_get(pattern, "Regex");
+    const json_t *s = json_object_get(pattern, "String");
+
+    *regex = json_is_string(r);
+    return *regex ? r : json_is_string(s) ? s : NULL;
+}
+
+static int load_replace(loader *l, const json_t *c, hone_error *inner)
+{
+    bool regex;
+    const json_t *from = pattern_of(c, &regex), *to = json_object_get(c, "content");
+
+    if (!from)
+        return bad_field(l, "normalizer", "Replace", "pattern", "{\"String\"} or {\"Regex\"}");
+    if (!json_is_string(to))
+        return bad_field(l, "normalizer", "Replace", "content", "a string");
+    return hone_normalizer_add(&l->t->normalizer, regex ? HONE_NORMALIZE_REGEX : HONE_NORMALIZE_STRING, 0,
+                               json_string_value(from), json_string_length(from), json_string_value(to),
+                               json_string_length(to), inner);
+}
+
+static int load_precompiled(loader *l, const json_t *c, hone_error *inner)
+{
+    const json_t *v = json_object_get(c, "precompiled_charsmap");
+    hone_buf blob = {0};
+    int code;
+
+    if (!json_is_string(v))
+        return bad_field(l, "normalizer", "Precompiled", "precompiled_charsmap", "a string");
+    code = hone_base64_decode(&blob, json_string_value(v), json_string_length(v), inner);
+    if (!code)
+        code = hone_normalizer_add(&l->t->normalizer, HONE_NORMALIZE_CHARSMAP, 1, blob.data ? blob.data : "", blob.len,
+                                   NULL, 0, inner);
+    hone_buf_clear(&blob);
+    return code;
+}
+
 static int load_normalizer(loader *l, const json_t *c)
 {
+    static const struct {
+        const char *type;
+        enum hone_normalizer_kind kind;
+        unsigned flags;
+    } simple[] = {
+        {"NFC", HONE_NORMALIZE_FORM, HONE_NFC},       {"NFD", HONE_NORMALIZE_FORM, HONE_NFD},
+        {"NFKC", HONE_NORMALIZE_FORM, HONE_NFKC},     {"NFKD", HONE_NORMALIZE_FORM, HONE_NFKD},
+        {"Lowercase", HONE_NORMALIZE_LOWERCASE, 0},   {"StripAccents", HONE_NORMALIZE_STRIP_ACCENTS, 0},
+        {"Nmt", HONE_NORMALIZE_NMT, 0},               {"ByteLevel", HONE_NORMALIZE_BYTE_LEVEL, 0},
+    };
+    hone_normalizer *n = &l->t->normalizer;
     const char *type = type_of(c);
+    const json_t *list = json_object_get(c, "normalizers");
+    hone_error inner = HONE_ERROR_INIT;
     size_t i;
     int code = 0;
 
-    if (!strcmp(type, "NFC")) {
-        l->t->normalizer = HONE_NORMALIZER_NFC;
-        return 0;
+    if (!strcmp(type, "Sequence")) {
+        for (i = 0; i < json_array_size(list) && !code; i++)
+            code = load_normalizer(l, json_array_get(list, i));
+        return code;
     }
-    if (strcmp(type, "Sequence"))
-        return unsupported(l, "normalizer", type, "NFC, Sequence");
-    for (i = 0; i < json_array_size(json_object_get(c, "normalizers")) && !code; i++)
-        code = load_normalizer(l, json_array_get(json_object_get(c, "normalizers"), i));
-    return code;
+    for (i = 0; i < HONE_COUNT(simple) && strcmp(type, simple[i].type); i++)
+        ;
+    if (i < HONE_COUNT(simple)) {
+        code = hone_normalizer_add(n, simple[i].kind, simple[i].flags, NULL, 0, NULL, 0, &inner);
+    } else if (!strcmp(type, "Strip")) {
+        code = hone_normalizer_add(n, HONE_NORMALIZE_STRIP,
+                                   (flag_of(c, "strip_left", false) ? 1u : 0u) |
+                                       (flag_of(c, "strip_right", false) ? 2u : 0u),
+                                   NULL, 0, NULL, 0, &inner);
+    } else if (!strcmp(type, "Prepend")) {
+        const json_t *what = json_object_get(c, "prepend");
+
+        if (!json_is_string(what))
+            return bad_field(l, "normalizer", type, "prepend", "a string");
+        code = hone_normalizer_add(n, HONE_NORMALIZE_PREPEND, 0, NULL, 0, json_string_value(what),
+                                   json_string_length(what), &inner);
+    } else if (!strcmp(type, "Replace")) {
+        code = load_replace(l, c, &inner);
+    } else if (!strcmp(type, "Precompiled")) {
+        code = load_precompiled(l, c, &inner);
+    } else {
+        return unsupported(l, "normalizer", type,
+                           "ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Prepend, Replace, Sequence, "
+                           "Strip, StripAccents");
+    }
+    return with_path(l, code, &inner, "normalizer: ");
 }
 
 static int split_behavior(loader *l, const json_t *c, enum hone_behavior *behavior)
@@ -458,22 +619,56 @@ static int split_behavior(loader *l, const json_t *c, enum hone_behavior *behavi
 
 static int load_split(loader *l, const json_t *c, hone_error *inner)
 {
-    const json_t *pattern = json_object_get(c, "pattern"), *regex = json_object_get(pattern, "Regex"),
-                 *string = json_object_get(pattern, "String");
-    bool invert = flag_of(c, "invert", false);
+    bool invert = flag_of(c, "invert", false), regex;
+    const json_t *pattern = pattern_of(c, &regex);
     enum hone_behavior behavior = HONE_SPLIT_ISOLATED;
     int code = split_behavior(l, c, &behavior);
 
     if (code)
         return code;
-    if (json_is_string(regex))
-        return hone_pretoken_add_pattern(&l->t->pretoken, json_string_value(regex), json_string_length(regex),
-                                         behavior, invert, inner);
-    if (json_is_string(string))
-        return hone_pretoken_add_string(&l->t->pretoken, json_string_value(string),
-                                        json_string_length(string), behavior, invert, inner);
-    return hone_error_set(l->err, HONE_EFORMAT,
-                          "%s: pre_tokenizer: a Split needs a pattern, {\"Regex\"} or {\"String\"}", l->path);
+    if (!pattern)
+        return bad_field(l, "pre_tokenizer", "Split", "pattern", "{\"String\"} or {\"Regex\"}");
+    return (regex ? hone_pretoken_add_pattern : hone_pretoken_add_string)(
+        &l->t->pretoken, json_string_value(pattern), json_string_length(pattern), behavior, invert, inner);
+}
+
+/* How a Metaspace (pre-tokenizer or decoder) prepends. */
+static int prepend_scheme(loader *l, const json_t *c, const char *where, enum hone_prepend *prepend)
+{
+    static const char *const name[] = {"always", "first", "never"};
+    const char *given = json_string_value(json_object_get(c, "prepend_scheme"));
+    size_t i;
+
+    *prepend = HONE_PREPEND_ALWAYS;
+    for (i = 0; given && i < HONE_COUNT(name) && strcmp(given, name[i]); i++)
+        ;
+    if (given && i == HONE_COUNT(name))
+        return unsupported(l, where, given, "the Metaspace prepend_scheme always, first, never");
+    if (given)
+        *prepend = (enum hone_prepend)i;
+    if (!flag_of(c, "add_prefix_space", true)) {
+        if (given && *prepend != HONE_PREPEND_NEVER)
+            return bad_field(l, where, "Metaspace", "add_prefix_space", "in accord with prepend_scheme");
+        *prepend = HONE_PREPEND_NEVER;
+    }
+    return is_char(json_object_get(c, "replacement"))
+               ? 0
+               : bad_field(l, where, "Metaspace", "replacement", "a character");
+}
+
+static int load_metaspace(loader *l, const json_t *c, hone_error *inner)
+{
+    const json_t *by = json_object_get(c, "replacement");
+    enum hone_prepend prepend;
+    int code = prepend_scheme(l, c, "pre_tokenizer", &prepend);
+
+    if (code)
+        return code;
+    code = hone_pretoken_add_metaspace(&l->t->pretoken, json_string_value(by), json_string_length(by), prepend, inner);
+    if (!code && flag_of(c, "split", true))
+        code = hone_pretoken_add_string(&l->t->pretoken, json_string_value(by), json_string_length(by),
+                                        HONE_SPLIT_WITH_NEXT, false, inner);
+    return code;
 }
 
 static int load_pre_tokenizer(loader *l, const json_t *c)
@@ -490,8 +685,13 @@ static int load_pre_tokenizer(loader *l, const json_t *c)
             code = load_pre_tokenizer(l, json_array_get(list, i));
         return code;
     }
-    if (l->byte_level)
-        return unsupported(l, "pre_tokenizer", type, "ByteLevel as the last one");
+    if (l->byte_level) { /* it is not the last one: what follows sees the spelled bytes */
+        l->byte_level = false;
+        l->text = true;
+        code = hone_pretoken_add_byte_level(p, &inner);
+        if (code)
+            return with_path(l, code, &inner, "pre_tokenizer: ");
+    }
     if (!strcmp(type, "ByteLevel")) {
         l->byte_level = true;
         if (flag_of(c, "add_prefix_space", true))
@@ -504,8 +704,31 @@ static int load_pre_tokenizer(loader *l, const json_t *c)
             false, &inner);
     } else if (!strcmp(type, "Split")) {
         code = load_split(l, c, &inner);
+    } else if (!strcmp(type, "Metaspace")) {
+        code = load_metaspace(l, c, &inner);
+    } else if (!strcmp(type, "Punctuation")) {
+        enum hone_behavior behavior = HONE_SPLIT_ISOLATED;
+
+        if (json_object_get(c, "behavior") && (code = split_behavior(l, c, &behavior)))
+            return code;
+        code = hone_pretoken_add_scanner(p, "punctuation", behavior, false, &inner);
+    } else if (!strcmp(type, "Whitespace")) {
+        code = hone_pretoken_add_scanner(p, "words", HONE_SPLIT_REMOVED, true, &inner);
+    } else if (!strcmp(type, "WhitespaceSplit") || !strcmp(type, "BertPreTokenizer")) {
+        code = hone_pretoken_add_scanner(p, "space", HONE_SPLIT_REMOVED, false, &inner);
+        if (!code && type[0] == 'B')
+            code = hone_pretoken_add_scanner(p, "punctuation", HONE_SPLIT_ISOLATED, false, &inner);
+    } else if (!strcmp(type, "CharDelimiterSplit")) {
+        const json_t *delimiter = json_object_get(c, "delimiter");
+
+        if (!is_char(delimiter))
+            return bad_field(l, "pre_tokenizer", type, "delimiter", "a character");
+        code = hone_pretoken_add_string(p, json_string_value(delimiter), json_string_length(delimiter),
+                                        HONE_SPLIT_REMOVED, false, &inner);
     } else {
-        return unsupported(l, "pre_tokenizer", type, "ByteLevel, Digits, Sequence, Split");
+        return unsupported(l, "pre_tokenizer", type,
+                           "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, "
+                           "Split, Whitespace, WhitespaceSplit");
     }
     return with_path(l, code, &inner, "pre_tokenizer: ");
 }
@@ -612,24 +835,61 @@ static int load_post_processor(loader *l, const json_t *c)
     return code;
 }
 
+static int load_decoder_replace(loader *l, const json_t *c, hone_error *inner)
+{
+    bool regex;
+    const json_t *from = pattern_of(c, &regex), *to = json_object_get(c, "content");
+
+    if (!from || !json_is_string(to))
+        return bad_field(l, "decoder", "Replace", "pattern", "{\"String\"} or {\"Regex\"}, with a content");
+    return hone_decoder_add(&l->t->decoder, regex ? HONE_DECODE_REGEX : HONE_DECODE_STRING, json_string_value(from),
+                            json_string_length(from), json_string_value(to), json_string_length(to), 0, 0, inner);
+}
+
 static int load_decoder(loader *l, const json_t *c)
 {
+    hone_decoder *d = &l->t->decoder;
     const char *type = type_of(c);
-    const json_t *list = json_object_get(c, "decoders");
+    const json_t *list = json_object_get(c, "decoders"), *v;
+    hone_error inner = HONE_ERROR_INIT;
+    enum hone_prepend prepend;
     size_t i;
     int code = 0;
 
-    if (!strcmp(type, "ByteLevel")) {
-        l->t->decoder = HONE_DECODER_BYTES;
-        return 0;
+    if (!strcmp(type, "Sequence")) {
+        for (i = 0; i < json_array_size(list) && !code; i++)
+            code = load_decoder(l, json_array_get(list, i));
+        return code;
     }
-    if (!strcmp(type, "Fuse") && l->t->decoder == HONE_DECODER_BYTES) /* the text is one already */
-        return 0;
-    if (strcmp(type, "Sequence"))
-        return unsupported(l, "decoder", type, "ByteLevel, Fuse behind it, Sequence");
-    for (i = 0; i < json_array_size(list) && !code; i++)
-        code = load_decoder(l, json_array_get(list, i));
-    return code;
+    if (!strcmp(type, "ByteLevel")) {
+        code = hone_decoder_add(d, HONE_DECODE_BYTE_LEVEL, "", 0, "", 0, 0, 0, &inner);
+    } else if (!strcmp(type, "ByteFallback")) {
+        code = hone_decoder_add(d, HONE_DECODE_BYTE_FALLBACK, "", 0, "", 0, 0, 0, &inner);
+    } else if (!strcmp(type, "Fuse")) {
+        code = hone_decoder_add(d, HONE_DECODE_FUSE, "", 0, "", 0, 0, 0, &inner);
+    } else if (!strcmp(type, "Replace")) {
+        code = load_decoder_replace(l, c, &inner);
+    } else if (!strcmp(type, "Strip")) {
+        const json_t *start = json_object_get(c, "start"), *stop = json_object_get(c, "stop");
+
+        v = json_object_get(c, "content");
+        if (!is_char(v) || !json_is_integer(start) || !json_is_integer(stop) || json_integer_value(start) < 0 ||
+            json_integer_value(stop) < 0)
+            return bad_field(l, "decoder", type, "content", "a character, with counts 'start' and 'stop'");
+        code = hone_decoder_add(d, HONE_DECODE_STRIP, json_string_value(v), json_string_length(v), "", 0,
+                                (size_t)json_integer_value(start), (size_t)json_integer_value(stop), &inner);
+    } else if (!strcmp(type, "Metaspace")) {
+        code = prepend_scheme(l, c, "decoder", &prepend);
+        if (code)
+            return code;
+        v = json_object_get(c, "replacement");
+        code = hone_decoder_add(d, HONE_DECODE_METASPACE, json_string_value(v), json_string_length(v), "", 0,
+                                prepend != HONE_PREPEND_NEVER, 0, &inner);
+    } else {
+        return unsupported(l, "decoder", type,
+                           "ByteFallback, ByteLevel, Fuse, Metaspace, Replace, Sequence, Strip");
+    }
+    return with_path(l, code, &inner, "decoder: ");
 }
 
 static int load_component(loader *l, const extent *e, const char *name,
@@ -653,9 +913,19 @@ static int load_component(loader *l, const extent *e, const char *name,
     return code;
 }
 
+/* Joining the tokens' bytes is all that is to be done. */
+static bool is_plain(const hone_decoder *d)
+{
+    size_t i;
+
+    for (i = 1; i < d->n_steps && d->step[i].kind == HONE_DECODE_FUSE; i++)
+        ;
+    return d->n_steps && i == d->n_steps && d->step[0].kind == HONE_DECODE_BYTE_LEVEL;
+}
+
 int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *err)
 {
-    loader l = {.t = t, .path = path, .err = err};
+    loader l = {.t = t, .path = path, .err = err, .unk_id = -1};
     hone_map map;
     int code = hone_map_open(&map, path, err);
 
@@ -670,14 +940,21 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
         (code = load_component(&l, &l.normalizer, "normalizer", load_normalizer)) ||
         (code = load_component(&l, &l.pre_tokenizer, "pre_tokenizer", load_pre_tokenizer)))
         goto out;
-    if (!l.byte_level) {
-        code = hone_error_set(err, HONE_EUNSUPPORTED,
-                              "%s: a BPE model without a ByteLevel pre_tokenizer is not supported", path);
+    /* A model over bytes is the same as one over the characters that spell them, but faster. */
+    t->vocab.verbatim = l.unigram || !l.byte_level || l.text || l.byte_fallback;
+    if (l.byte_level && t->vocab.verbatim && (code = hone_pretoken_add_byte_level(&t->pretoken, err)))
         goto out;
-    }
-    if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)) || (code = load_vocab(&l)) ||
-        (code = load_merges(&l)) || (code = load_unknown(&l)) || (code = load_added(&l)))
+    if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)))
         goto out;
+    t->decoder.plain_bytes = !t->vocab.verbatim && is_plain(&t->decoder);
+    if (l.unigram)
+        code = load_unigram(&l);
+    else if (!(code = load_vocab(&l)) && !(code = load_merges(&l)))
+        code = load_unknown(&l);
+    if (code || (code = load_added(&l)))
+        goto out;
+    if (t->vocab.verbatim && !l.unigram)
+        hone_bpe_text_finish(&t->bpe);
     code = load_component(&l, &l.post_processor, "post_processor", load_post_processor);
 out:
     hone_json_close(&l.json);

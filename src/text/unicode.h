@@ -83,6 +83,32 @@ extern const size_t hone_unicode_n_compositions;
 extern const uint32_t hone_unicode_changed[];
 extern const size_t hone_unicode_n_changed;
 
+/* From here on, tables of the rarer normalisers (unicode_fold.c), as the library has them. Full compatibility
+ * decompositions of the characters whose NFKD differs from NFD, sorted: {character, place in the pool << 5 | length}. */
+extern const uint32_t hone_unicode_compat[], hone_unicode_compat_pool[];
+extern const size_t hone_unicode_n_compat;
+/* Lower case: {first, last, step, distance}, sorted; without U+0130, which becomes two characters. */
+extern const int32_t hone_unicode_lower_rows[];
+extern const size_t hone_unicode_n_lower;
+/* Ranges {first, last}, sorted: what StripAccents removes, what Punctuation finds. */
+extern const uint32_t hone_unicode_marks[], hone_unicode_puncts[];
+extern const size_t hone_unicode_n_marks, hone_unicode_n_puncts;
+
+static inline bool hone_unicode_in(const uint32_t *ranges, size_t n, uint32_t c)
+{
+    size_t low = 0, high = n;
+
+    while (low < high) {
+        size_t mid = (low + high) / 2;
+
+        if (ranges[2 * mid + 1] < c)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < n && ranges[2 * low] <= c;
+}
+
 /* Property byte of a code point 0..0x10ffff. */
 static inline unsigned hone_unicode_prop_of(uint32_t c)
 {

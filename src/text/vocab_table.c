@@ -12,7 +12,7 @@ static unsigned shifted_byte(uint32_t i)
     return i < 33 ? i : i < 67 ? 0x7f + (i - 33) : 0xad;
 }
 
-static uint32_t shifted_char(unsigned byte)
+uint32_t hone_char_of_byte(unsigned byte)
 {
     if (byte <= 0x20)
         return 0x100 + byte;
@@ -21,21 +21,32 @@ static uint32_t shifted_char(unsigned byte)
     return byte == 0xad ? 0x143 : byte;
 }
 
-size_t hone_vocab_unspell(char *out, const char *spelling, size_t len, bool *raw)
+int hone_byte_of_char(uint32_t c)
+{
+    if (c < 0x100)
+        return hone_char_of_byte(c) == c ? (int)c : -1;
+    return c < 0x100 + N_SHIFTED ? (int)shifted_byte(c - 0x100) : -1;
+}
+
+size_t hone_vocab_unspell(const hone_vocab *v, char *out, const char *spelling, size_t len, bool *raw)
 {
     const unsigned char *s = (const unsigned char *)spelling;
     size_t i = 0, n = 0;
 
     *raw = false;
+    if (v->verbatim) {
+        memcpy(out, spelling, len);
+        return len;
+    }
     while (i < len) {
         if (s[i] > 0x20 && s[i] < 0x7f) {
             out[n++] = (char)s[i++];
         } else if (s[i] >= 0xc2 && s[i] <= 0xc5 && i + 1 < len) {
-            uint32_t c = (s[i] & 0x1fu) << 6 | (s[i + 1] & 0x3fu);
+            int byte = hone_byte_of_char((s[i] & 0x1fu) << 6 | (s[i + 1] & 0x3fu));
 
-            if (c >= 0x100 + N_SHIFTED || (c < 0x100 && shifted_char(c) != c))
+            if (byte < 0)
                 break;
-            out[n++] = (char)(c < 0x100 ? c : shifted_byte(c - 0x100));
+            out[n++] = (char)byte;
             i += 2;
         } else {
             break;
@@ -54,14 +65,14 @@ void hone_vocab_spell(const hone_vocab *v, int32_t id, hone_buf *out)
     uint32_t i;
     char utf8[4];
 
-    if (t->raw) {
+    if (t->raw || v->verbatim) {
         hone_buf_add(out, v->bytes + t->at, t->len);
         return;
     }
     for (i = 0; i < t->len; i++) {
         unsigned byte = (unsigned char)v->bytes[t->at + i];
 
-        hone_buf_add(out, utf8, hone_utf8_put(utf8, (int32_t)shifted_char(byte)));
+        hone_buf_add(out, utf8, hone_utf8_put(utf8, (int32_t)hone_char_of_byte(byte)));
     }
 }
 
@@ -90,13 +101,25 @@ static bool grow_tokens(hone_vocab *v, uint32_t need)
     return true;
 }
 
-int hone_vocab_add(hone_vocab *v, int64_t id, const char *spelling, size_t len, hone_error *err)
+static bool well_formed(const char *s, size_t n)
+{
+    size_t i = 0;
+    int32_t c = 0;
+
+    while (i < n && c >= 0)
+        i += hone_utf8_get(s + i, n - i, &c);
+    return c >= 0;
+}
+
+static int add_token(hone_vocab *v, int64_t id, const char *text, size_t len, bool spelled, hone_error *err)
 {
     hone_vocab_token *t;
 
     if (id < 0 || id >= HONE_VOCAB_MAX)
         return hone_error_set(err, HONE_ELIMIT, "token id %lld is not within 0..%u", (long long)id,
                               HONE_VOCAB_MAX - 1);
+    if (v->verbatim && !well_formed(text, len))
+        return hone_error_set(err, HONE_EFORMAT, "token %lld is no UTF-8", (long long)id);
     if (len > UINT32_MAX - v->n_bytes)
         return hone_error_set(err, HONE_ELIMIT, "the vocabulary holds more than 4 GiB of text");
     if (!grow_tokens(v, (uint32_t)id + 1))
@@ -115,13 +138,28 @@ int hone_vocab_add(hone_vocab *v, int64_t id, const char *spelling, size_t len, 
         return hone_error_set(err, HONE_EFORMAT, "two tokens have the id %lld", (long long)id);
     t->used = true;
     t->at = (uint32_t)v->n_bytes;
-    t->len = (uint32_t)hone_vocab_unspell(v->bytes + v->n_bytes, spelling, len, &t->raw);
+    if (spelled) {
+        t->len = (uint32_t)hone_vocab_unspell(v, v->bytes + v->n_bytes, text, len, &t->raw);
+    } else {
+        memcpy(v->bytes + v->n_bytes, text, len);
+        t->len = (uint32_t)len;
+    }
     v->n_bytes += t->len;
     v->n = HONE_MAX(v->n, (uint32_t)id + 1);
     v->n_used++;
     if (!t->raw)
         v->longest = HONE_MAX(v->longest, t->len);
     return 0;
+}
+
+int hone_vocab_add(hone_vocab *v, int64_t id, const char *spelling, size_t len, hone_error *err)
+{
+    return add_token(v, id, spelling, len, true, err);
+}
+
+int hone_vocab_add_bytes(hone_vocab *v, int64_t id, const char *bytes, size_t len, hone_error *err)
+{
+    return add_token(v, id, bytes, len, false, err);
 }
 
 /* Place of a key: the slot that holds it or the empty one where it belongs; NULL: too long a chain. */
@@ -193,7 +231,7 @@ int32_t hone_vocab_find_spelling(const hone_vocab *v, const char *spelling, size
 
     if (!bytes)
         return -2;
-    n = hone_vocab_unspell(bytes, spelling, len, &raw);
+    n = hone_vocab_unspell(v, bytes, spelling, len, &raw);
     id = hone_vocab_find(v, bytes, n, raw);
     if (bytes != small)
         hone_free(bytes);

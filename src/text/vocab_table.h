@@ -2,7 +2,8 @@
  *
  * A byte-level vocabulary spells each byte as one printable character (GPT-2's alphabet). A token is kept as the bytes
  * it stands for; a spelling with a character outside the alphabet stands for its own UTF-8 and is kept apart as `raw`,
- * so that the two kinds can not be taken for each other. All bytes lie in one block, the index is one open-addressing
+ * so that the two kinds can not be taken for each other. A vocabulary of text (`verbatim`) has no such alphabet: each token
+ * stands for the bytes of its spelling, and none is raw. All bytes lie in one block, the index is one open-addressing
  * table: opening makes no allocation per token. */
 #ifndef HONE_TEXT_VOCAB_TABLE_H
 #define HONE_TEXT_VOCAB_TABLE_H
@@ -22,6 +23,7 @@ typedef struct hone_vocab_slot {
 } hone_vocab_slot;
 
 typedef struct hone_vocab {
+    bool verbatim; /* set before the first token */
     char *bytes;
     size_t n_bytes, bytes_capacity;
     hone_vocab_token *token; /* [n] by id */
@@ -37,6 +39,8 @@ void hone_vocab_clear(hone_vocab *v);
 /* Adds a token by its spelling, before hone_vocab_index. Errors: HONE_EFORMAT when the id is taken, HONE_ELIMIT,
  * HONE_ENOMEM; the message lacks the file. */
 int hone_vocab_add(hone_vocab *v, int64_t id, const char *spelling, size_t len, hone_error *err);
+/* The same by the bytes it stands for. */
+int hone_vocab_add_bytes(hone_vocab *v, int64_t id, const char *bytes, size_t len, hone_error *err);
 /* Builds the index. Equal spellings: the larger id is found, or with `unique` HONE_EFORMAT. */
 int hone_vocab_index(hone_vocab *v, bool unique, hone_error *err);
 
@@ -47,7 +51,10 @@ int32_t hone_vocab_find_spelling(const hone_vocab *v, const char *spelling, size
 
 /* Writes the bytes a spelling stands for to out[0..len) (never more than its length), returns how many; *raw: it
  * holds a character outside the alphabet, so out is a copy. */
-size_t hone_vocab_unspell(char *out, const char *spelling, size_t len, bool *raw);
+size_t hone_vocab_unspell(const hone_vocab *v, char *out, const char *spelling, size_t len, bool *raw);
+/* The byte of a character of the alphabet, or -1; and the character of a byte. */
+int hone_byte_of_char(uint32_t c);
+uint32_t hone_char_of_byte(unsigned byte);
 /* Appends the spelling of a token. */
 void hone_vocab_spell(const hone_vocab *v, int32_t id, hone_buf *out);
 

@@ -17,13 +17,12 @@ struct list {
     size_t n;
 };
 
-static int take(void *ud, const unsigned char *s, size_t n, size_t at, size_t inserted)
+static int take(void *ud, const hone_view *piece)
 {
     struct list *l = ud;
 
-    (void)s;
-    l->range[2 * l->n] = (uint32_t)at;
-    l->range[2 * l->n++ + 1] = (uint32_t)(at + n - inserted);
+    l->range[2 * l->n] = hone_view_begin(piece, 0);
+    l->range[2 * l->n++ + 1] = hone_view_end(piece, piece->len);
     return 0;
 }
 
@@ -51,7 +50,8 @@ int shim_pieces(const hone_pretoken *p, const char *text, size_t n, uint32_t *ra
 {
     hone_pretoken_work w = {0};
     struct list l = {range, 0};
-    int code = hone_pretoken_run(p, &w, (const unsigned char *)text, n, take, &l, err);
+    hone_view v = {(const unsigned char *)text, n, NULL, NULL, 0};
+    int code = hone_pretoken_run(p, &w, &v, take, &l, err);
 
     *n_ranges = l.n;
     hone_pretoken_work_clear(&w);
