@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "text/bpe.h"
+#include "text/unicode.h"
 
 #define PROBES 4096
 #define SHORT 192 /* symbols up to which a search of the array beats the heap */
@@ -40,6 +41,7 @@ void hone_bpe_clear(hone_bpe *b)
     hone_free(b->slot);
     hone_free(b->whole);
     hone_piece_cache_free(b->cache);
+    hone_free(b->joint);
     hone_bpe_text_clear(b);
     memset(b, 0, sizeof *b);
 }
@@ -374,14 +376,119 @@ int hone_bpe_merge(const hone_bpe *b, hone_model_work *w, int32_t *id, uint32_t 
     return 0;
 }
 
+/* The character at s[0..n), or what a token holds of it: *whole false, and its first byte. */
+static size_t whole_char(const unsigned char *s, size_t n, uint32_t *c, bool *whole)
+{
+    size_t need = s[0] < 0x80 ? 1 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+
+    *whole = need <= n;
+    if (*whole)
+        return hone_utf8_next(s, c);
+    *c = s[0];
+    return n;
+}
+
+int hone_bpe_bytes_finish(hone_bpe *b, hone_error *err)
+{
+    size_t i, slots = (size_t)1 << b->bits;
+
+    for (i = 0; i < 256; i++)
+        if (b->byte_id[i] < 0) /* unknown bytes may reach over a cut */
+            return 0;
+    b->joint = hone_calloc(1u << (HONE_JOINT_BITS - 6), sizeof *b->joint);
+    if (!b->joint)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the merges");
+    for (i = 0; i < slots; i++) {
+        const hone_vocab_token *t;
+        const unsigned char *s, *end;
+        uint32_t left = UINT32_MAX, c;
+        unsigned kind = HONE_JOINT_WHOLE;
+        bool whole;
+
+        if (b->slot[i].pair == UINT64_MAX)
+            continue;
+        t = &b->vocab->token[b->slot[i].id];
+        s = (const unsigned char *)b->vocab->bytes + t->at;
+        end = s + t->len;
+        while (s < end && (*s & 0xc0) == 0x80) { /* the end of a character */
+            left = *s++;
+            kind = HONE_JOINT_LAST;
+        }
+        while (s < end) {
+            size_t k, len = whole_char(s, (size_t)(end - s), &c, &whole);
+
+            for (k = 1; k < len; k++)
+                whole &= (s[k] & 0xc0) == 0x80;
+            if (!whole) { /* the start of one, or bytes that are none: the first byte stands for it */
+                c = *s;
+                for (len = 1; s + len < end && (s[len] & 0xc0) == 0x80; len++)
+                    ;
+            }
+            if (left != UINT32_MAX)
+                hone_joint_set(b, kind | (whole ? 0u : HONE_JOINT_FIRST), left, c);
+            left = whole ? c : s[len - 1];
+            kind = whole ? HONE_JOINT_WHOLE : HONE_JOINT_LAST;
+            s += len;
+        }
+    }
+    return 0;
+}
+
+/* Some merge may join what stands before the character boundary s + at with what stands behind it. */
+static inline bool may_join(const hone_bpe *b, const unsigned char *s, size_t at, uint32_t left, uint32_t right)
+{
+    return (left < 0x80 && right < 0x80) || hone_joint_get(b, HONE_JOINT_WHOLE, left, right) ||
+           hone_joint_get(b, HONE_JOINT_LAST, s[at - 1], right) ||
+           hone_joint_get(b, HONE_JOINT_FIRST, left, s[at]) ||
+           hone_joint_get(b, HONE_JOINT_LAST | HONE_JOINT_FIRST, s[at - 1], s[at]);
+}
+
+/* Appends the tokens of a part that no merge reaches out of. Room for n tokens exists. */
+static int segment(const hone_bpe *b, hone_model_work *w, const unsigned char *s, size_t n)
+{
+    int32_t *id = w->id + w->n, whole = n <= b->vocab->longest ? hone_vocab_find(b->vocab, s, n, false) : -1;
+    uint32_t *len = w->len + w->n;
+    size_t count;
+
+    if (whole >= 0 && atomic_load_explicit(&b->whole[whole], memory_order_relaxed) == WHOLE) {
+        id[0] = whole;
+        len[0] = (uint32_t)n;
+        w->n++;
+        return 0;
+    }
+    count = start_symbols(b, s, n, id, len);
+    if (hone_bpe_merge(b, w, id, len, &count))
+        return HONE_ENOMEM;
+    if (whole >= 0)
+        atomic_store_explicit(&b->whole[whole], count == 1 && id[0] == whole ? WHOLE : NOT_WHOLE,
+                              memory_order_relaxed);
+    w->n += count;
+    return 0;
+}
+
 static int merge_piece(const hone_bpe *b, hone_model_work *w, const unsigned char *s, size_t n)
 {
-    int code = hone_model_reserve(w, n);
+    size_t start = 0, i;
+    uint32_t left, right;
 
-    if (code)
-        return code;
-    w->n = start_symbols(b, s, n, w->id, w->len);
-    return hone_bpe_merge(b, w, w->id, w->len, &w->n);
+    if (hone_model_reserve(w, n))
+        return HONE_ENOMEM;
+    w->n = 0;
+    if (!b->joint) {
+        w->n = start_symbols(b, s, n, w->id, w->len);
+        return hone_bpe_merge(b, w, w->id, w->len, &w->n);
+    }
+    for (i = hone_utf8_next(s, &left); i < n; left = right) {
+        unsigned len = hone_utf8_next(s + i, &right);
+
+        if (!may_join(b, s, i, left, right)) {
+            if (segment(b, w, s + start, i - start))
+                return HONE_ENOMEM;
+            start = i;
+        }
+        i += len;
+    }
+    return segment(b, w, s + start, n - start);
 }
 
 static int one(hone_model_work *w, int32_t id, size_t n)

@@ -11,8 +11,9 @@
  *
  * Two memories make it fast, both shared by all threads without locks. For a token of the vocabulary, whether its own
  * bytes merge to it alone (computed when first met): most pieces of running text are answered by one look-up. For other
- * pieces, the cache of model.h. Text models get no words from a pre-tokenizer: their pieces are cut where no merge can
- * reach across, because no token that a merge makes holds those two characters side by side. */
+ * pieces, the cache of model.h. And pieces of text models, which no pre-tokenizer cut into words, and long runs of letters,
+ * as Chinese has them, are cut where no merge can reach across, because no token that a merge makes holds those two
+ * characters, or the parts of them that a token may hold, side by side. */
 #ifndef HONE_TEXT_BPE_H
 #define HONE_TEXT_BPE_H
 
@@ -38,10 +39,11 @@ typedef struct hone_bpe {
     _Atomic uint8_t *whole; /* [vocab->n] 0 not known yet, 1 its bytes merge to it alone, 2 they do not */
     hone_piece_cache *cache;
     uint64_t hash; /* of the merges in order, for hone_tokenizer_hash */
+    uint64_t *joint; /* bits by pair of neighbours that some merge may bring into one token; NULL: never cut */
 
     /* text models alone */
     int32_t **page; /* [HONE_CHAR_PAGES] of 256 characters each: id of the character, -1 none; NULL: all -1 */
-    uint64_t *joint; /* bits by pair of characters: some merge makes a token that holds them side by side */
+    uint64_t (*ascii)[2]; /* [128] the same for ASCII characters that are both known, as bits by the right one */
     bool byte_fallback;
     bool uncut; /* merges reach over bytes or the unknown token: pieces can not be cut */
     int32_t n_phantoms; /* ids from HONE_VOCAB_MAX on: characters that are no token, but part of one */
@@ -64,7 +66,36 @@ int hone_bpe_add_cuts(hone_bpe *b, const uint32_t *rank, hone_error *err);
 /* How many merges that makes, for hone_bpe_init; `text` as the model will be. */
 size_t hone_bpe_count_cuts(const hone_vocab *vocab, const uint32_t *rank, bool text);
 
-/* Encodes s[0..n) into w->id, w->len, w->n. 0 or HONE_ENOMEM. */
+/* After the last merge of a model over bytes: where pieces may be cut. 0 or HONE_ENOMEM. */
+int hone_bpe_bytes_finish(hone_bpe *b, hone_error *err);
+
+#define HONE_JOINT_BITS 21 /* a false bit costs speed alone */
+
+/* What two neighbours are: whole characters, or the last byte of the left or the first of the right one alone. */
+enum hone_joint { HONE_JOINT_WHOLE, HONE_JOINT_LAST = 1, HONE_JOINT_FIRST = 2 };
+
+static inline uint32_t hone_joint_bit(unsigned kind, uint32_t left, uint32_t right)
+{
+    uint64_t key = (uint64_t)kind << 42 | (uint64_t)left << 21 | right;
+
+    return (uint32_t)(key * 0x9e3779b97f4a7c15u >> (64 - HONE_JOINT_BITS));
+}
+
+static inline bool hone_joint_get(const hone_bpe *b, unsigned kind, uint32_t left, uint32_t right)
+{
+    uint32_t bit = hone_joint_bit(kind, left, right);
+
+    return b->joint[bit >> 6] >> (bit & 63) & 1;
+}
+
+static inline void hone_joint_set(hone_bpe *b, unsigned kind, uint32_t left, uint32_t right)
+{
+    uint32_t bit = hone_joint_bit(kind, left, right);
+
+    b->joint[bit >> 6] |= (uint64_t)1 << (bit & 63);
+}
+
+/* Encodes s[0..n) into w->id, w->len, w->n; a model over bytes wants well-formed UTF-8 too. 0 or HONE_ENOMEM. */
 int hone_bpe_piece(const hone_bpe *b, hone_model_work *w, const unsigned char *s, size_t n);
 
 /* Joins the symbols id[0..*n) that stand for len[] bytes each, in place. 0 or HONE_ENOMEM. */

@@ -9,8 +9,6 @@
 #include "text/bpe.h"
 #include "text/unicode.h"
 
-#define JOINT_BITS 21 /* a false bit costs speed alone */
-
 enum { UNKNOWN, WHOLE, NOT_WHOLE };
 
 static int hex(char c)
@@ -54,8 +52,9 @@ int hone_bpe_text_init(hone_bpe *b, bool byte_fallback, hone_error *err)
 
     b->byte_fallback = byte_fallback;
     b->page = hone_calloc(HONE_CHAR_PAGES, sizeof *b->page);
-    b->joint = hone_calloc(1u << (JOINT_BITS - 6), sizeof *b->joint);
-    if (!b->page || !b->joint)
+    b->joint = hone_calloc(1u << (HONE_JOINT_BITS - 6), sizeof *b->joint);
+    b->ascii = hone_calloc(128, sizeof *b->ascii);
+    if (!b->page || !b->joint || !b->ascii)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the vocabulary");
     memset(b->byte_id, 0xff, sizeof b->byte_id);
     for (i = 0; i < v->n; i++) {
@@ -83,7 +82,7 @@ void hone_bpe_text_clear(hone_bpe *b)
         for (i = 0; i < HONE_CHAR_PAGES; i++)
             hone_free(b->page[i]);
     hone_free(b->page);
-    hone_free(b->joint);
+    hone_free(b->ascii);
 }
 
 int32_t hone_bpe_text_symbol(hone_bpe *b, uint32_t c, bool create)
@@ -99,16 +98,15 @@ int32_t hone_bpe_text_symbol(hone_bpe *b, uint32_t c, bool create)
     return id;
 }
 
-static inline uint32_t joint_bit(uint32_t left, uint32_t right)
+static void fill_ascii(hone_bpe *b)
 {
-    return (uint32_t)(((uint64_t)left << 21 | right) * 0x9e3779b97f4a7c15u >> (64 - JOINT_BITS));
-}
+    uint32_t left, right;
 
-static inline bool may_join(const hone_bpe *b, uint32_t left, uint32_t right)
-{
-    uint32_t bit = joint_bit(left, right);
-
-    return b->joint[bit >> 6] >> (bit & 63) & 1;
+    for (left = 0; left < 128; left++)
+        for (right = 0; right < 128; right++)
+            if (symbol_of(b, left) >= 0 && symbol_of(b, right) >= 0 &&
+                hone_joint_get(b, HONE_JOINT_WHOLE, left, right))
+                b->ascii[left][right >> 6] |= (uint64_t)1 << (right & 63);
 }
 
 void hone_bpe_text_finish(hone_bpe *b)
@@ -135,13 +133,11 @@ void hone_bpe_text_finish(hone_bpe *b)
         t = &b->vocab->token[m->id];
         for (s = (const unsigned char *)b->vocab->bytes + t->at, end = s + t->len; s < end; last = c) {
             s += hone_utf8_next(s, &c);
-            if (last != UINT32_MAX) {
-                uint32_t bit = joint_bit(last, c);
-
-                b->joint[bit >> 6] |= (uint64_t)1 << (bit & 63);
-            }
+            if (last != UINT32_MAX)
+                hone_joint_set(b, HONE_JOINT_WHOLE, last, c);
         }
     }
+    fill_ascii(b);
 }
 
 /* A piece on its way: unknown bytes that wait to be fused, dropped ones that wait for a token to belong to. */
@@ -319,9 +315,16 @@ int hone_bpe_text_piece(const hone_bpe *b, hone_model_work *w, const unsigned ch
             continue;
         }
         while (end < n) {
-            unsigned len = hone_utf8_next(s + end, &next);
+            unsigned len;
 
-            if (!may_join(b, c, next) || symbol_of(b, next) < 0)
+            if (c < 0x80 && s[end] < 0x80) {
+                if (!(b->ascii[c][s[end] >> 6] >> (s[end] & 63) & 1))
+                    break;
+                c = s[end++];
+                continue;
+            }
+            len = hone_utf8_next(s + end, &next);
+            if (!hone_joint_get(b, HONE_JOINT_WHOLE, c, next) || symbol_of(b, next) < 0)
                 break;
             end += len;
             c = next;

@@ -151,6 +151,9 @@ int hone_charsmap_graphemes(const hone_charsmap *m, hone_view *out, hone_aligned
     }
     if (hone_aligned_part(work, in, done, in->len))
         return HONE_ENOMEM;
+    /* What was removed in front counts as part of the first character, as in the library: the part still starts its text. */
+    for (i = 0; i < work->len && (i == 0 || (work->s[i] & 0xc0) == 0x80); i++)
+        work->begin[i] = hone_view_begin(in, 0);
     *out = hone_aligned_view(work);
     return 0;
 }

@@ -13,7 +13,7 @@ void hone_aligned_clear(hone_aligned *a)
     memset(a, 0, sizeof *a);
 }
 
-static int reserve(hone_aligned *a, size_t n)
+int hone_aligned_reserve(hone_aligned *a, size_t n)
 {
     size_t capacity = HONE_MAX(a->len + n, HONE_MAX(a->capacity * 2, (size_t)256));
     void *p;
@@ -37,7 +37,7 @@ int hone_aligned_add(hone_aligned *a, const void *bytes, size_t n, uint32_t begi
 {
     size_t i;
 
-    if (reserve(a, n))
+    if (hone_aligned_reserve(a, n))
         return HONE_ENOMEM;
     memcpy(a->s + a->len, bytes, n);
     for (i = 0; i < n; i++) {
@@ -52,7 +52,7 @@ int hone_aligned_part(hone_aligned *a, const hone_view *v, size_t from, size_t t
 {
     size_t i;
 
-    if (reserve(a, to - from))
+    if (hone_aligned_reserve(a, to - from))
         return HONE_ENOMEM;
     for (i = from; i < to; i++, a->len++) {
         a->s[a->len] = v->s[i];

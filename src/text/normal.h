@@ -39,6 +39,8 @@ typedef struct hone_aligned {
 } hone_aligned;
 
 void hone_aligned_clear(hone_aligned *a);
+/* Makes room for n more bytes. 0 or HONE_ENOMEM. */
+int hone_aligned_reserve(hone_aligned *a, size_t n);
 /* Appends n bytes that all came from [begin, end). 0 or HONE_ENOMEM. */
 int hone_aligned_add(hone_aligned *a, const void *bytes, size_t n, uint32_t begin, uint32_t end);
 /* Appends v->s[from..to) with its origins. */

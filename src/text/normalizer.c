@@ -76,6 +76,44 @@ int hone_view_byte_level(hone_view *out, hone_aligned *work, const hone_view *in
     return 0;
 }
 
+/* The same for one byte, which is what every text model asks for: one pass, into memory of the right size. */
+static int replace_byte(hone_view *out, hone_aligned *work, const hone_view *in, unsigned char from, const char *to,
+                        size_t to_len)
+{
+    size_t i, k, n = 0, len = 0;
+    uint32_t *begin, *end;
+    unsigned char *s;
+
+    for (i = 0; i < in->len; i++)
+        n += in->s[i] == from;
+    work->len = 0;
+    if (!n)
+        return 0;
+    if (hone_aligned_reserve(work, in->len + n * to_len))
+        return HONE_ENOMEM;
+    s = work->s;
+    begin = work->begin;
+    end = work->end;
+    for (i = 0; i < in->len; i++) {
+        uint32_t b = hone_view_begin(in, i), e = hone_view_end(in, i + 1);
+
+        if (in->s[i] != from) {
+            s[len] = in->s[i];
+            begin[len] = b;
+            end[len++] = e;
+            continue;
+        }
+        for (k = 0; k < to_len; k++, len++) {
+            s[len] = (unsigned char)to[k];
+            begin[len] = b;
+            end[len] = e;
+        }
+    }
+    work->len = len;
+    *out = hone_aligned_view(work);
+    return 0;
+}
+
 int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, const char *from, size_t from_len,
                       const char *to, size_t to_len)
 {
@@ -83,6 +121,8 @@ int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, c
     const unsigned char *hit;
 
     *out = *in;
+    if (from_len == 1)
+        return replace_byte(out, work, in, (unsigned char)*from, to, to_len);
     work->len = 0;
     while (done < in->len && (hit = memmem(in->s + done, in->len - done, from, from_len))) {
         size_t at = (size_t)(hit - in->s);

@@ -214,12 +214,17 @@ static int encode_piece(void *ud, const hone_view *v)
     if (e->t->model->piece(e->t, w, v->s, v->len) || reserve(out, w->n))
         return no_memory(e);
     for (i = 0; i < w->n; i++) {
-        size_t from = pos;
+        uint32_t begin = hone_view_begin(v, pos), end;
 
         pos += w->len[i];
+        end = hone_view_end(v, pos);
+        if (out->n > e->first) { /* what a normalizer made of one character may be cut, and get blanks in front */
+            begin = HONE_MAX(begin, out->begin[out->n - 1]);
+            end = HONE_MAX(end, out->end[out->n - 1]);
+        }
         out->id[out->n] = w->id[i];
-        out->begin[out->n] = hone_view_begin(v, from);
-        out->end[out->n] = hone_view_end(v, pos);
+        out->begin[out->n] = begin;
+        out->end[out->n] = end;
         out->n++;
     }
     return 0;

@@ -342,7 +342,9 @@ int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *er
             hone_bpe_text_finish(&t->bpe);
         }
     } else {
-        code = hone_decoder_add(&t->decoder, HONE_DECODE_BYTE_LEVEL, "", 0, "", 0, 0, 0, err);
+        code = hone_bpe_bytes_finish(&t->bpe, err);
+        if (!code)
+            code = hone_decoder_add(&t->decoder, HONE_DECODE_BYTE_LEVEL, "", 0, "", 0, 0, 0, err);
         t->decoder.plain_bytes = true;
     }
     t->bpe.ignore_merges = (f->flags & IGNORE_MERGES) != 0;

@@ -953,8 +953,10 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
         code = load_unknown(&l);
     if (code || (code = load_added(&l)))
         goto out;
-    if (t->vocab.verbatim && !l.unigram)
+    if (t->model == &hone_model_text)
         hone_bpe_text_finish(&t->bpe);
+    else if (t->model == &hone_model_bytes && (code = hone_bpe_bytes_finish(&t->bpe, err)))
+        goto out;
     code = load_component(&l, &l.post_processor, "post_processor", load_post_processor);
 out:
     hone_json_close(&l.json);

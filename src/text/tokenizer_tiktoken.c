@@ -178,6 +178,8 @@ static int build(hone_tokenizer *t, const char *path, const json_t *config, hone
     if (!code)
         code = hone_bpe_add_cuts(&t->bpe, rank, err);
     hone_free(rank);
+    if (!code)
+        code = hone_bpe_bytes_finish(&t->bpe, err);
     for (i = 0; i < 256 && !code; i++)
         if (t->bpe.byte_id[i] < 0)
             code = hone_error_set(err, HONE_EFORMAT, "there is no token for byte %u", i);

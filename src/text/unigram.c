@@ -111,11 +111,13 @@ typedef struct place {
     int32_t id;
 } place;
 
-static inline void reach(const hone_unigram *u, place *p, double sum, uint32_t from, int32_t id)
+static inline void reach(const hone_unigram *u, place *p, double before, double score, uint32_t from, int32_t id)
 {
+    double sum = u->single ? (double)((float)score + (float)before) : score + before;
+
     if (p->from != UINT32_MAX && !(sum > p->sum))
         return;
-    p->sum = u->single ? (double)(float)sum : sum;
+    p->sum = sum;
     p->from = from;
     p->id = id;
 }
@@ -138,12 +140,11 @@ static void search(const hone_unigram *u, place *best, const unsigned char *s, u
             k++;
             if (id < 0)
                 continue;
-            reach(u, &best[k], sum + (u->use[id] == HONE_PIECE_USER ? (k - i) * u->highest - 0.1 : u->score[id]), i,
-                  id);
+            reach(u, &best[k], sum, u->use[id] == HONE_PIECE_USER ? (k - i) * u->highest - 0.1 : u->score[id], i, id);
             alone |= k - i == one;
         }
         if (!alone)
-            reach(u, &best[i + one], u->single ? (double)((float)unknown + (float)sum) : unknown + sum, i, u->unk);
+            reach(u, &best[i + one], sum, unknown, i, u->unk);
         i += one;
     }
 }

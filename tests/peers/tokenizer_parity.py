@@ -6,7 +6,7 @@ BUILD is a release build folder; the library is called through ctypes. What is c
   pieces    each known expression (a scanner in hone) and a number of others (PCRE2 in hone), all behaviours, with the
             library's Split on random strings over characters chosen for their properties, and on random code points
   nfc       normal form C on random strings of characters that combine
-  qwen3     the real tokenizer on a mixed file of N lines (10,000): Chinese, English, code, emoji, controls, random
+  qwen3, gemma3  the real tokenizers on a mixed file of N lines (10,000): Chinese, English, code, emoji, controls, random
             assigned code points, CRLF, runs of blanks, special tokens; with offsets' order, decode and the pieces' sum
   --gguf    the same lines for the vocabulary of a GGUF file, against a Tokenizer built from its tokens and merges
 """
@@ -190,7 +190,9 @@ def compare(name, ours, theirs, lines, speed):
         text = ours.decode(a)
         if text != theirs.decode(b, skip_special_tokens=False) or ours.decode(a, True) != theirs.decode(b, skip_special_tokens=True):
             trips += 1
-        if b"".join(ours.piece(i) for i in a).decode("utf-8", "replace") != text:
+        joined = b"".join(ours.piece(i) for i in a).decode("utf-8", "replace")
+        # a stream has the blank in front that the whole text loses
+        if theirs.decoder is not None and "\ufffd" not in text and joined != text and joined.removeprefix(" ") != text:
             trips += 1
         _, where = ours.encode(x, offsets=True)
         if any(p[0] > q[0] or p[1] > q[1] for p, q in zip(where, where[1:])) or text == x and x and where[-1][1] != len(x.encode()):
@@ -198,7 +200,7 @@ def compare(name, ours, theirs, lines, speed):
             if trips < 4:
                 print("   offsets", repr(x[:80]), where[-3:])
     report("ids " + name, len(lines), bad, f"{sum(map(len, want))} tokens")
-    report("decode, pieces, offsets", len(lines) - bad, trips)
+    report("  decode, pieces, offsets", len(lines) - bad, trips)
     if speed:
         size = sum(len(x.encode()) for x in lines)
         print(f"   tokenizers {size / (middle - start) / 1e6:.1f} MB/s, hone (through ctypes) {size / (end - middle) / 1e6:.1f} MB/s")
@@ -231,7 +233,8 @@ def from_gguf(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     here = os.path.dirname(os.path.abspath(__file__))
-    parser.add_argument("build")
+    parser.add_argument("build", nargs="?")
+    parser.add_argument("--hone", help="the program; its folder is the build folder")
     parser.add_argument("--shared", default=os.environ.get("HONE_SHARED", os.path.join(here, "..", "..", "..", "shared")))
     parser.add_argument("--gguf", action="append", default=[])
     parser.add_argument("--rounds", type=int, default=4000)
@@ -239,7 +242,7 @@ def main():
     parser.add_argument("--write", help="also write the mixed lines, one JSON string a line")
     parser.add_argument("--speed", action="store_true")
     args = parser.parse_args()
-    lib = tokenizer_lib.load(args.build)
+    lib = tokenizer_lib.load(args.build or os.path.dirname(args.hone))
     print("tokenizers", tokenizers.__version__)
     if args.rounds:
         check_pieces(lib, args.rounds)
@@ -248,13 +251,16 @@ def main():
     if args.write:
         with open(args.write, "w", encoding="utf-8") as f:
             f.writelines(json.dumps(x) + "\n" for x in lines)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            with gzip.open(os.path.join(args.shared, "data", "tokenizers", "qwen3", name + ".gz")) as f:
-                open(os.path.join(folder, name), "wb").write(f.read())
-        ours = tokenizer_lib.Tokenizer(lib, folder)
-        compare("qwen3", ours, Tokenizer.from_file(os.path.join(folder, "tokenizer.json")), lines, args.speed)
-        ours.close()
+    for real in ("qwen3", "gemma3"):
+        with tempfile.TemporaryDirectory() as folder:
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                with gzip.open(os.path.join(args.shared, "data", "tokenizers", real, name + ".gz")) as f:
+                    open(os.path.join(folder, name), "wb").write(f.read())
+            ours = tokenizer_lib.Tokenizer(lib, folder)
+            theirs = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+            compare(real, ours, theirs, lines, args.speed)
+            compare(real + " random", ours, theirs, [points(random.Random(i), 1 + i % 60) for i in range(1000)], False)
+            ours.close()
     for path in args.gguf:
         ours = tokenizer_lib.Tokenizer(lib, path)
         compare(os.path.basename(path)[:24], ours, from_gguf(path), lines, args.speed)
@@ -262,4 +268,5 @@ def main():
     sys.exit(FAILED != 0)
 
 
-main()
+if __name__ == "__main__":
+    main()
