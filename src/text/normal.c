@@ -37,6 +37,8 @@ int hone_aligned_add(hone_aligned *a, const void *bytes, size_t n, uint32_t begi
 {
     size_t i;
 
+    if (!n)
+        return 0;
     if (hone_aligned_reserve(a, n))
         return HONE_ENOMEM;
     memcpy(a->s + a->len, bytes, n);

@@ -2,7 +2,7 @@
  *
  * A character that is no token by itself may be cut off as unknown, at ten below the lowest score; unknown neighbours are
  * one token, or with byte fallback the tokens <0xHH> of their bytes. Equal sums: the cut met first stays, which is the
- * one that starts furthest left. The library adds in double precision, SentencePiece stores sums in single: `single`.
+ * one that starts furthest left. The library adds in double precision, SentencePiece in single: `single`.
  * Tokens are found by a trie, whose edges lie in one hash table. */
 #ifndef HONE_TEXT_UNIGRAM_H
 #define HONE_TEXT_UNIGRAM_H

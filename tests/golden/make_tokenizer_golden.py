@@ -180,4 +180,5 @@ def main():
             write_ids(name + ".gguf", tok, text)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -16,6 +16,7 @@ import base64
 import json
 import os
 import random
+import re
 import sys
 import tempfile
 
@@ -108,7 +109,7 @@ def json_kinds(text):
         tok = Tokenizer(models.Unigram())
         tok.normalizer = normalizer
         tok.pre_tokenizer = pre_tokenizers.Metaspace(BAR, prepend_scheme="always")
-        tok.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=5000, unk_token="<unk>", special_tokens=["<unk>"] + (BYTES if fallback else []),
+        tok.train_from_iterator(text, trainers.UnigramTrainer(vocab_size=12000, unk_token="<unk>", special_tokens=["<unk>"] + (BYTES if fallback else []),
                                                               show_progress=False))
         root = json.loads(tok.to_str())
         root["model"]["byte_fallback"] = fallback
@@ -143,9 +144,48 @@ def train_spm(text, folder, name, **args):
     if not os.path.exists(path):
         open(path, "w", encoding="utf-8").writelines(x.replace("\n", " ").replace("\0", "") + "\n" for x in text)
     prefix = os.path.join(folder, name)
-    sentencepiece.SentencePieceTrainer.train(input=path, model_prefix=prefix, vocab_size=6000, minloglevel=2, num_threads=1,
-                                             max_sentence_length=100000, character_coverage=0.999, **args)
+    sentencepiece.SentencePieceTrainer.train(input=path, model_prefix=prefix, vocab_size=8000, minloglevel=2, num_threads=1,
+                                             max_sentence_length=100000, character_coverage=0.998, **args)
     return prefix + ".model"
+
+
+def fields(b):
+    """Number and value of each field of a protobuf message, with its place."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        v = shift = 0
+        while True:
+            v |= (b[at] & 127) << shift
+            shift += 7
+            at += 1
+            if not b[at - 1] & 128:
+                return v
+
+    while at < len(b):
+        start = at
+        key = varint()
+        if key & 7 == 2:
+            n = varint()
+            at += n
+            yield key >> 3, b[at - n:at], b[start:at]
+        else:
+            if key & 7 == 0:
+                varint()
+            else:
+                at += 4 if key & 7 == 5 else 8
+            yield key >> 3, None, b[start:at]
+
+
+def charsmap_in(blob):
+    spec = next(v for k, v, _ in fields(blob) if k == 3)
+    return next(v for k, v, _ in fields(spec) if k == 2)
+
+
+def with_identity(blob):
+    """The model under no normalisation but the blank in front: a spec of remove_extra_whitespaces false."""
+    return b"".join(raw for k, _, raw in fields(blob) if k != 3) + bytes([3 << 3 | 2, 2, 4 << 3, 0])
 
 
 def charsmap_of(rule):
@@ -153,32 +193,7 @@ def charsmap_of(rule):
         open(os.path.join(folder, "c.txt"), "w").writelines("the quick brown fox jumps\n" * 30)
         sentencepiece.SentencePieceTrainer.train(input=os.path.join(folder, "c.txt"), model_prefix=os.path.join(folder, "m"), vocab_size=30,
                                                  minloglevel=2, normalization_rule_name=rule, model_type="bpe", hard_vocab_limit=False)
-        path = os.path.join(folder, "m.model")
-        blob = open(path, "rb").read()
-
-    def fields(b):
-        at = 0
-        while at < len(b):
-            def varint():
-                nonlocal at
-                v = shift = 0
-                while True:
-                    v |= (b[at] & 127) << shift
-                    shift += 7
-                    at += 1
-                    if not b[at - 1] & 128:
-                        return v
-            key = varint()
-            if key & 7 == 2:
-                n = varint()
-                yield key >> 3, b[at:at + n]
-                at += n
-            elif key & 7 == 0:
-                yield key >> 3, varint()
-            else:
-                at += 4 if key & 7 == 5 else 8
-    spec = next(v for k, v in fields(blob) if k == 3)
-    return next(v for k, v in fields(spec) if k == 2)
+        return charsmap_in(open(os.path.join(folder, "m.model"), "rb").read())
 
 
 def compare_ids(name, ours, encode, lines, **how):
@@ -235,23 +250,27 @@ def gguf_of(spm, path):
     w.close()
 
 
-def tiktoken_kinds(lib, text, lines, folder, only):
+def tiktoken_patterns():
     from tiktoken_ext import openai_public
+    source = open(openai_public.__file__, encoding="utf-8").read()
+    return {"cl100k": re.search(r'"pat_str": r"""(.*?)"""', source[source.index("def cl100k_base"):]).group(1),
+            "r50k": openai_public.r50k_pat_str, "o200k": parity.KNOWN["o200k"], "qwen": parity.KNOWN["qwen2"], "llama3": parity.KNOWN["llama3"]}
+
+
+def tiktoken_ranks(text, size):
+    """A trained vocabulary as {bytes: rank}."""
     tok = Tokenizer(models.BPE())
     tok.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tok.train_from_iterator(text, trainers.BpeTrainer(vocab_size=4000, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    tok.train_from_iterator(text, trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
                                                       show_progress=False))
-    spelled = tok.get_vocab()
     plain = sorted([*range(33, 127), *range(161, 173), *range(174, 256)])
     byte_of = {chr(b): b for b in plain}
     byte_of.update({chr(256 + i): b for i, b in enumerate(x for x in range(256) if x not in plain)})
-    ranks = {bytes(byte_of[c] for c in s): i for s, i in spelled.items()}
-    import re
-    source = open(openai_public.__file__, encoding="utf-8").read()
-    patterns = {"cl100k": re.search(r'"name": "cl100k_base",\s*"pat_str": r"""(.*?)"""', source).group(1),
-                "r50k": openai_public.r50k_pat_str, "o200k": parity.KNOWN["o200k"], "qwen": parity.KNOWN["qwen2"],
-                "llama3": parity.KNOWN["llama3"]}
-    import unicodedata
+    return {bytes(byte_of[c] for c in s): i for s, i in tok.get_vocab().items()}
+
+
+def tiktoken_kinds(lib, text, lines, folder, only):
+    ranks, patterns = tiktoken_ranks(text, 4000), tiktoken_patterns()
     for name, pattern in patterns.items():
         if only not in "tiktoken " + name:
             continue
