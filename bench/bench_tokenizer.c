@@ -14,7 +14,7 @@ int main(int argc, char **argv)
     hone_tokens tokens = {0};
     char *text = NULL;
     size_t len = 0, total = 0;
-    int pass, passes = argc > 3 ? atoi(argv[3]) : 3;
+    int pass, passes = argc > 3 ? (int)strtol(argv[3], NULL, 10) : 3;
     double best = 1e30;
 
     if (argc < 3) {

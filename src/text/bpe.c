@@ -180,7 +180,8 @@ int hone_bpe_add_cuts(hone_bpe *b, const uint32_t *rank, hone_error *err)
         if (!t->used || rank[i] == UINT32_MAX)
             continue;
         if (t->len > CUT_LONGEST)
-            return hone_error_set(err, HONE_ELIMIT, "token %u has %u bytes, more than %d", i, t->len, CUT_LONGEST);
+            return hone_error_set(err, HONE_ELIMIT, "token %u has %u bytes, more than %d", i, t->len,
+                                  CUT_LONGEST);
         for (k = 1; k < t->len && !code; k++) {
             int32_t left = part_symbol(b, rank, s, k);
             int32_t right = left >= 0 ? part_symbol(b, rank, s + k, t->len - k) : left;
@@ -331,7 +332,8 @@ static int merge_long(const hone_bpe *b, hone_model_work *w, int32_t *id, uint32
     symbol *sym;
     uint64_t *heap;
 
-    if (__builtin_mul_overflow((size_t)n, 3 * sizeof *heap + sizeof *sym, &need) || hone_model_reserve_block(w, need))
+    if (__builtin_mul_overflow((size_t)n, 3 * sizeof *heap + sizeof *sym, &need) ||
+        hone_model_reserve_block(w, need))
         return HONE_ENOMEM;
     heap = w->block;
     sym = (symbol *)(heap + (size_t)3 * n);
@@ -435,7 +437,8 @@ int hone_bpe_bytes_finish(hone_bpe *b, hone_error *err)
 }
 
 /* Some merge may join what stands before the character boundary s + at with what stands behind it. */
-static inline bool may_join(const hone_bpe *b, const unsigned char *s, size_t at, uint32_t left, uint32_t right)
+static inline bool may_join(const hone_bpe *b, const unsigned char *s, size_t at, uint32_t left,
+                            uint32_t right)
 {
     return (left < 0x80 && right < 0x80) || hone_joint_get(b, HONE_JOINT_WHOLE, left, right) ||
            hone_joint_get(b, HONE_JOINT_LAST, s[at - 1], right) ||

@@ -39,11 +39,13 @@ typedef struct hone_bpe {
     _Atomic uint8_t *whole; /* [vocab->n] 0 not known yet, 1 its bytes merge to it alone, 2 they do not */
     hone_piece_cache *cache;
     uint64_t hash; /* of the merges in order, for hone_tokenizer_hash */
-    uint64_t *joint; /* bits by pair of neighbours that some merge may bring into one token; NULL: never cut */
+    uint64_t
+        *joint; /* bits by pair of neighbours that some merge may bring into one token; NULL: never cut */
 
     /* text models alone */
     int32_t **page; /* [HONE_CHAR_PAGES] of 256 characters each: id of the character, -1 none; NULL: all -1 */
-    uint64_t (*ascii)[2]; /* [128] the same for ASCII characters that are both known, as bits by the right one */
+    uint64_t (
+        *ascii)[2]; /* [128] the same for ASCII characters that are both known, as bits by the right one */
     bool byte_fallback;
     bool uncut; /* merges reach over bytes or the unknown token: pieces can not be cut */
     int32_t n_phantoms; /* ids from HONE_VOCAB_MAX on: characters that are no token, but part of one */

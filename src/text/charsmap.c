@@ -24,7 +24,8 @@ int hone_charsmap_open(hone_charsmap *m, const void *blob, size_t n, hone_error 
         return hone_error_set(err, HONE_EFORMAT, "the table of characters is cut short");
     memcpy(&size, p, 4);
     if (size > n - 4 || size % 4 || size == 0)
-        return hone_error_set(err, HONE_EFORMAT, "the table of characters claims %u bytes of %zu", size, n - 4);
+        return hone_error_set(err, HONE_EFORMAT, "the table of characters claims %u bytes of %zu", size,
+                              n - 4);
     m->n_units = size / 4;
     m->unit = hone_alloc(size);
     m->text_len = n - 4 - size;
@@ -83,7 +84,8 @@ static const char *find(const hone_charsmap *m, const unsigned char *s, size_t n
 }
 
 /* Replaces in->s[from..to); of what came before only [*done..from) is still to be copied. */
-static int replace(hone_aligned *work, const hone_view *in, size_t *done, size_t from, size_t to, const char *by)
+static int replace(hone_aligned *work, const hone_view *in, size_t *done, size_t from, size_t to,
+                   const char *by)
 {
     int code = hone_aligned_part(work, in, *done, from);
 

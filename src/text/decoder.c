@@ -17,8 +17,8 @@ void hone_decoder_clear(hone_decoder *d)
     memset(d, 0, sizeof *d);
 }
 
-int hone_decoder_add(hone_decoder *d, enum hone_decoder_kind kind, const char *from, size_t from_len, const char *to,
-                     size_t to_len, size_t start, size_t stop, hone_error *err)
+int hone_decoder_add(hone_decoder *d, enum hone_decoder_kind kind, const char *from, size_t from_len,
+                     const char *to, size_t to_len, size_t start, size_t stop, hone_error *err)
 {
     hone_decoder_step *s = &d->step[d->n_steps];
     int code = 0;
@@ -177,8 +177,8 @@ static int replace_regex(const hone_decoder_step *s, const hone_texts *in, hone_
 
         if (!well_formed(text, n)) /* bytes on their way to a stream */
             from = n + 1;
-        while (from <= n && (got = hone_regex_find(s->regex, &match_data, (const unsigned char *)text, n, from,
-                                                   &begin, &end, err)) > 0) {
+        while (from <= n && (got = hone_regex_find(s->regex, &match_data, (const unsigned char *)text, n,
+                                                   from, &begin, &end, err)) > 0) {
             if (begin == end && last == end) {
                 do
                     from++;

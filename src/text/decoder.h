@@ -38,8 +38,8 @@ void hone_decoder_clear(hone_decoder *d);
 
 /* Appends a step: from, to as for HONE_NORMALIZE_STRING; STRIP and METASPACE: from is the character. Errors: HONE_EUNSUPPORTED,
  * HONE_EFORMAT, HONE_ELIMIT, HONE_ENOMEM. */
-int hone_decoder_add(hone_decoder *d, enum hone_decoder_kind kind, const char *from, size_t from_len, const char *to,
-                     size_t to_len, size_t start, size_t stop, hone_error *err);
+int hone_decoder_add(hone_decoder *d, enum hone_decoder_kind kind, const char *from, size_t from_len,
+                     const char *to, size_t to_len, size_t start, size_t stop, hone_error *err);
 
 /* A list of texts, one behind the other. */
 typedef struct hone_texts {

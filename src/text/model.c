@@ -79,8 +79,8 @@ void hone_piece_cache_free(hone_piece_cache *c)
     hone_free(c);
 }
 
-size_t hone_piece_cache_get(const hone_piece_cache *c, const hone_vocab *vocab, const unsigned char *s, size_t n,
-                            uint64_t h, int32_t *id, uint32_t *len)
+size_t hone_piece_cache_get(const hone_piece_cache *c, const hone_vocab *vocab, const unsigned char *s,
+                            size_t n, uint64_t h, int32_t *id, uint32_t *len)
 {
     uint32_t at = atomic_load_explicit(&c->slot[h & (CACHE_SLOTS - 1)], memory_order_acquire), i, tokens;
     const uint32_t *e = c->block + at;

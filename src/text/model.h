@@ -29,8 +29,8 @@ typedef struct hone_piece_cache hone_piece_cache;
 hone_piece_cache *hone_piece_cache_new(void); /* NULL: out of memory */
 void hone_piece_cache_free(hone_piece_cache *c);
 /* The tokens of s[0..n), whose hash is h, to id and len, which have room for n; how many, 0: not there. */
-size_t hone_piece_cache_get(const hone_piece_cache *c, const hone_vocab *vocab, const unsigned char *s, size_t n,
-                            uint64_t h, int32_t *id, uint32_t *len);
+size_t hone_piece_cache_get(const hone_piece_cache *c, const hone_vocab *vocab, const unsigned char *s,
+                            size_t n, uint64_t h, int32_t *id, uint32_t *len);
 /* Remembers them, if there is room and every token stands for its own bytes. n <= HONE_CACHE_LONGEST. */
 void hone_piece_cache_put(hone_piece_cache *c, const hone_vocab *vocab, const unsigned char *s, size_t n,
                           uint64_t h, const int32_t *id, const uint32_t *len, size_t tokens);

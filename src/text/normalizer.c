@@ -77,8 +77,8 @@ int hone_view_byte_level(hone_view *out, hone_aligned *work, const hone_view *in
 }
 
 /* The same for one byte, which is what every text model asks for: one pass, into memory of the right size. */
-static int replace_byte(hone_view *out, hone_aligned *work, const hone_view *in, unsigned char from, const char *to,
-                        size_t to_len)
+static int replace_byte(hone_view *out, hone_aligned *work, const hone_view *in, unsigned char from,
+                        const char *to, size_t to_len)
 {
     size_t i, k, n = 0, len = 0;
     uint32_t *begin, *end;
@@ -114,8 +114,8 @@ static int replace_byte(hone_view *out, hone_aligned *work, const hone_view *in,
     return 0;
 }
 
-int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, const char *from, size_t from_len,
-                      const char *to, size_t to_len)
+int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, const char *from,
+                      size_t from_len, const char *to, size_t to_len)
 {
     size_t done = 0;
     const unsigned char *hit;
@@ -142,8 +142,8 @@ int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, c
 
 /* A replacement stems from the last character of its match, as the library has it: whether a part starts the text (the
  * scheme `first` of Metaspace) hangs on that. */
-static int replace_regex(const hone_normalizer_step *s, hone_normalizer_work *w, hone_view *out, hone_aligned *work,
-                         const hone_view *in, hone_error *err)
+static int replace_regex(const hone_normalizer_step *s, hone_normalizer_work *w, hone_view *out,
+                         hone_aligned *work, const hone_view *in, hone_error *err)
 {
     size_t from = 0, done = 0, last = SIZE_MAX, begin, end;
     int got;
@@ -168,7 +168,9 @@ static int replace_regex(const hone_normalizer_step *s, hone_normalizer_work *w,
                 break;
         if (hone_aligned_part(work, in, done, begin) ||
             hone_aligned_add(work, s->to, s->to_len,
-                             at < in->len ? hone_view_begin(in, at) : in->len ? hone_view_end(in, in->len) : 0,
+                             at < in->len ? hone_view_begin(in, at)
+                             : in->len    ? hone_view_end(in, in->len)
+                                          : 0,
                              end ? hone_view_end(in, end) : hone_view_begin(in, 0)))
             return hone_error_set(err, HONE_ENOMEM, "out of memory while normalising a text");
         from = done = last = end;
@@ -208,14 +210,15 @@ static uint32_t nmt_of(uint32_t c)
 {
     if ((c >= 1 && c <= 8) || c == 0x0b || (c >= 0x0e && c <= 0x1f) || c == 0x7f || c == 0x8f || c == 0x9f)
         return UINT32_MAX;
-    if (c == 9 || c == 0x0a || c == 0x0c || c == 0x0d || c == 0x1680 || (c >= 0x200b && c <= 0x200f) || c == 0x2028 ||
-        c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd)
+    if (c == 9 || c == 0x0a || c == 0x0c || c == 0x0d || c == 0x1680 || (c >= 0x200b && c <= 0x200f) ||
+        c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xfeff || c == 0xfffd)
         return ' ';
     return c;
 }
 
 /* The steps that look at one character at a time. */
-static int map_characters(enum hone_normalizer_kind kind, hone_view *out, hone_aligned *work, const hone_view *in)
+static int map_characters(enum hone_normalizer_kind kind, hone_view *out, hone_aligned *work,
+                          const hone_view *in)
 {
     size_t i, len, done = 0;
     uint32_t c, to;
@@ -227,8 +230,8 @@ static int map_characters(enum hone_normalizer_kind kind, hone_view *out, hone_a
         size_t n = 0;
 
         len = hone_utf8_next(in->s + i, &c);
-        to = kind == HONE_NORMALIZE_LOWERCASE ? lower_of(c)
-             : kind == HONE_NORMALIZE_NMT     ? nmt_of(c)
+        to = kind == HONE_NORMALIZE_LOWERCASE                               ? lower_of(c)
+             : kind == HONE_NORMALIZE_NMT                                   ? nmt_of(c)
              : hone_unicode_in(hone_unicode_marks, hone_unicode_n_marks, c) ? UINT32_MAX
                                                                             : c;
         if (kind == HONE_NORMALIZE_LOWERCASE && c == 0x130) {
@@ -361,8 +364,8 @@ static int run_step(const hone_normalizer_step *s, hone_view *out, hone_aligned 
     return HONE_EINTERNAL;
 }
 
-int hone_normalizer_run(const hone_normalizer *n, hone_normalizer_work *w, hone_view *out, const hone_view *in,
-                        unsigned part, hone_error *err)
+int hone_normalizer_run(const hone_normalizer *n, hone_normalizer_work *w, hone_view *out,
+                        const hone_view *in, unsigned part, hone_error *err)
 {
     size_t i;
     int code, turn = 0;

@@ -28,7 +28,8 @@ enum hone_part { HONE_PART_STARTS_TEXT = 1, HONE_PART_STARTS_SECTION = 2, HONE_P
 
 typedef struct hone_normalizer_step {
     enum hone_normalizer_kind kind;
-    unsigned flags; /* FORM: enum hone_form; STRIP: 1 left, 2 right; CHARSMAP: 1 by graphemes; PREPEND: enum hone_part bits that
+    unsigned
+        flags; /* FORM: enum hone_form; STRIP: 1 left, 2 right; CHARSMAP: 1 by graphemes; PREPEND: enum hone_part bits that
                        a part must have */
     char *from, *to;
     size_t from_len, to_len;
@@ -60,13 +61,13 @@ typedef struct hone_normalizer_work {
 void hone_normalizer_work_clear(hone_normalizer_work *w);
 
 /* *out shows `in` or memory of the work, until the next run. */
-int hone_normalizer_run(const hone_normalizer *n, hone_normalizer_work *w, hone_view *out, const hone_view *in,
-                        unsigned part, hone_error *err);
+int hone_normalizer_run(const hone_normalizer *n, hone_normalizer_work *w, hone_view *out,
+                        const hone_view *in, unsigned part, hone_error *err);
 
 /* Each byte becomes the character that spells it in a byte-level vocabulary. */
 int hone_view_byte_level(hone_view *out, hone_aligned *work, const hone_view *in);
 /* Replaces every occurrence of a string. */
-int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, const char *from, size_t from_len,
-                      const char *to, size_t to_len);
+int hone_view_replace(hone_view *out, hone_aligned *work, const hone_view *in, const char *from,
+                      size_t from_len, const char *to, size_t to_len);
 
 #endif

@@ -88,8 +88,8 @@ int hone_pretoken_add_byte_level(hone_pretoken *p, hone_error *err)
     return add(p, &s, "byte-level", "", 0, err);
 }
 
-int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len, enum hone_prepend prepend,
-                                hone_error *err)
+int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len,
+                                enum hone_prepend prepend, hone_error *err)
 {
     static const char *const name[] = {"metaspace-always", "metaspace-first", "metaspace-never"};
     hone_step s = {.kind = HONE_STEP_METASPACE, .string_len = len, .prepend = prepend};
@@ -141,7 +141,8 @@ static int part(run_state *r, size_t step, const hone_view *in, size_t begin, si
 }
 
 /* Next match at or after `from`; 1, 0 none, negative error. */
-static int find(run_state *r, const hone_step *s, const hone_view *in, size_t from, size_t *begin, size_t *end)
+static int find(run_state *r, const hone_step *s, const hone_view *in, size_t from, size_t *begin,
+                size_t *end)
 {
     if (s->kind == HONE_STEP_REGEX)
         return hone_regex_find(s->regex, &r->w->match_data, in->s, in->len, from, begin, end, r->err);
@@ -332,8 +333,8 @@ static int run_step(run_state *r, size_t step, const hone_view *in)
     return code;
 }
 
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text, hone_piece_fn fn, void *ud,
-                      hone_error *err)
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text, hone_piece_fn fn,
+                      void *ud, hone_error *err)
 {
     run_state r = {p, w, fn, ud, err};
 

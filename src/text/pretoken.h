@@ -76,8 +76,8 @@ int hone_pretoken_add_string(hone_pretoken *p, const char *s, size_t len, enum h
 int hone_pretoken_add_prefix_space(hone_pretoken *p, hone_error *err);
 /* Spaces become the replacement, and one is put in front of a piece that does not start with it: of each, or of the one
  * that starts the text. (The splitting of the library's Metaspace is a string step behind this one.) */
-int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len, enum hone_prepend prepend,
-                                hone_error *err);
+int hone_pretoken_add_metaspace(hone_pretoken *p, const char *replacement, size_t len,
+                                enum hone_prepend prepend, hone_error *err);
 /* Bytes become the characters that spell them. */
 int hone_pretoken_add_byte_level(hone_pretoken *p, hone_error *err);
 
@@ -100,8 +100,8 @@ typedef struct hone_pretoken_work {
 void hone_pretoken_work_clear(hone_pretoken_work *w);
 
 /* Hands the pieces of a text to `piece`, in order. */
-int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text, hone_piece_fn piece,
-                      void *ud, hone_error *err);
+int hone_pretoken_run(const hone_pretoken *p, hone_pretoken_work *w, const hone_view *text,
+                      hone_piece_fn piece, void *ud, hone_error *err);
 
 /* ---- expressions without a scanner (pretoken_regex.c) ------------------------------------------------------------------- */
 

@@ -54,8 +54,9 @@ static int open_folder(hone_tokenizer *t, const char *path, hone_error *err)
     if (!file)
         code = hone_tokenizer_find_tiktoken(&file, path, err);
     if (!code && !file)
-        code = hone_error_set(err, HONE_ENOENT,
-                              "%s: no tokenizer.json, tokenizer.model or .tiktoken file in this folder", path);
+        code =
+            hone_error_set(err, HONE_ENOENT,
+                           "%s: no tokenizer.json, tokenizer.model or .tiktoken file in this folder", path);
     if (!code)
         code = open_file(t, file, path, err);
     if (!code)
@@ -218,7 +219,8 @@ static int encode_piece(void *ud, const hone_view *v)
 
         pos += w->len[i];
         end = hone_view_end(v, pos);
-        if (out->n > e->first) { /* what a normalizer made of one character may be cut, and get blanks in front */
+        if (out->n >
+            e->first) { /* what a normalizer made of one character may be cut, and get blanks in front */
             begin = HONE_MAX(begin, out->begin[out->n - 1]);
             end = HONE_MAX(end, out->end[out->n - 1]);
         }

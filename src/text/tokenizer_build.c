@@ -102,7 +102,8 @@ int hone_tokenizer_search_text(const hone_tokenizer *t, const hone_added_token *
     *text = NULL;
     if (token->normalized)
         code = hone_normalizer_run(&t->normalizer, &work, &v, &v,
-                                   HONE_PART_STARTS_TEXT | HONE_PART_STARTS_SECTION | HONE_PART_ENDS_SECTION, err);
+                                   HONE_PART_STARTS_TEXT | HONE_PART_STARTS_SECTION | HONE_PART_ENDS_SECTION,
+                                   err);
     if (!code) {
         *text = hone_strndup((const char *)v.s, v.len);
         *len = v.len;
@@ -324,7 +325,8 @@ static int find_respelled(hone_tokenizer *t, hone_error *err)
         t->respelled[id] = (uint32_t)i + 1;
     }
     hone_buf_clear(&own);
-    return i == t->in_normalized.n ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
+    return i == t->in_normalized.n ? 0
+                                   : hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
 }
 
 /* What each token adds to a stream, where that is not the bytes of the vocabulary. */

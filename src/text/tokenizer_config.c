@@ -98,7 +98,8 @@ static int apply_token(hone_tokenizer *t, int64_t id, const json_t *entry, const
     int code = 0;
 
     if (!json_is_string(content) || !json_string_length(content) || id < 0 || id >= HONE_VOCAB_MAX)
-        return hone_error_set(err, HONE_EFORMAT, "%s: added_tokens_decoder: token %lld is none", path, (long long)id);
+        return hone_error_set(err, HONE_EFORMAT, "%s: added_tokens_decoder: token %lld is none", path,
+                              (long long)id);
     token.text = json_string_value(content);
     token.len = json_string_length(content);
     if (id < t->vocab.n && t->vocab.token[id].used) {
@@ -106,8 +107,9 @@ static int apply_token(hone_tokenizer *t, int64_t id, const json_t *entry, const
         if (own.failed)
             code = hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
         else if (own.len != token.len || memcmp(own.data ? own.data : "", token.text, own.len))
-            code = hone_error_set(err, HONE_EFORMAT, "%s: added_tokens_decoder: token %lld is '%.80s' in the vocabulary",
-                                  path, (long long)id, own.data ? own.data : "");
+            code = hone_error_set(err, HONE_EFORMAT,
+                                  "%s: added_tokens_decoder: token %lld is '%.80s' in the vocabulary", path,
+                                  (long long)id, own.data ? own.data : "");
     } else {
         code = hone_vocab_add(&t->vocab, id, token.text, token.len, err);
     }
@@ -131,10 +133,12 @@ static int32_t named_id(const hone_tokenizer *t, const json_t *config, const cha
     return id >= 0 ? id : otherwise;
 }
 
-int hone_tokenizer_apply_config(hone_tokenizer *t, const json_t *config, const char *path, bool bos, hone_error *err)
+int hone_tokenizer_apply_config(hone_tokenizer *t, const json_t *config, const char *path, bool bos,
+                                hone_error *err)
 {
     json_t *list = json_object_get(config, "added_tokens_decoder"), *entry;
-    const json_t *add_bos = json_object_get(config, "add_bos_token"), *add_eos = json_object_get(config, "add_eos_token");
+    const json_t *add_bos = json_object_get(config, "add_bos_token"),
+                 *add_eos = json_object_get(config, "add_eos_token");
     const char *key;
     int code = 0;
 

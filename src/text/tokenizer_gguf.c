@@ -110,9 +110,10 @@ static int find_family(const family **out, const hone_gguf *g, const char *path,
             return 0;
         }
     if (!string_is(s, len, "gpt2"))
-        return hone_error_set(err, HONE_EUNSUPPORTED,
-                              "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gemma4, gpt2, llama)", path,
-                              (int)HONE_MIN(len, (size_t)80), s);
+        return hone_error_set(
+            err, HONE_EUNSUPPORTED,
+            "%s: tokenizer.ggml.model '%.*s' is not supported (supported: gemma4, gpt2, llama)", path,
+            (int)HONE_MIN(len, (size_t)80), s);
     if (!hone_gguf_string(g, "tokenizer.ggml.pre", &s, &len))
         return hone_error_set(err, HONE_EUNSUPPORTED,
                               "%s: it does not name its pre-tokenizer (tokenizer.ggml.pre)", path);
@@ -193,7 +194,8 @@ static int load_scores(hone_tokenizer *t, const hone_gguf *g, const char *path, 
     else if (!hone_gguf_array(g, key, &count, &type) || count != n)
         code = hone_error_set(&inner, HONE_EFORMAT, "%s must hold a number for each token", key);
     for (i = 0; i < n && !code; i++) {
-        part[i] = !hone_gguf_array_int(g, types, i, &kind) || kind == TYPE_NORMAL || kind == TYPE_USER_DEFINED;
+        part[i] =
+            !hone_gguf_array_int(g, types, i, &kind) || kind == TYPE_NORMAL || kind == TYPE_USER_DEFINED;
         if (!hone_gguf_array_double(g, key, i, &value))
             code = hone_error_set(&inner, HONE_EFORMAT, "%s must hold a number for each token", key);
         else
@@ -211,7 +213,8 @@ static int load_scores(hone_tokenizer *t, const hone_gguf *g, const char *path, 
 }
 
 /* What SentencePiece's kind does around the model. */
-static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path, hone_error *err)
+static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path,
+                       hone_error *err)
 {
     hone_error inner = HONE_ERROR_INIT;
     bool prefix = (f->flags & SCORES) != 0;
@@ -222,7 +225,8 @@ static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const family *f, c
     if (prefix)
         code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_PREPEND, 0, NULL, 0, " ", 1, &inner);
     if (!code)
-        code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_STRING, 0, " ", 1, "\xe2\x96\x81", 3, &inner);
+        code =
+            hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_STRING, 0, " ", 1, "\xe2\x96\x81", 3, &inner);
     if (!code)
         code = hone_tokenizer_sentencepiece_decoder(t, prefix, &inner);
     return code ? hone_error_set(err, code, "%s: %s", path, inner.message) : 0;

@@ -20,7 +20,8 @@ typedef struct hone_model_kind {
     int (*piece)(const hone_tokenizer *t, hone_model_work *w, const unsigned char *s, size_t n);
 } hone_model_kind;
 
-extern const hone_model_kind hone_model_bytes, hone_model_text, hone_model_unigram; /* BPE of both kinds; Unigram */
+extern const hone_model_kind hone_model_bytes, hone_model_text,
+    hone_model_unigram; /* BPE of both kinds; Unigram */
 
 /* Added tokens that are looked for together, in order of their bytes. */
 typedef struct hone_added_set {
@@ -100,7 +101,8 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
 int hone_tokenizer_load_config(hone_tokenizer *t, const char *folder, hone_error *err);
 int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *err);
 /* A SentencePiece model, alone or (folder not NULL) with the tokenizer_config.json beside it. */
-int hone_tokenizer_load_sentencepiece(hone_tokenizer *t, const char *path, const char *folder, hone_error *err);
+int hone_tokenizer_load_sentencepiece(hone_tokenizer *t, const char *path, const char *folder,
+                                      hone_error *err);
 /* Lines of base64 and rank; the name of the file or the configuration beside it says the rest. */
 int hone_tokenizer_load_tiktoken(hone_tokenizer *t, const char *path, const char *folder, hone_error *err);
 
@@ -108,14 +110,15 @@ int hone_tokenizer_load_tiktoken(hone_tokenizer *t, const char *path, const char
 int hone_tokenizer_read_config(json_t **config, const char *folder, hone_error *err);
 /* What such a file adds to a vocabulary without tokenizer.json: its added_tokens_decoder, and by add_bos_token (absent: `bos`)
  * and add_eos_token what HONE_ENCODE_SPECIAL adds. NULL: only `bos` counts. */
-int hone_tokenizer_apply_config(hone_tokenizer *t, const json_t *config, const char *path, bool bos, hone_error *err);
+int hone_tokenizer_apply_config(hone_tokenizer *t, const json_t *config, const char *path, bool bos,
+                                hone_error *err);
 /* The .tiktoken file of a folder, freed by the caller; NULL: there is none, or more than one. */
 int hone_tokenizer_find_tiktoken(char **file, const char *folder, hone_error *err);
 
 /* What loaders share: the parts of a text model of SentencePiece's kind. Merges by score: score[id] of each token, `part`
  * non-zero for those that take part. */
-int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uint8_t *part, bool byte_fallback,
-                                hone_error *err);
+int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uint8_t *part,
+                                bool byte_fallback, hone_error *err);
 /* U+2581 to a space, bytes, and with `strip` one space off the front. */
 int hone_tokenizer_sentencepiece_decoder(hone_tokenizer *t, bool strip, hone_error *err);
 

@@ -29,7 +29,8 @@ typedef struct loader {
     size_t n_merges;
     bool unigram, byte_fallback;
     int64_t unk_id; /* of a Unigram model, -1 none */
-    bool byte_level; /* the last pre-tokenizer so far is ByteLevel: the model may work on bytes instead of characters */
+    bool
+        byte_level; /* the last pre-tokenizer so far is ByteLevel: the model may work on bytes instead of characters */
     bool text; /* it can not, for that the texts must be spelled */
 } loader;
 
@@ -174,9 +175,10 @@ static int walk_model(loader *l)
     l->unigram = type.text ? hone_json_is(type.text, type.len, "\"Unigram\"")
                            : !l->merges.text && l->vocab.text && l->vocab.text[0] == '[';
     if (!l->unigram && (type.text ? !hone_json_is(type.text, type.len, "\"BPE\"") : !l->merges.text))
-        return hone_error_set(
-            l->err, HONE_EUNSUPPORTED, "%s: model type %.*s is not supported (supported: \"BPE\", \"Unigram\")",
-            l->path, type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7, type.text ? type.text : "missing");
+        return hone_error_set(l->err, HONE_EUNSUPPORTED,
+                              "%s: model type %.*s is not supported (supported: \"BPE\", \"Unigram\")",
+                              l->path, type.text ? (int)HONE_MIN(type.len, (size_t)40) : 7,
+                              type.text ? type.text : "missing");
     if (!l->vocab.text || (!l->merges.text && !l->unigram))
         return hone_error_set(l->err, HONE_EFORMAT, "%s: the model has no '%s'", l->path,
                               l->vocab.text ? "merges" : "vocab");
@@ -198,13 +200,16 @@ static int load_scored(loader *l, double *score)
     int code;
 
     if (!hone_json_array(j) || !hone_json_item(j) || !hone_json_string(j, &s, &len))
-        return hone_json_fail(j, HONE_EFORMAT, "an entry of the vocabulary is a pair of a string and a score");
+        return hone_json_fail(j, HONE_EFORMAT,
+                              "an entry of the vocabulary is a pair of a string and a score");
     code = hone_vocab_add(&l->t->vocab, l->t->vocab.n, s, len, &inner);
     if (code)
         return hone_json_fail(j, code, "%s", inner.message);
-    if (!hone_json_item(j) || !(hone_json_peek(j) == '-' || (hone_json_peek(j) >= '0' && hone_json_peek(j) <= '9')) ||
+    if (!hone_json_item(j) ||
+        !(hone_json_peek(j) == '-' || (hone_json_peek(j) >= '0' && hone_json_peek(j) <= '9')) ||
         !hone_json_value(j, &s, &len) || len >= sizeof number || hone_json_item(j) || j->code)
-        return hone_json_fail(j, HONE_EFORMAT, "an entry of the vocabulary is a pair of a string and a score");
+        return hone_json_fail(j, HONE_EFORMAT,
+                              "an entry of the vocabulary is a pair of a string and a score");
     memcpy(number, s, len);
     number[len] = 0;
     *score = strtod(number, NULL);
@@ -224,7 +229,8 @@ static int load_unigram(loader *l)
         return j->code;
     while (!code && hone_json_item(j)) {
         if (u->n == capacity) {
-            double *score = hone_realloc_array(u->score, capacity = capacity ? 2 * capacity : 1024, sizeof *score);
+            double *score =
+                hone_realloc_array(u->score, capacity = capacity ? 2 * capacity : 1024, sizeof *score);
 
             if (!score)
                 return no_memory(l);
@@ -506,7 +512,8 @@ static bool is_char(const json_t *v)
 
 static int bad_field(loader *l, const char *where, const char *type, const char *field, const char *what)
 {
-    return hone_error_set(l->err, HONE_EFORMAT, "%s: %s: '%s' of %s must be %s", l->path, where, field, type, what);
+    return hone_error_set(l->err, HONE_EFORMAT, "%s: %s: '%s' of %s must be %s", l->path, where, field, type,
+                          what);
 }
 
 /* The pattern of a Replace or a Split: {"String": s} or {"Regex": s}; NULL when it is neither. */
@@ -543,8 +550,8 @@ static int load_precompiled(loader *l, const json_t *c, hone_error *inner)
         return bad_field(l, "normalizer", "Precompiled", "precompiled_charsmap", "a string");
     code = hone_base64_decode(&blob, json_string_value(v), json_string_length(v), inner);
     if (!code)
-        code = hone_normalizer_add(&l->t->normalizer, HONE_NORMALIZE_CHARSMAP, 1, blob.data ? blob.data : "", blob.len,
-                                   NULL, 0, inner);
+        code = hone_normalizer_add(&l->t->normalizer, HONE_NORMALIZE_CHARSMAP, 1, blob.data ? blob.data : "",
+                                   blob.len, NULL, 0, inner);
     hone_buf_clear(&blob);
     return code;
 }
@@ -556,10 +563,14 @@ static int load_normalizer(loader *l, const json_t *c)
         enum hone_normalizer_kind kind;
         unsigned flags;
     } simple[] = {
-        {"NFC", HONE_NORMALIZE_FORM, HONE_NFC},       {"NFD", HONE_NORMALIZE_FORM, HONE_NFD},
-        {"NFKC", HONE_NORMALIZE_FORM, HONE_NFKC},     {"NFKD", HONE_NORMALIZE_FORM, HONE_NFKD},
-        {"Lowercase", HONE_NORMALIZE_LOWERCASE, 0},   {"StripAccents", HONE_NORMALIZE_STRIP_ACCENTS, 0},
-        {"Nmt", HONE_NORMALIZE_NMT, 0},               {"ByteLevel", HONE_NORMALIZE_BYTE_LEVEL, 0},
+        {"NFC", HONE_NORMALIZE_FORM, HONE_NFC},
+        {"NFD", HONE_NORMALIZE_FORM, HONE_NFD},
+        {"NFKC", HONE_NORMALIZE_FORM, HONE_NFKC},
+        {"NFKD", HONE_NORMALIZE_FORM, HONE_NFKD},
+        {"Lowercase", HONE_NORMALIZE_LOWERCASE, 0},
+        {"StripAccents", HONE_NORMALIZE_STRIP_ACCENTS, 0},
+        {"Nmt", HONE_NORMALIZE_NMT, 0},
+        {"ByteLevel", HONE_NORMALIZE_BYTE_LEVEL, 0},
     };
     hone_normalizer *n = &l->t->normalizer;
     const char *type = type_of(c);
@@ -594,9 +605,10 @@ static int load_normalizer(loader *l, const json_t *c)
     } else if (!strcmp(type, "Precompiled")) {
         code = load_precompiled(l, c, &inner);
     } else {
-        return unsupported(l, "normalizer", type,
-                           "ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Prepend, Replace, Sequence, "
-                           "Strip, StripAccents");
+        return unsupported(
+            l, "normalizer", type,
+            "ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Nmt, Precompiled, Prepend, Replace, Sequence, "
+            "Strip, StripAccents");
     }
     return with_path(l, code, &inner, "normalizer: ");
 }
@@ -664,7 +676,8 @@ static int load_metaspace(loader *l, const json_t *c, hone_error *inner)
 
     if (code)
         return code;
-    code = hone_pretoken_add_metaspace(&l->t->pretoken, json_string_value(by), json_string_length(by), prepend, inner);
+    code = hone_pretoken_add_metaspace(&l->t->pretoken, json_string_value(by), json_string_length(by),
+                                       prepend, inner);
     if (!code && flag_of(c, "split", true))
         code = hone_pretoken_add_string(&l->t->pretoken, json_string_value(by), json_string_length(by),
                                         HONE_SPLIT_WITH_NEXT, false, inner);
@@ -726,9 +739,10 @@ static int load_pre_tokenizer(loader *l, const json_t *c)
         code = hone_pretoken_add_string(p, json_string_value(delimiter), json_string_length(delimiter),
                                         HONE_SPLIT_REMOVED, false, &inner);
     } else {
-        return unsupported(l, "pre_tokenizer", type,
-                           "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, "
-                           "Split, Whitespace, WhitespaceSplit");
+        return unsupported(
+            l, "pre_tokenizer", type,
+            "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, "
+            "Split, Whitespace, WhitespaceSplit");
     }
     return with_path(l, code, &inner, "pre_tokenizer: ");
 }
@@ -842,8 +856,9 @@ static int load_decoder_replace(loader *l, const json_t *c, hone_error *inner)
 
     if (!from || !json_is_string(to))
         return bad_field(l, "decoder", "Replace", "pattern", "{\"String\"} or {\"Regex\"}, with a content");
-    return hone_decoder_add(&l->t->decoder, regex ? HONE_DECODE_REGEX : HONE_DECODE_STRING, json_string_value(from),
-                            json_string_length(from), json_string_value(to), json_string_length(to), 0, 0, inner);
+    return hone_decoder_add(&l->t->decoder, regex ? HONE_DECODE_REGEX : HONE_DECODE_STRING,
+                            json_string_value(from), json_string_length(from), json_string_value(to),
+                            json_string_length(to), 0, 0, inner);
 }
 
 static int load_decoder(loader *l, const json_t *c)
@@ -873,8 +888,8 @@ static int load_decoder(loader *l, const json_t *c)
         const json_t *start = json_object_get(c, "start"), *stop = json_object_get(c, "stop");
 
         v = json_object_get(c, "content");
-        if (!is_char(v) || !json_is_integer(start) || !json_is_integer(stop) || json_integer_value(start) < 0 ||
-            json_integer_value(stop) < 0)
+        if (!is_char(v) || !json_is_integer(start) || !json_is_integer(stop) ||
+            json_integer_value(start) < 0 || json_integer_value(stop) < 0)
             return bad_field(l, "decoder", type, "content", "a character, with counts 'start' and 'stop'");
         code = hone_decoder_add(d, HONE_DECODE_STRIP, json_string_value(v), json_string_length(v), "", 0,
                                 (size_t)json_integer_value(start), (size_t)json_integer_value(stop), &inner);

@@ -29,11 +29,12 @@ static int by_score(const void *a, const void *b)
 {
     const scored *x = a, *y = b;
 
-    return x->score != y->score ? (x->score < y->score) - (x->score > y->score) : (x->id > y->id) - (x->id < y->id);
+    return x->score != y->score ? (x->score < y->score) - (x->score > y->score)
+                                : (x->id > y->id) - (x->id < y->id);
 }
 
-int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uint8_t *part, bool byte_fallback,
-                                hone_error *err)
+int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uint8_t *part,
+                                bool byte_fallback, hone_error *err)
 {
     const hone_vocab *v = &t->vocab;
     scored *list = hone_alloc(v->n * sizeof *list);
@@ -58,7 +59,8 @@ int hone_tokenizer_bpe_by_score(hone_tokenizer *t, const float *score, const uin
         rank[list[i].id] = at;
     }
     if ((code = hone_bpe_init(&t->bpe, v, hone_bpe_count_cuts(v, rank, true), err)) ||
-        (code = hone_bpe_text_init(&t->bpe, byte_fallback, err)) || (code = hone_bpe_add_cuts(&t->bpe, rank, err)))
+        (code = hone_bpe_text_init(&t->bpe, byte_fallback, err)) ||
+        (code = hone_bpe_add_cuts(&t->bpe, rank, err)))
         goto out;
     t->bpe.unk = unk;
     t->bpe.fuse_unk = true;
@@ -285,7 +287,8 @@ static int read_model(loader *l, message m)
 static int build_normalizer(loader *l, const json_t *config)
 {
     hone_normalizer *n = &l->t->normalizer;
-    const json_t *legacy = json_object_get(config, "legacy"), *prefix = json_object_get(config, "add_prefix_space");
+    const json_t *legacy = json_object_get(config, "legacy"),
+                 *prefix = json_object_get(config, "add_prefix_space");
     const char *blank = l->escape ? BAR : " ";
     unsigned where = json_is_false(legacy) ? HONE_PART_STARTS_TEXT : HONE_PART_STARTS_SECTION;
     int code = 0;
@@ -396,19 +399,30 @@ static int build(loader *l, const json_t *config)
         return hone_error_set(l->err, HONE_EUNSUPPORTED, "a 'denormalizer_spec' is not supported");
     if (l->unk < 0 || l->unk >= l->n)
         return hone_error_set(l->err, HONE_EFORMAT, "there is no unknown piece");
-    if ((code = hone_vocab_index(&t->vocab, true, l->err)) || (code = add_tokens(l)) || (code = build_normalizer(l, config)) || (code = build_model(l)) ||
+    if ((code = hone_vocab_index(&t->vocab, true, l->err)) || (code = add_tokens(l)) ||
+        (code = build_normalizer(l, config)) || (code = build_model(l)) ||
         (code = hone_tokenizer_sentencepiece_decoder(t, l->dummy_prefix, l->err)) ||
-        (code = set_role(l, "unk_token", l->unk, NULL)) || (code = set_role(l, "bos_token", l->bos, &t->bos)) ||
+        (code = set_role(l, "unk_token", l->unk, NULL)) ||
+        (code = set_role(l, "bos_token", l->bos, &t->bos)) ||
         (code = set_role(l, "eos_token", l->eos, &t->eos)) || (code = set_role(l, "pad_token", l->pad, NULL)))
         return code;
     return hone_tokenizer_apply_config(t, config, l->path, t->bos >= 0, l->err);
 }
 
-int hone_tokenizer_load_sentencepiece(hone_tokenizer *t, const char *path, const char *folder, hone_error *err)
+int hone_tokenizer_load_sentencepiece(hone_tokenizer *t, const char *path, const char *folder,
+                                      hone_error *err)
 {
     hone_error inner = HONE_ERROR_INIT;
-    loader l = {.t = t, .path = path, .err = &inner, .model_type = MODEL_UNIGRAM, .bos = 1, .eos = 2, .pad = -1,
-                .dummy_prefix = true, .remove_blanks = true, .escape = true};
+    loader l = {.t = t,
+                .path = path,
+                .err = &inner,
+                .model_type = MODEL_UNIGRAM,
+                .bos = 1,
+                .eos = 2,
+                .pad = -1,
+                .dummy_prefix = true,
+                .remove_blanks = true,
+                .escape = true};
     json_t *config = NULL;
     hone_map map;
     int code = hone_map_open(&map, path, err);

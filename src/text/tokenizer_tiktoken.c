@@ -42,13 +42,13 @@ static const struct {
     int32_t id;
     bool eos;
 } special[] = {
-    {CL100K, "<|endoftext|>", 100257, true},    {CL100K, "<|fim_prefix|>", 100258, false},
-    {CL100K, "<|fim_middle|>", 100259, false},  {CL100K, "<|fim_suffix|>", 100260, false},
-    {CL100K, "<|endofprompt|>", 100276, false}, {O200K, "<|endoftext|>", 199999, true},
-    {O200K, "<|endofprompt|>", 200018, false},  {P50K, "<|endoftext|>", 50256, true},
-    {R50K, "<|endoftext|>", 50256, true},       {QWEN, "<|endoftext|>", 151643, true},
-    {QWEN, "<|im_start|>", 151644, false},      {QWEN, "<|im_end|>", 151645, false},
-    {LLAMA3, "<|begin_of_text|>", 128000, false}, {LLAMA3, "<|end_of_text|>", 128001, true},
+    {CL100K, "<|endoftext|>", 100257, true},        {CL100K, "<|fim_prefix|>", 100258, false},
+    {CL100K, "<|fim_middle|>", 100259, false},      {CL100K, "<|fim_suffix|>", 100260, false},
+    {CL100K, "<|endofprompt|>", 100276, false},     {O200K, "<|endoftext|>", 199999, true},
+    {O200K, "<|endofprompt|>", 200018, false},      {P50K, "<|endoftext|>", 50256, true},
+    {R50K, "<|endoftext|>", 50256, true},           {QWEN, "<|endoftext|>", 151643, true},
+    {QWEN, "<|im_start|>", 151644, false},          {QWEN, "<|im_end|>", 151645, false},
+    {LLAMA3, "<|begin_of_text|>", 128000, false},   {LLAMA3, "<|end_of_text|>", 128001, true},
     {LLAMA3, "<|start_header_id|>", 128006, false}, {LLAMA3, "<|end_header_id|>", 128007, false},
     {LLAMA3, "<|eot_id|>", 128009, false},
 };
@@ -62,7 +62,8 @@ int hone_tokenizer_find_tiktoken(char **file, const char *folder, hone_error *er
 
     *file = NULL;
     if (!dir)
-        return hone_error_set(err, errno == ENOENT ? HONE_ENOENT : HONE_EIO, "%s: can not read the folder", folder);
+        return hone_error_set(err, errno == ENOENT ? HONE_ENOENT : HONE_EIO, "%s: can not read the folder",
+                              folder);
     while ((entry = readdir(dir))) {
         size_t len = strlen(entry->d_name);
 
@@ -166,9 +167,10 @@ static int build(hone_tokenizer *t, const char *path, const json_t *config, hone
     if (!json_is_string(pattern))
         pattern = json_object_get(config, "pattern");
     if (!json_is_string(pattern) && !k)
-        return hone_error_set(err, HONE_EUNSUPPORTED,
-                              "how this vocabulary splits text is not known: name the file after it (cl100k, o200k, p50k, "
-                              "r50k, gpt2, qwen, llama3, glm) or give 'pat_str' in tokenizer_config.json");
+        return hone_error_set(
+            err, HONE_EUNSUPPORTED,
+            "how this vocabulary splits text is not known: name the file after it (cl100k, o200k, p50k, "
+            "r50k, gpt2, qwen, llama3, glm) or give 'pat_str' in tokenizer_config.json");
     rank = hone_alloc(t->vocab.n * sizeof *rank);
     if (!rank)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the merges");
@@ -190,8 +192,8 @@ static int build(hone_tokenizer *t, const char *path, const json_t *config, hone
     if (k && k->nfc)
         code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_FORM, HONE_NFC, NULL, 0, NULL, 0, err);
     if (!code && json_is_string(pattern))
-        code = hone_pretoken_add_pattern(&t->pretoken, json_string_value(pattern), json_string_length(pattern),
-                                         HONE_SPLIT_ISOLATED, false, err);
+        code = hone_pretoken_add_pattern(&t->pretoken, json_string_value(pattern),
+                                         json_string_length(pattern), HONE_SPLIT_ISOLATED, false, err);
     else if (!code)
         code = hone_pretoken_add_scanner(&t->pretoken, k->scanner, HONE_SPLIT_ISOLATED, false, err);
     if (!code)

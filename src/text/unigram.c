@@ -32,7 +32,8 @@ static int add_path(hone_unigram *u, int32_t id, hone_error *err)
     uint32_t node = 0, k, mask = (1u << u->bits) - 1;
 
     for (k = 0; k < t->len; k++) {
-        uint32_t key = node << 8 | (unsigned char)u->vocab->bytes[t->at + k], i = edge_slot(u, key), probe = 0;
+        uint32_t key = node << 8 | (unsigned char)u->vocab->bytes[t->at + k], i = edge_slot(u, key),
+                 probe = 0;
 
         while (u->slot[i].node && u->slot[i].key != key) {
             i = (i + 1) & mask;
@@ -111,7 +112,8 @@ typedef struct place {
     int32_t id;
 } place;
 
-static inline void reach(const hone_unigram *u, place *p, double before, double score, uint32_t from, int32_t id)
+static inline void reach(const hone_unigram *u, place *p, double before, double score, uint32_t from,
+                         int32_t id)
 {
     double sum = u->single ? (double)((float)score + (float)before) : score + before;
 
@@ -140,7 +142,8 @@ static void search(const hone_unigram *u, place *best, const unsigned char *s, u
             k++;
             if (id < 0)
                 continue;
-            reach(u, &best[k], sum, u->use[id] == HONE_PIECE_USER ? (k - i) * u->highest - 0.1 : u->score[id], i, id);
+            reach(u, &best[k], sum, u->use[id] == HONE_PIECE_USER ? (k - i) * u->highest - 0.1 : u->score[id],
+                  i, id);
             alone |= k - i == one;
         }
         if (!alone)

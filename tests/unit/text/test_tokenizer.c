@@ -87,7 +87,8 @@ static void assert_ranges_and_text(const hone_tokenizer *t, const hone_tokens *g
     assert_int_equal(hone_tokenizer_decode(t, &text, &n, got->id, got->n, false, NULL), 0);
     assert_int_equal(n, want_len);
     assert_memory_equal(text, want, n);
-    if (!memmem(text, n, "\xef\xbf\xbd", 3)) { /* a stream keeps the blank in front that the whole text may lose */
+    if (!memmem(text, n, "\xef\xbf\xbd",
+                3)) { /* a stream keeps the blank in front that the whole text may lose */
         size_t blank = pieces.len == n + 1 && pieces.data[0] == ' ';
 
         assert_int_equal(pieces.len, n + blank);
@@ -128,9 +129,8 @@ static void check_family(const char *file, const char *ids)
 
 static void golden(void **state)
 {
-    static const char *const family[] = {"qwen2",  "llama3", "smollm",   "gpt2",
-                                         "tekken", "o200k",  "deepseek", "odd",
-                                         "llama",  "legacy", "folded",   "unigram"};
+    static const char *const family[] = {"qwen2",    "llama3", "smollm", "gpt2",   "tekken", "o200k",
+                                         "deepseek", "odd",    "llama",  "legacy", "folded", "unigram"};
     static const char *const whole[] = {"qwen2.gguf",    "smollm.gguf",       "spm.gguf",
                                         "spm_bpe.model", "spm_unigram.model", "cl100k.tiktoken"};
     char file[64], ids[64];
@@ -400,8 +400,9 @@ static void control_pieces(void **state)
 /* Every member that decides ids changes the hash. */
 static void hash_of_parts(void **state)
 {
-    static const char *const file[] = {"llama.json",    "legacy.json",       "folded.json", "unigram.json",
-                                       "spm_bpe.model", "spm_unigram.model", "spm.gguf",    "cl100k.tiktoken"};
+    static const char *const file[] = {"llama.json",   "legacy.json",    "folded.json",
+                                       "unigram.json", "spm_bpe.model",  "spm_unigram.model",
+                                       "spm.gguf",     "cl100k.tiktoken"};
     uint64_t hash[HONE_COUNT(file)];
     size_t i, k;
 
@@ -456,10 +457,13 @@ static void bad_json(void **state)
         {HEAD BYTES GOOD "x", HONE_EFORMAT, "follows"},
         {HEAD BYTES "\"model\":{\"type\":\"WordPiece\",\"vocab\":{}}}", HONE_EUNSUPPORTED, "\"WordPiece\""},
         {HEAD "\"model\":{\"type\":\"Unigram\",\"vocab\":[]}}", HONE_EUNSUPPORTED, "'unk_id'"},
-        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",-1]]}}", HONE_EFORMAT, "'unk_id'"},
-        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\",\"b\"]]}}", HONE_EFORMAT, "a score"},
+        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":1,\"vocab\":[[\"a\",-1]]}}", HONE_EFORMAT,
+         "'unk_id'"},
+        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\",\"b\"]]}}", HONE_EFORMAT,
+         "a score"},
         {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\"]]}}", HONE_EFORMAT, "a score"},
-        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\",1,2]]}}", HONE_EFORMAT, "a score"},
+        {HEAD "\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"a\",1,2]]}}", HONE_EFORMAT,
+         "a score"},
         {HEAD BYTES "\"model\":{\"type\":\"BPE\",\"vocab\":{}}}", HONE_EFORMAT, "no 'merges'"},
         {HEAD BYTES "\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}",
          HONE_EUNSUPPORTED, "dropout"},
@@ -478,14 +482,16 @@ static void bad_json(void **state)
         {HEAD BYTES MODEL("{\"a\":0,\"b\":1}", "{}"), HONE_EFORMAT, "an array"},
         {HEAD BYTES MODEL("{\"\\ud800\":0}", "[]"), HONE_EFORMAT, "surrogate"},
         {HEAD BYTES MODEL("{\"\xff\":0}", "[]"), HONE_EFORMAT, "UTF-8"},
-        {HEAD "\"normalizer\":{\"type\":\"BertNormalizer\"}," BYTES GOOD, HONE_EUNSUPPORTED, "'BertNormalizer'"},
+        {HEAD "\"normalizer\":{\"type\":\"BertNormalizer\"}," BYTES GOOD, HONE_EUNSUPPORTED,
+         "'BertNormalizer'"},
         {HEAD "\"normalizer\":{\"type\":\"Prepend\"}," BYTES GOOD, HONE_EFORMAT, "'prepend'"},
-        {HEAD "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}," BYTES GOOD,
+        {HEAD
+         "\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"x\"}," BYTES GOOD,
          HONE_EUNSUPPORTED, "empty string"},
-        {HEAD "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}," BYTES GOOD, HONE_EFORMAT,
-         "base64"},
-        {HEAD "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," BYTES GOOD, HONE_EFORMAT,
-         "claims"},
+        {HEAD "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAA\"}," BYTES GOOD,
+         HONE_EFORMAT, "base64"},
+        {HEAD "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"/////w==\"}," BYTES GOOD,
+         HONE_EFORMAT, "claims"},
         {HEAD "\"normalizer\":[]," BYTES GOOD, HONE_EFORMAT, "'normalizer'"},
         {HEAD "\"decoder\":{\"type\":\"WordPiece\"}," BYTES GOOD, HONE_EUNSUPPORTED, "'WordPiece'"},
         {HEAD
@@ -496,10 +502,11 @@ static void bad_json(void **state)
               "\"type\":\"UnicodeScripts\"}]}," GOOD,
          HONE_EUNSUPPORTED, "'UnicodeScripts'"},
         {HEAD "\"pre_tokenizer\":{\"type\":\"Metaspace\"}," GOOD, HONE_EFORMAT, "'replacement'"},
-        {HEAD "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}," GOOD,
+        {HEAD
+         "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"last\"}," GOOD,
          HONE_EUNSUPPORTED, "'last'"},
-        {HEAD "\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}," BYTES GOOD, HONE_EFORMAT,
-         "a character"},
+        {HEAD "\"decoder\":{\"type\":\"Strip\",\"content\":\"ab\",\"start\":1,\"stop\":0}," BYTES GOOD,
+         HONE_EFORMAT, "a character"},
         {HEAD "\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"[a&&b]\"},\"behavior\":"
               "\"Isolated\"}," GOOD,
          HONE_EUNSUPPORTED, "[a&&b]"},
@@ -547,9 +554,9 @@ static void truncated(void **state)
 /* Damaged files: any answer but a crash or a leak; the sanitizers watch. */
 static void garbled(void **state)
 {
-    static const char *const name[] = {"odd.json",     "qwen2.gguf",      "unigram.json",
-                                       "folded.json",  "spm_bpe.model",   "spm_unigram.model",
-                                       "spm.gguf",     "cl100k.tiktoken", "llama.json"};
+    static const char *const name[] = {"odd.json",    "qwen2.gguf",      "unigram.json",
+                                       "folded.json", "spm_bpe.model",   "spm_unigram.model",
+                                       "spm.gguf",    "cl100k.tiktoken", "llama.json"};
     hone_rng rng = hone_rng_make(1, 2);
     size_t k, len;
     int i, j;
@@ -595,9 +602,15 @@ static void bad_spm_and_tiktoken(void **state)
         {"\x0a\x7f", 2, "model", HONE_EFORMAT, "damaged"},
         {"\x0a\x02\x10\x01", 4, "model", HONE_EFORMAT, "piece 0"},
         {"\x0a\x03\x0a\x01\xff", 5, "model", HONE_EFORMAT, "UTF-8"},
-        {"\x0a\x03\x0a\x01" "a\x12\x02\x18\x03", 9, "model", HONE_EUNSUPPORTED, "type 3"},
-        {"\x0a\x03\x0a\x01" "a\x12\x03\xc0\x01\x01", 10, "model", HONE_EUNSUPPORTED, "treat_whitespace_as_suffix"},
-        {"\x0a\x03\x0a\x01" "a\x12\x03\xc0\x02\x07", 10, "model", HONE_EFORMAT, "unknown piece"},
+        {"\x0a\x03\x0a\x01"
+         "a\x12\x02\x18\x03",
+         9, "model", HONE_EUNSUPPORTED, "type 3"},
+        {"\x0a\x03\x0a\x01"
+         "a\x12\x03\xc0\x01\x01",
+         10, "model", HONE_EUNSUPPORTED, "treat_whitespace_as_suffix"},
+        {"\x0a\x03\x0a\x01"
+         "a\x12\x03\xc0\x02\x07",
+         10, "model", HONE_EFORMAT, "unknown piece"},
         {"YQ== 0\nYg==\n", 0, "cl100k", HONE_EFORMAT, "line 2"},
         {"YQ== 0\nYg== 0\n", 0, "cl100k", HONE_EFORMAT, "two tokens"},
         {"YQ= 0\n", 0, "cl100k", HONE_EFORMAT, "base64"},
@@ -610,7 +623,8 @@ static void bad_spm_and_tiktoken(void **state)
 
     (void)state;
     for (i = 0; i < HONE_COUNT(bad); i++)
-        assert_refused(bad[i].text, bad[i].len ? bad[i].len : strlen(bad[i].text), bad[i].name, bad[i].code, bad[i].part);
+        assert_refused(bad[i].text, bad[i].len ? bad[i].len : strlen(bad[i].text), bad[i].name, bad[i].code,
+                       bad[i].part);
 }
 
 static void gguf_by_name(void **state)
@@ -678,8 +692,9 @@ static bool work_with(const char *path, long n)
 
 static void no_memory(void **state)
 {
-    static const char *const name[] = {"odd.json",          "o200k.json", "qwen2.gguf",      "unigram.json", "folded.json",
-                                       "spm_unigram.model", "spm.gguf",   "cl100k.tiktoken", "llama.json"};
+    static const char *const name[] = {"odd.json",     "o200k.json",      "qwen2.gguf",
+                                       "unigram.json", "folded.json",     "spm_unigram.model",
+                                       "spm.gguf",     "cl100k.tiktoken", "llama.json"};
     size_t i;
 
     (void)state;
@@ -697,12 +712,22 @@ static void no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),  cmocka_unit_test(roles_of_gguf), cmocka_unit_test(plain_ranges),
-        cmocka_unit_test(origins), cmocka_unit_test(long_runs),     cmocka_unit_test(threads),
-        cmocka_unit_test(hashes),  cmocka_unit_test(bad_json),      cmocka_unit_test(truncated),
-        cmocka_unit_test(blank_in_front), cmocka_unit_test(control_pieces), cmocka_unit_test(hash_of_parts),
+        cmocka_unit_test(golden),
+        cmocka_unit_test(roles_of_gguf),
+        cmocka_unit_test(plain_ranges),
+        cmocka_unit_test(origins),
+        cmocka_unit_test(long_runs),
+        cmocka_unit_test(threads),
+        cmocka_unit_test(hashes),
+        cmocka_unit_test(bad_json),
+        cmocka_unit_test(truncated),
+        cmocka_unit_test(blank_in_front),
+        cmocka_unit_test(control_pieces),
+        cmocka_unit_test(hash_of_parts),
         cmocka_unit_test(bad_spm_and_tiktoken),
-        cmocka_unit_test(garbled), cmocka_unit_test(gguf_by_name),  cmocka_unit_test(no_memory),
+        cmocka_unit_test(garbled),
+        cmocka_unit_test(gguf_by_name),
+        cmocka_unit_test(no_memory),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
