@@ -6,39 +6,39 @@
 #include "hone/config.h"
 
 typedef enum config_kind {
-    KIND_BOOL, /* bool */
-    KIND_INT, /* int32_t */
-    KIND_INT64, /* int64_t */
+    KIND_BOOL,   /* bool */
+    KIND_INT,    /* int32_t */
+    KIND_INT64,  /* int64_t */
     KIND_NUMBER, /* double */
     KIND_CHOICE, /* an enum or int32_t, from the key's list of names */
-    KIND_TEXT, /* char * */
-    KIND_PATH, /* char *, made absolute */
-    KIND_TEXTS, /* hone_strings; one text is a list of one */
-    KIND_PATHS, /* hone_strings, made absolute */
+    KIND_TEXT,   /* char * */
+    KIND_PATH,   /* char *, made absolute */
+    KIND_TEXTS,  /* hone_strings; one text is a list of one */
+    KIND_PATHS,  /* hone_strings, made absolute */
     KIND_TARGETS /* lora.target_modules: hone_strings, and lora.target_is_list */
 } config_kind;
 
 enum config_flags {
     KEY_ABOVE_MIN = 1, /* min itself is not allowed */
     KEY_BELOW_MAX = 2, /* max itself is not allowed */
-    KEY_STEPS = 4, /* a share below 1, else a whole number */
-    KEY_NO_EFFECT = 8 /* accepted because users' files have it; giving it makes a notice */
+    KEY_STEPS = 4,     /* a share below 1, else a whole number */
+    KEY_NO_EFFECT = 8  /* accepted because users' files have it; giving it makes a notice */
 };
 
 typedef struct config_choice {
     const char *name; /* NULL ends the list */
-    int value; /* the first name of a value is the one that is saved */
-    bool alias; /* an accepted name of another program: using it makes a notice */
+    int value;        /* the first name of a value is the one that is saved */
+    bool alias;       /* an accepted name of another program: using it makes a notice */
 } config_choice;
 
 typedef struct config_key {
     const char *section, *key; /* key may be nested: "augmentation.enabled" */
-    const char *aliases; /* separated by spaces, or NULL */
+    const char *aliases;       /* separated by spaces, or NULL */
     config_kind kind;
-    size_t offset; /* of the field in hone_config */
+    size_t offset;        /* of the field in hone_config */
     const char *fallback; /* the default in YAML syntax; NULL: the field stays 0 / NULL / empty */
-    const char *unset; /* what that means, for the reference; NULL with a fallback */
-    double min, max; /* numbers only */
+    const char *unset;    /* what that means, for the reference; NULL with a fallback */
+    double min, max;      /* numbers only */
     unsigned flags;
     const char *zero; /* integers: a word that stands for 0 ("auto"), or NULL */
     const config_choice *choice;
@@ -64,7 +64,7 @@ const char *config_choice_name(const config_key *key, int value);
 /* One scalar as it stands in the file. */
 typedef struct config_scalar {
     const char *text; /* NUL-terminated */
-    bool plain; /* without quotes, so that it may be a number or a boolean */
+    bool plain;       /* without quotes, so that it may be a number or a boolean */
 } config_scalar;
 
 typedef struct config_value {

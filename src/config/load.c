@@ -16,12 +16,12 @@
 typedef struct reader {
     hone_config *c;
     yaml_document_t *doc;
-    const char *name; /* of the file, or "--set" */
-    char *folder; /* absolute */
-    bool lines; /* messages carry line numbers */
-    size_t *line; /* [config_n_keys] where a key was given, 0 = not yet; NULL for --set */
+    const char *name;     /* of the file, or "--set" */
+    char *folder;         /* absolute */
+    bool lines;           /* messages carry line numbers */
+    size_t *line;         /* [config_n_keys] where a key was given, 0 = not yet; NULL for --set */
     const char *assigned; /* "section.key" of --set */
-    char where[600]; /* start of messages about the current node */
+    char where[600];      /* start of messages about the current node */
     hone_error *err;
 } reader;
 

@@ -5,7 +5,7 @@
 #include "text/unicode.h"
 
 #define PROBES 4096
-#define SHORT 192 /* symbols up to which a search of the array beats the heap */
+#define SHORT 192         /* symbols up to which a search of the array beats the heap */
 #define NO_RANK INT32_MAX /* of a pair that no merge joins; signed, so that SSE2 compares it */
 
 enum { UNKNOWN, WHOLE, NOT_WHOLE };
@@ -278,7 +278,7 @@ static size_t merge_short(const hone_bpe *b, int32_t *id, uint32_t *len, size_t 
 
 typedef struct symbol {
     uint32_t prev, next; /* positions; n = none */
-    int32_t rank; /* of the pair that starts here, NO_RANK when none does or the symbol is gone */
+    int32_t rank;        /* of the pair that starts here, NO_RANK when none does or the symbol is gone */
     int32_t joined;
 } symbol;
 

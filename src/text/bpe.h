@@ -30,12 +30,12 @@ typedef struct hone_merge {
 typedef struct hone_bpe {
     const hone_vocab *vocab;
     hone_merge *slot; /* open addressing, linear probing */
-    uint32_t bits; /* 1 << bits slots */
+    uint32_t bits;    /* 1 << bits slots */
     uint32_t n_merges;
-    int32_t byte_id[256]; /* tokens of single bytes; -1: the vocabulary lacks it */
-    int32_t unk; /* token of what the vocabulary lacks; -1: it is dropped */
-    bool fuse_unk; /* neighbouring unknown symbols become one token */
-    bool ignore_merges; /* a piece that is a token is that token, whatever the merges say */
+    int32_t byte_id[256];   /* tokens of single bytes; -1: the vocabulary lacks it */
+    int32_t unk;            /* token of what the vocabulary lacks; -1: it is dropped */
+    bool fuse_unk;          /* neighbouring unknown symbols become one token */
+    bool ignore_merges;     /* a piece that is a token is that token, whatever the merges say */
     _Atomic uint8_t *whole; /* [vocab->n] 0 not known yet, 1 its bytes merge to it alone, 2 they do not */
     hone_piece_cache *cache;
     uint64_t hash; /* of the merges in order, for hone_tokenizer_hash */
@@ -47,7 +47,7 @@ typedef struct hone_bpe {
     uint64_t (
         *ascii)[2]; /* [128] the same for ASCII characters that are both known, as bits by the right one */
     bool byte_fallback;
-    bool uncut; /* merges reach over bytes or the unknown token: pieces can not be cut */
+    bool uncut;         /* merges reach over bytes or the unknown token: pieces can not be cut */
     int32_t n_phantoms; /* ids from HONE_VOCAB_MAX on: characters that are no token, but part of one */
 } hone_bpe;
 

@@ -13,9 +13,9 @@ typedef struct hone_id_set {
 
 struct hone_chat {
     const hone_tokenizer *tok; /* NULL: renders only */
-    hone_template *plain; /* the default template */
-    hone_template *tool_use; /* what conversations with tools get, NULL: the default */
-    json_t *vars; /* object: bos_token and so on */
+    hone_template *plain;      /* the default template */
+    hone_template *tool_use;   /* what conversations with tools get, NULL: the default */
+    json_t *vars;              /* object: bos_token and so on */
     char *notice;
     uint64_t hash;
     hone_id_set stop; /* end an assistant turn: see hone_chat_stop_ids */

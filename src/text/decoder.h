@@ -9,12 +9,12 @@
 
 enum hone_decoder_kind {
     HONE_DECODE_BYTE_LEVEL, /* all texts to one, its characters to bytes, ill-formed parts to U+FFFD */
-    HONE_DECODE_STRING, /* each place where a string stands becomes another */
+    HONE_DECODE_STRING,     /* each place where a string stands becomes another */
     HONE_DECODE_REGEX,
     HONE_DECODE_BYTE_FALLBACK, /* runs of <0xHH> to characters, or a U+FFFD each */
-    HONE_DECODE_FUSE, /* all texts to one */
-    HONE_DECODE_STRIP, /* up to `start` and `stop` times the character, off the ends of each text */
-    HONE_DECODE_METASPACE, /* the character to a space; with `start`, to nothing in the first text */
+    HONE_DECODE_FUSE,          /* all texts to one */
+    HONE_DECODE_STRIP,         /* up to `start` and `stop` times the character, off the ends of each text */
+    HONE_DECODE_METASPACE,     /* the character to a space; with `start`, to nothing in the first text */
 };
 
 typedef struct hone_decoder_step {

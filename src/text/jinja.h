@@ -25,8 +25,8 @@ typedef struct jinja_arena {
     char *at, *end;
     size_t total, limit;
     hone_error *err; /* where jinja_fail writes */
-    jmp_buf *home; /* where it jumps */
-    uint32_t line; /* template line of what is being parsed or evaluated, for messages; 0 = none */
+    jmp_buf *home;   /* where it jumps */
+    uint32_t line;   /* template line of what is being parsed or evaluated, for messages; 0 = none */
 } jinja_arena;
 
 /* Zeroed memory, 16-byte aligned. */
@@ -110,7 +110,7 @@ typedef struct jinja_dict {
     jinja_entry *entry;
     size_t n, capacity;
     uint32_t *index; /* [n_index] 1 + entry, 0 = free; NULL while small */
-    size_t n_index; /* power of two */
+    size_t n_index;  /* power of two */
 } jinja_dict;
 
 typedef struct jinja_macro {
@@ -129,9 +129,9 @@ typedef struct jinja_slice {
 } jinja_slice;
 
 typedef struct jinja_undefined {
-    const char *name; /* what was looked up */
+    const char *name;  /* what was looked up */
     const char *owner; /* in what kind of object, NULL: a variable */
-    bool unsafe; /* exists in Python, but the sandbox hides it */
+    bool unsafe;       /* exists in Python, but the sandbox hides it */
 } jinja_undefined;
 
 typedef struct jinja_loop {
@@ -172,47 +172,47 @@ typedef enum jinja_op {
 
 typedef enum jinja_node_type {
     /* statements; lists by `next` */
-    N_TEXT, /* value */
-    N_OUTPUT, /* a */
-    N_IF, /* a ? body : other */
-    N_FOR, /* a = target, b = iterable, c = condition or NULL, body, other = else, flag = recursive */
-    N_SET, /* a = target, b */
-    N_SET_BLOCK, /* a = target, b = filter chain over E_BODY or NULL, body */
-    N_MACRO, /* name, args = E_PARAM list, body */
+    N_TEXT,       /* value */
+    N_OUTPUT,     /* a */
+    N_IF,         /* a ? body : other */
+    N_FOR,        /* a = target, b = iterable, c = condition or NULL, body, other = else, flag = recursive */
+    N_SET,        /* a = target, b */
+    N_SET_BLOCK,  /* a = target, b = filter chain over E_BODY or NULL, body */
+    N_MACRO,      /* name, args = E_PARAM list, body */
     N_CALL_BLOCK, /* a = call, b = its N_MACRO */
-    N_FILTER, /* a = filter chain over E_BODY, body */
-    N_WITH, /* args = N_SET list, body */
+    N_FILTER,     /* a = filter chain over E_BODY, body */
+    N_WITH,       /* args = N_SET list, body */
     N_GENERATION, /* body */
     N_BREAK,
     N_CONTINUE,
     /* expressions */
-    E_CONST, /* value */
-    E_NAME, /* name */
-    E_NSREF, /* name . value, only as a target */
-    E_TUPLE, /* args */
-    E_LIST, /* args */
-    E_DICT, /* args: key, value, key, value ... */
-    E_COND, /* a ? b : c (NULL: undefined) */
-    E_OR, /* a, b */
-    E_AND, /* a, b */
-    E_NOT, /* a */
+    E_CONST,   /* value */
+    E_NAME,    /* name */
+    E_NSREF,   /* name . value, only as a target */
+    E_TUPLE,   /* args */
+    E_LIST,    /* args */
+    E_DICT,    /* args: key, value, key, value ... */
+    E_COND,    /* a ? b : c (NULL: undefined) */
+    E_OR,      /* a, b */
+    E_AND,     /* a, b */
+    E_NOT,     /* a */
     E_COMPARE, /* a, then args: E_OPERAND (op, a) */
     E_OPERAND,
-    E_BINARY, /* op, a, b */
-    E_CONCAT, /* args */
-    E_NEG, /* a */
-    E_POS, /* a */
-    E_ATTR, /* a . value (string) */
-    E_ITEM, /* a [ b ] */
-    E_SLICE, /* a : b : c */
-    E_CALL, /* a ( args, E_KEYWORD ... ) */
-    E_FILTER, /* a | id ( args ) ; value = its name */
-    E_TEST, /* a is id ( args ); value = its name */
+    E_BINARY,  /* op, a, b */
+    E_CONCAT,  /* args */
+    E_NEG,     /* a */
+    E_POS,     /* a */
+    E_ATTR,    /* a . value (string) */
+    E_ITEM,    /* a [ b ] */
+    E_SLICE,   /* a : b : c */
+    E_CALL,    /* a ( args, E_KEYWORD ... ) */
+    E_FILTER,  /* a | id ( args ) ; value = its name */
+    E_TEST,    /* a is id ( args ); value = its name */
     E_KEYWORD, /* value = a */
-    E_STAR, /* *a */
-    E_STAR2, /* **a */
-    E_PARAM, /* name = a or NULL */
-    E_BODY /* stands for the captured text of a filter or set block */
+    E_STAR,    /* *a */
+    E_STAR2,   /* **a */
+    E_PARAM,   /* name = a or NULL */
+    E_BODY     /* stands for the captured text of a filter or set block */
 } jinja_node_type;
 
 typedef struct jinja_node {
@@ -340,7 +340,7 @@ jinja_seq *jinja_iterate(jinja_run *r, jinja_value v);
 int64_t jinja_length(jinja_run *r, jinja_value v); /* len(); fails as Python does */
 jinja_value jinja_binary(jinja_run *r, jinja_op op, jinja_value a, jinja_value b);
 jinja_value jinja_attribute(jinja_run *r, jinja_value v, const jinja_str *name); /* v.name */
-jinja_value jinja_item(jinja_run *r, jinja_value v, jinja_value key); /* v[key] */
+jinja_value jinja_item(jinja_run *r, jinja_value v, jinja_value key);            /* v[key] */
 /* The sequence sorted (stable) by the key of each item, keys[i] belongs to items[i]. */
 void jinja_sort(jinja_run *r, jinja_value *items, jinja_value *keys, size_t n, bool reverse);
 
@@ -376,7 +376,7 @@ const jinja_str *jinja_str_format(jinja_run *r, const jinja_str *format, jinja_v
 /* str.format, with plain fields: {}, {0}, {name}, each with !s or !r. */
 const jinja_str *jinja_str_braces(jinja_run *r, const jinja_str *format, const jinja_value *arg, size_t n,
                                   const jinja_dict *kwargs);
-bool jinja_is_space(int32_t code_point); /* str.isspace */
+bool jinja_is_space(int32_t code_point);     /* str.isspace */
 bool jinja_is_printable(int32_t code_point); /* str.isprintable */
 /* Resolves slice bounds against a length as Python does; returns the number of items. */
 size_t jinja_slice_resolve(jinja_run *r, const jinja_slice *slice, size_t n, int64_t *start, int64_t *step);
@@ -398,7 +398,7 @@ bool jinja_test_apply(jinja_run *r, int id, jinja_value v, jinja_value *arg, siz
                       const jinja_dict *kwargs);
 
 /* jinja_call.c */
-jinja_value jinja_global_find(const char *s, size_t n); /* J_MISSING if none */
+jinja_value jinja_global_find(const char *s, size_t n);                               /* J_MISSING if none */
 jinja_value jinja_method_find(jinja_run *r, jinja_value self, const jinja_str *name); /* J_MISSING if none */
 jinja_value jinja_call_function(jinja_run *r, int id, jinja_value *arg, size_t n, const jinja_dict *kwargs);
 jinja_value jinja_call_method(jinja_run *r, const jinja_method *m, jinja_value *arg, size_t n,

@@ -12,7 +12,7 @@
 
 typedef struct filter_call {
     jinja_run *r;
-    jinja_value v; /* what stands before the bar */
+    jinja_value v;             /* what stands before the bar */
     jinja_value arg[MAX_ARGS]; /* by the row's names; J_MISSING = not given */
     /* the arguments as given, for filters that hand them on */
     jinja_value *given;

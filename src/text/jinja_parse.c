@@ -14,7 +14,7 @@ typedef struct parser {
     hone_template *t;
     const jinja_token *at;
     int nesting;
-    int soft; /* inside an `if` whose untaken branches are not looked at */
+    int soft;  /* inside an `if` whose untaken branches are not looked at */
     int loops; /* inside so many for bodies of this frame */
 } parser;
 

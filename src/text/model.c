@@ -6,12 +6,12 @@
 
 #define CACHE_SLOTS (1u << 16)
 #define CACHE_BYTES ((size_t)8 << 20) /* touched only as far as entries fill it */
-#define SMALLEST 192 /* tokens */
+#define SMALLEST 192                  /* tokens */
 
 /* An entry: {u32 hash tag, u16 bytes, u16 tokens}, ids, bytes; 4-byte aligned in one block. */
 struct hone_piece_cache {
     _Atomic uint32_t slot[CACHE_SLOTS]; /* offset of an entry in 4-byte units; 0 none */
-    _Atomic size_t used; /* 4-byte units taken */
+    _Atomic size_t used;                /* 4-byte units taken */
     uint32_t *block;
 };
 

@@ -10,7 +10,7 @@
 
 /* What a run of pieces needs; zero-initialise, hone_model_work_clear frees. One per thread or call. */
 typedef struct hone_model_work {
-    int32_t *id; /* the tokens of the last piece, in order */
+    int32_t *id;   /* the tokens of the last piece, in order */
     uint32_t *len; /* bytes of the piece each stands for */
     size_t n, capacity;
     void *block; /* of the algorithm */

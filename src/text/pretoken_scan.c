@@ -14,7 +14,7 @@ enum {
     IS_N = 2,
     IS_M = 4,
     IS_SPACE = 8,
-    IS_PS = 16, /* punctuation or symbol */
+    IS_PS = 16,    /* punctuation or symbol */
     IS_UPPER = 32, /* Lu Lt Lm Lo M: what may open a word of mixed case */
     IS_LOWER = 64, /* Ll Lm Lo M */
 };

@@ -14,22 +14,22 @@
 typedef struct hone_template hone_template;
 
 /* Bounds of one rendering. Templates come from untrusted folders. */
-#define HONE_TEMPLATE_MAX_SOURCE ((size_t)4 << 20) /* bytes of template text */
+#define HONE_TEMPLATE_MAX_SOURCE ((size_t)4 << 20)   /* bytes of template text */
 #define HONE_TEMPLATE_MAX_OUTPUT ((size_t)256 << 20) /* bytes rendered */
-#define HONE_TEMPLATE_MAX_MEMORY ((size_t)1 << 30) /* bytes of values alive during a rendering */
-#define HONE_TEMPLATE_MAX_WORK ((uint64_t)1 << 29) /* nodes evaluated, items visited, bytes / 16 moved */
-#define HONE_TEMPLATE_MAX_DEPTH 400 /* nested expressions, blocks and macro calls together */
+#define HONE_TEMPLATE_MAX_MEMORY ((size_t)1 << 30)   /* bytes of values alive during a rendering */
+#define HONE_TEMPLATE_MAX_WORK ((uint64_t)1 << 29)   /* nodes evaluated, items visited, bytes / 16 moved */
+#define HONE_TEMPLATE_MAX_DEPTH 400                  /* nested expressions, blocks and macro calls together */
 
 /* What a template is rendered with. JSON is borrowed for the call. */
 typedef struct hone_template_input {
-    const json_t *vars; /* object of strings: bos_token and the like; origin 0. NULL = none */
-    const json_t *messages; /* array of objects; byte origin 1 + index */
-    size_t n_messages; /* only the first n are shown */
-    const json_t *tools; /* NULL = none; origin HONE_ORIGIN_OTHER, as of the next two */
+    const json_t *vars;      /* object of strings: bos_token and the like; origin 0. NULL = none */
+    const json_t *messages;  /* array of objects; byte origin 1 + index */
+    size_t n_messages;       /* only the first n are shown */
+    const json_t *tools;     /* NULL = none; origin HONE_ORIGIN_OTHER, as of the next two */
     const json_t *documents; /* NULL = none */
-    const json_t *kwargs; /* object of further variables; they win over vars. NULL = none */
+    const json_t *kwargs;    /* object of further variables; they win over vars. NULL = none */
     bool generation_prompt;
-    int64_t now; /* seconds since the epoch, what strftime_now shows in local time */
+    int64_t now;       /* seconds since the epoch, what strftime_now shows in local time */
     uint64_t max_work; /* 0 = HONE_TEMPLATE_MAX_WORK; memory, output bounds likewise */
     size_t max_memory, max_output;
 } hone_template_input;

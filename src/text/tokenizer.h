@@ -8,13 +8,13 @@
 /* One added token: a text that is found in the input before the model splits it. */
 typedef struct hone_added_token {
     const char *text; /* NUL-terminated, UTF-8 */
-    size_t len; /* bytes */
+    size_t len;       /* bytes */
     int32_t id;
-    bool special; /* dropped by decode with skip_special; never matches bytes that came from a message */
+    bool special;     /* dropped by decode with skip_special; never matches bytes that came from a message */
     bool single_word; /* matches only where no word character stands on either side */
-    bool lstrip; /* takes the white space to its left along */
-    bool rstrip; /* takes the white space to its right along */
-    bool normalized; /* found in the normalised text, not in the given one */
+    bool lstrip;      /* takes the white space to its left along */
+    bool rstrip;      /* takes the white space to its right along */
+    bool normalized;  /* found in the normalised text, not in the given one */
 } hone_added_token;
 
 /* The added tokens in order of id. From a GGUF file: its CONTROL (special) and USER_DEFINED tokens. Borrowed. */

@@ -32,7 +32,7 @@ typedef struct hone_added_set {
     } * entry;
     size_t n;
     uint32_t first[257]; /* entries that start with byte b: first[b] .. first[b + 1] */
-    int only; /* the one byte all entries start with, or -1 */
+    int only;            /* the one byte all entries start with, or -1 */
 } hone_added_set;
 
 typedef struct hone_role {
@@ -51,9 +51,9 @@ struct hone_tokenizer {
     hone_added_token *added; /* by id */
     size_t n_added, added_capacity;
     hone_added_set in_given, in_normalized;
-    uint8_t *special; /* [vocab.n] */
+    uint8_t *special;    /* [vocab.n] */
     uint32_t *respelled; /* [vocab.n] 1 + entry of in_normalized whose text decoding shows; NULL: none */
-    char *piece_bytes; /* what tokens add to a stream, where that is not their own bytes; else NULL */
+    char *piece_bytes;   /* what tokens add to a stream, where that is not their own bytes; else NULL */
     uint32_t *piece_end; /* [vocab.n] */
 
     int32_t *prefix, *suffix; /* what the post-processor puts around a text */

@@ -25,7 +25,7 @@ typedef struct loader {
     hone_error *err;
     hone_json json;
     extent model, added, normalizer, pre_tokenizer, post_processor, decoder; /* top level */
-    extent vocab, merges, unk_token; /* of the model */
+    extent vocab, merges, unk_token;                                         /* of the model */
     size_t n_merges;
     bool unigram, byte_fallback;
     int64_t unk_id; /* of a Unigram model, -1 none */

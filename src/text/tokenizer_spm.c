@@ -94,7 +94,7 @@ typedef struct message {
 typedef struct field {
     uint32_t number, wire;
     uint64_t value; /* wire 0: the number; 5: the four bytes */
-    message inner; /* wire 2 */
+    message inner;  /* wire 2 */
 } field;
 
 static uint64_t read_varint(message *m)

@@ -17,7 +17,7 @@ enum { CL100K = 100256, P50K = 50280, R50K = 50256, O200K = 199998, QWEN = 15164
 
 /* What is known of a vocabulary. */
 typedef struct known {
-    const char *word; /* in the name of the file, or NULL */
+    const char *word;            /* in the name of the file, or NULL */
     const char *tokenizer_class; /* or NULL */
     const char *scanner;
     bool nfc;

@@ -58,14 +58,14 @@ enum hone_category {
 
 /* The other bits of a property byte. */
 #define HONE_PROP_CATEGORY 31u
-#define HONE_PROP_SPACE 32u /* White_Space */
-#define HONE_PROP_WORD 64u /* \w of Rust's regex */
+#define HONE_PROP_SPACE 32u    /* White_Space */
+#define HONE_PROP_WORD 64u     /* \w of Rust's regex */
 #define HONE_PROP_NUMERIC 128u /* Nd, Nl, No of Unicode 17 */
 
 /* Bits of a normalisation byte: low six an index into hone_unicode_ccc, then: */
 #define HONE_NORMAL_CCC 63u
 #define HONE_NORMAL_BOUNDARY 64u /* what stands before it never changes what becomes of it, nor it of that */
-#define HONE_NORMAL_STABLE 128u /* stays itself in NFC, unless something after it combines with it */
+#define HONE_NORMAL_STABLE 128u  /* stays itself in NFC, unless something after it combines with it */
 
 extern const uint8_t hone_unicode_prop_top[], hone_unicode_prop_bottom[];
 extern const uint16_t hone_unicode_prop_middle[];

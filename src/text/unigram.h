@@ -10,7 +10,7 @@
 #include "text/model.h"
 
 typedef struct hone_trie_slot {
-    uint32_t key; /* node << 8 | byte */
+    uint32_t key;  /* node << 8 | byte */
     uint32_t node; /* the node behind the edge; 0: empty slot */
 } hone_trie_slot;
 
@@ -18,9 +18,9 @@ enum hone_piece_use { HONE_PIECE_NORMAL, HONE_PIECE_USER, HONE_PIECE_UNUSED }; /
 
 typedef struct hone_unigram {
     const hone_vocab *vocab;
-    uint32_t n; /* tokens that have a score */
-    double *score; /* [n] */
-    uint8_t *use; /* [n] */
+    uint32_t n;             /* tokens that have a score */
+    double *score;          /* [n] */
+    uint8_t *use;           /* [n] */
     double lowest, highest; /* of the normal tokens */
     bool single, byte_fallback;
     int32_t unk; /* must be there */

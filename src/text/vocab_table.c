@@ -3,7 +3,7 @@
 
 #include "text/vocab_table.h"
 
-#define PROBES 4096 /* longer chains mean a file made to defeat the hash */
+#define PROBES 4096  /* longer chains mean a file made to defeat the hash */
 #define N_SHIFTED 68 /* bytes whose character is not themselves: U+0100 .. U+0143 */
 
 /* Byte of U+0100 + i: the bytes that are no printable Latin-1 character, in increasing order. */

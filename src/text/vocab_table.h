@@ -14,12 +14,12 @@
 
 typedef struct hone_vocab_token {
     uint32_t at, len; /* bytes[at .. at + len) */
-    bool used, raw; /* not used: a hole in the numbering */
+    bool used, raw;   /* not used: a hole in the numbering */
 } hone_vocab_token;
 
 typedef struct hone_vocab_slot {
     uint32_t tag; /* high half of the hash */
-    int32_t id; /* -1: empty */
+    int32_t id;   /* -1: empty */
 } hone_vocab_slot;
 
 typedef struct hone_vocab {
@@ -27,7 +27,7 @@ typedef struct hone_vocab {
     char *bytes;
     size_t n_bytes, bytes_capacity;
     hone_vocab_token *token; /* [n] by id */
-    uint32_t n, capacity; /* largest id + 1 */
+    uint32_t n, capacity;    /* largest id + 1 */
     uint32_t n_used;
     uint32_t longest; /* bytes of the longest token that is not raw */
     hone_vocab_slot *slot;
