@@ -76,7 +76,7 @@ shown() { # TEXT: until the terminal shows it
     done
     out=$(cat -v typescript 2>&1) wrong "the terminal should show: $1"
 }
-if command -v script >/dev/null; then
+if script -qec true /dev/null >/dev/null 2>&1; then # it needs a pseudo-terminal to give
     last="chat on a terminal"
     mkfifo keys
     script -qfec "$hone chat --model $model --temperature 0 --precision f32 --max-new-tokens 400 --context 512" typescript \
