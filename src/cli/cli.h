@@ -143,6 +143,13 @@ typedef struct engine {
 int device_open(hone_device **out, const common *c, hone_error *err);
 hone_precision precision_of(const char *text); /* one of the choices below */
 #define PRECISIONS "auto|f32|bf16"
+/* --precision of the commands that open a model; variable: const char *. */
+#define PRECISION_OPTION(variable)                                                                           \
+    {                                                                                                        \
+        .name = "--precision", .kind = OPTION_CHOICE, .value = &(variable), .argument = "P",                 \
+        .choices = PRECISIONS, .standard = "auto: bf16 where the machine has it, else f32",                  \
+        .help = "Type of the activations."                                                                   \
+    }
 
 /* Opens everything. adapter NULL: base only. need_chat: a missing template is an error. Warns when the adapter was trained
  * with another template or tokenizer. 0, or EXIT_FAILURE after a message. */
