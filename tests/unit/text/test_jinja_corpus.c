@@ -1,53 +1,7 @@
-/* Runs the fuzzer's corpus, and small changes of each of its files, through the fuzz target. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
-#include <dirent.h>
-#include <string.h>
-
-#include "base/base.h"
+/* The corpus of the template fuzzer. */
 #include "fuzz/fuzz_template.c"
 
 #define CORPUS HONE_TEST_DIR "/fuzz/corpus/template"
-
-static void the_corpus_does_no_harm(void **state)
-{
-    struct dirent **entry;
-    int n = scandir(CORPUS, &entry, NULL, alphasort), i, k, files = 0;
-    hone_rng rng = hone_rng_make(7, 0);
-    char *path, *text;
-    size_t len;
-
-    (void)state;
-    for (i = 0; i < n; i++) {
-        path = hone_path_join(CORPUS, entry[i]->d_name);
-        if (!hone_path_is_dir(path)) {
-            assert_int_equal(hone_file_read(&text, &len, path, 1 << 20, NULL), 0);
-            LLVMFuzzerTestOneInput((uint8_t *)text, len);
-            for (k = 0; k < 300 && len; k++) { /* swap, cut, overwrite */
-                uint32_t at = hone_rng_below(&rng, (uint32_t)len), to = hone_rng_below(&rng, (uint32_t)len);
-                char was = text[at];
-
-                text[at] = k % 3 ? text[to] : "{}%#|-'\"()[].:,~"[hone_rng_below(&rng, 16)];
-                LLVMFuzzerTestOneInput((uint8_t *)text, k % 5 ? len : to);
-                if (k % 2)
-                    text[at] = was;
-            }
-            hone_free(text);
-            files++;
-        }
-        hone_free(path);
-        free(entry[i]);
-    }
-    free(entry);
-    assert_true(files >= 8);
-}
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = {cmocka_unit_test(the_corpus_does_no_harm)};
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+#define CHANGES 300
+#define LEAST_FILES 8
+#include "support/corpus_test.h"
