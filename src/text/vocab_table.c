@@ -124,7 +124,7 @@ static int add_token(hone_vocab *v, int64_t id, const char *text, size_t len, bo
         return hone_error_set(err, HONE_ELIMIT, "the vocabulary holds more than 4 GiB of text");
     if (!grow_tokens(v, (uint32_t)id + 1))
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the vocabulary");
-    if (v->n_bytes + len > v->bytes_capacity) {
+    if (!v->bytes || v->n_bytes + len > v->bytes_capacity) { /* an empty first token needs an address too */
         size_t capacity = HONE_MAX(HONE_MAX(v->bytes_capacity * 2, v->n_bytes + len), (size_t)1 << 16);
         char *bytes = hone_realloc(v->bytes, capacity);
 
