@@ -105,6 +105,61 @@ HONE_API hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l);
 HONE_API int hone_ledger_commit(hone_ledger *l, uint64_t rows, hone_error *err);
 HONE_API void hone_ledger_abort(hone_ledger *l); /* closes without a file; NULL is fine */
 
+/* ---- quality, scores, choosing: parts of preparing ---------------------------------------------------------------- */
+
+/* Checks of rows by named rules (docs/quality.md). */
+typedef struct hone_quality_options {
+    bool enabled;
+    const char *const *rules; /* YAML files that add rules or change those that come with hone */
+    size_t n_rules;
+    const char *const *set; /* "rule.parameter=value", after the files */
+    size_t n_set;
+    const char *const *only, *const *skip; /* names of rules; n_only 0: all */
+    size_t n_only, n_skip;
+    const char *label_pattern; /* regular expression whose first group is the label; NULL: none */
+    const char *label_words;   /* file of labels, a line each with its synonyms; NULL: none */
+} hone_quality_options;
+
+/* Figures of rows by a model, computed in batches (hone/train.h makes one). Higher layers fill it in. */
+typedef struct hone_scorer {
+    const char *const *name; /* [n] "perplexity", "perplexity_alone", "ifd" */
+    size_t n;
+    /* Scores `rows` conversations: out[rows * n], NAN where there is none. Called from one thread. */
+    int (*score)(void *ud, const char *const *conversation, const size_t *len, size_t rows, double *out,
+                 hone_error *err);
+    void *ud;
+} hone_scorer;
+
+typedef enum hone_balance { HONE_BALANCE_NONE, HONE_BALANCE_TASK, HONE_BALANCE_LABEL } hone_balance;
+typedef enum hone_balance_method {
+    HONE_BALANCE_DOWN,       /* every class as large as the smallest */
+    HONE_BALANCE_UP,         /* as large as the largest, rows repeated */
+    HONE_BALANCE_TEMPERATURE /* shares in proportion to size^(1/T) */
+} hone_balance_method;
+typedef enum hone_order {
+    HONE_ORDER_FILE,
+    HONE_ORDER_SHUFFLE,
+    HONE_ORDER_CURRICULUM,
+    HONE_ORDER_STAGED
+} hone_order;
+typedef enum hone_split_by { HONE_SPLIT_ROW, HONE_SPLIT_GROUP, HONE_SPLIT_TASK } hone_split_by;
+
+typedef struct hone_choose_options {
+    hone_balance balance;
+    hone_balance_method method;
+    double temperature;   /* of TEMPERATURE, >= 1 */
+    int64_t max_per_task; /* 0 = no limit */
+    const double
+        *weight; /* [n_weight] share of every input path in the mix, in their order; NULL: as they come */
+    size_t n_weight;
+    hone_order order;
+    const char *curriculum; /* of CURRICULUM and the hard stage: "length", "turns", or the name of a score */
+    double stage[3];        /* of STAGED: shares of mixed, grouped, hard; their sum is 1 */
+    hone_split_by split_by;
+    double val_size; /* rows (from 1) or share (below 1) held out; 0 = none */
+    uint64_t seed;
+} hone_choose_options;
+
 /* ---- preparing: which rows are worth training on ---------------------------------------------------------------- */
 
 typedef struct hone_prepare_options {
