@@ -77,7 +77,9 @@ typedef struct hone_ledger_entry {
     const char *file;
     uint64_t line, row; /* row: 0-based over all files */
     hone_fate fate;
-    const char *reason; /* of DROPPED: "overlong", "untrained", "invalid"; */
+    const char
+        *reason; /* of DROPPED: "overlong", "untrained", "invalid", "score", "balanced", "max_per_task",
+                           "mix", or the name of a rule */
     const char *detail; /* NULL, or a sentence for a person */
     uint64_t tokens, parts;
     const char *other_file;
@@ -90,6 +92,36 @@ typedef struct hone_ledger_counts {
     uint64_t rows, used, cut, split, dropped, duplicate, contaminated; /* rows is the sum of the others */
 } hone_ledger_counts;
 
+/* What a rule found. Strings are borrowed during the call that hands it out. */
+typedef struct hone_finding {
+    const char *rule;     /* name */
+    const char *title[2]; /* for a person: English, Chinese */
+    int severity;         /* 1 note, 2 warning, 3 error */
+    uint64_t row;         /* 0-based over all files; UINT64_MAX: the rows as a whole */
+    uint32_t message;     /* which turn; UINT32_MAX: the row as a whole */
+    uint32_t begin, end;  /* bytes of its text that show it; equal: no place */
+    const char *detail;   /* a sentence; may be empty */
+} hone_finding;
+
+/* A row and all that is known of it when its fate is. Borrowed during the call that hands it out. */
+typedef struct hone_row_result {
+    hone_ledger_entry entry;
+    const char *conversation; /* as hone_row has it; NULL: the row is invalid */
+    size_t len;
+    const uint8_t *trained; /* [n_messages] */
+    size_t n_messages;
+    const char *id, *task, *label, *group; /* NULL: none */
+    float weight;                          /* of the row, as it is written */
+    const hone_finding *finding;
+    size_t n_findings;
+    const char *const *score_name;
+    const double *score; /* [n_scores] NAN: none */
+    size_t n_scores;
+    uint32_t copies; /* of a used row: how often it is written */
+    uint32_t stage;  /* of a staged mix, from 1; 0: not staged */
+    bool validation; /* held out */
+} hone_row_result;
+
 /* A ledger is JSON lines: one line a row, in the order of the rows, and {"totals": {...}} as the last line, without which
  * it is not complete. The file appears at the commit, whole, or not at all. */
 typedef struct hone_ledger hone_ledger;
@@ -99,6 +131,8 @@ HONE_API int hone_ledger_open(hone_ledger **out, const char *path, hone_error *e
 /* The fate of the next row. HONE_EINTERNAL when e->row is not the row after the last one: a row without a fate, or with
  * two, is a bug that must not pass. */
 HONE_API int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err);
+/* The same, with what else is known of the row. */
+HONE_API int hone_ledger_add_row(hone_ledger *l, const hone_row_result *r, hone_error *err);
 HONE_API hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l);
 /* Ends the ledger after `rows` rows, writes the file. HONE_EINTERNAL unless the counts add up to exactly that; the
  * ledger is closed in any case. */
@@ -162,6 +196,13 @@ typedef struct hone_choose_options {
 
 /* ---- preparing: which rows are worth training on ---------------------------------------------------------------- */
 
+/* How far a long work has come. A stage has its own measure; the stages of a work follow one another. */
+typedef struct hone_progress {
+    const char *stage;    /* "read", "compare", "score", "write" */
+    uint64_t rows;        /* of this stage so far */
+    uint64_t done, total; /* of what the stage is measured by (bytes of the files, rows); total 0: unknown */
+} hone_progress;
+
 typedef struct hone_prepare_options {
     hone_rows_options
         rows; /* keep_going: rows that are no good are dropped, as "invalid", instead of an error */
@@ -171,20 +212,32 @@ typedef struct hone_prepare_options {
     int32_t ngram;              /* of near: characters, 1..64 */
     const char *const *against; /* evaluation files that no row may repeat */
     size_t n_against;
-    double share;                /* of an evaluation row's n-grams, (0, 1] */
-    int32_t contamination_ngram; /* characters, 1..64 */
-    int32_t threads;             /* 0 = one per core; the result is the same for every number */
-    const char *output;          /* file of the rows that are left, as JSON lines; NULL: none */
-    const char *ledger;          /* file; NULL: none */
-    void (*fate)(void *ud, const hone_ledger_entry *e); /* called for every row, in order; NULL: not */
-    void (*progress)(void *ud, const char *stage, uint64_t rows); /* now and then; NULL: not */
+    double share;                        /* of an evaluation row's n-grams, (0, 1] */
+    int32_t contamination_ngram;         /* characters, 1..64 */
+    const hone_quality_options *quality; /* rules; NULL: none */
+    const hone_scorer *scorer;           /* figures of the rows that are left; NULL: none */
+    const char *const *filter; /* [n_filter] "ifd<1", "perplexity>=2": what a row's score must be to stay */
+    size_t n_filter;
+    const char
+        *weight; /* name of a score: rows are weighted by it (docs/data.md); "1/NAME": by its inverse */
+    const hone_choose_options *choose; /* NULL: all rows that are left, in their order */
+    int32_t threads;                   /* 0 = one per core; the result is the same for every number */
+    const char *output;                /* file of the rows that are left, as JSON lines; NULL: none */
+    const char *validation;            /* file of those held out; NULL: none, needed with choose->val_size */
+    const char *ledger;                /* file; NULL: none */
+    const char *summary;               /* file of totals by fate, rule, task and label; NULL: none */
+    void (*row)(void *ud, const hone_row_result *r); /* called for every row, in order; NULL: not */
+    void (*finding)(void *ud,
+                    const hone_finding *f); /* for what is found of the rows as a whole; NULL: not */
+    void (*progress)(void *ud, const hone_progress *p); /* now and then; NULL: not */
     void *ud;
 } hone_prepare_options;
 
-/* Reads all rows, drops those that are no good, repeat an evaluation row, or repeat another row, and writes the rest
- * in their order with a ledger of all. docs/data.md says what is compared and which of several rows is kept. Both files
- * appear whole or not at all, the ledger last. The rows are held in memory. Errors as hone_rows_next; HONE_EFORMAT when no
- * row is left for `output`. */
+/* Reads all rows, drops those that are no good, break a rule that drops, repeat an evaluation row, or repeat another
+ * row; scores, filters and chooses among the rest; and writes them with a ledger of all. docs/data.md says what is
+ * compared and which of several rows is kept. The files appear whole or not at all, the ledger last. The rows are held in
+ * memory. Errors as hone_rows_next; HONE_EFORMAT when no row is left for `output`; HONE_EINVAL for options that do not
+ * go together. */
 HONE_API int hone_data_prepare(const char *const *paths, size_t n, const hone_prepare_options *options,
                                hone_ledger_counts *counts, hone_error *err);
 

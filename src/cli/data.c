@@ -22,8 +22,9 @@ static json_t *place_json(const char *file, uint64_t line, uint64_t row)
                      "row", (json_int_t)row);
 }
 
-static void on_fate(void *ud, const hone_ledger_entry *e)
+static void on_row(void *ud, const hone_row_result *r)
 {
+    const hone_ledger_entry *e = &r->entry;
     findings *f = ud;
     int kind = e->fate == HONE_FATE_DROPPED        ? INVALID
                : e->fate == HONE_FATE_CONTAMINATED ? CONTAMINATED
@@ -47,10 +48,10 @@ static void on_fate(void *ud, const hone_ledger_entry *e)
         f->failed = true;
 }
 
-static void on_progress(void *ud, const char *stage, uint64_t rows)
+static void on_progress(void *ud, const hone_progress *p)
 {
     (void)ud;
-    progress("%s: %llu rows", stage, (unsigned long long)rows);
+    progress("%s: %llu rows", p->stage, (unsigned long long)p->rows);
 }
 
 static const char *text_of(const json_t *x, const char *key)
@@ -110,7 +111,7 @@ static int run_pass(const char *const *paths, size_t n, hone_prepare_options *o,
 
     for (k = 0; k < KINDS; k++)
         f.example[k] = json_array();
-    o->fate = on_fate;
+    o->row = on_row;
     o->progress = progress_wanted() ? on_progress : NULL;
     o->ud = &f;
     rc = hone_data_prepare(paths, n, o, &counts, &err);

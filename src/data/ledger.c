@@ -1,5 +1,7 @@
 /* The ledger of rows. It is handed every row in order and refuses a gap or a repetition, so that "every row has exactly
  * one fate" is held while the rows go by, and the totals are checked against what was read at the end. */
+#include <math.h>
+
 #include "data/data.h"
 
 struct hone_ledger {
@@ -54,19 +56,72 @@ static int write_line(hone_ledger *l, hone_error *err)
     return hone_writer_write(l->writer, l->line.data, l->line.len, err);
 }
 
-int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err)
+/* A figure that JSON can hold, the same in every locale; none is null. */
+static void put_figure(hone_buf *b, double x)
 {
-    hone_buf *b = &l->line;
+    json_t *v = isfinite(x) ? json_real(x) : json_null();
+    char text[64] = "";
+    size_t n = v ? json_dumpb(v, text, sizeof text, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)) : 0;
 
-    if (e->row != l->rows)
-        return hone_error_set(err, HONE_EINTERNAL, "%s:%llu: the ledger expects row %llu, not row %llu",
-                              e->file, (unsigned long long)e->line, (unsigned long long)l->rows,
-                              (unsigned long long)e->row);
-    l->rows++;
-    l->count[e->fate]++;
-    if (!l->writer)
-        return 0;
-    b->len = 0;
+    json_decref(v);
+    if (n && n <= sizeof text)
+        hone_buf_add(b, text, n);
+    else
+        b->failed = true;
+}
+
+static void put_findings(hone_buf *b, const hone_row_result *r)
+{
+    size_t i;
+
+    hone_buf_puts(b, ",\"findings\":[");
+    for (i = 0; i < r->n_findings; i++) {
+        const hone_finding *f = &r->finding[i];
+
+        hone_buf_printf(b, "%s{\"rule\":\"%s\"", i ? "," : "", f->rule);
+        if (f->message != UINT32_MAX)
+            put_number(b, "message", f->message);
+        if (f->end > f->begin) {
+            put_number(b, "begin", f->begin);
+            put_number(b, "end", f->end);
+        }
+        if (f->detail && *f->detail)
+            put_text(b, "detail", f->detail);
+        hone_buf_putc(b, '}');
+    }
+    hone_buf_putc(b, ']');
+}
+
+static void put_result(hone_buf *b, const hone_row_result *r)
+{
+    size_t i;
+
+    if (r->id)
+        put_text(b, "id", r->id);
+    if (r->task)
+        put_text(b, "task", r->task);
+    if (r->label)
+        put_text(b, "label", r->label);
+    if (r->n_findings)
+        put_findings(b, r);
+    for (i = 0; i < r->n_scores; i++) {
+        hone_buf_puts(b, i ? "," : ",\"scores\":{");
+        json_put_utf8(b, r->score_name[i]);
+        hone_buf_putc(b, ':');
+        put_figure(b, r->score[i]);
+    }
+    if (r->n_scores)
+        hone_buf_putc(b, '}');
+    if (r->copies > 1)
+        put_number(b, "copies", r->copies);
+    if (r->stage)
+        put_number(b, "stage", r->stage);
+    if (r->validation)
+        hone_buf_puts(b, ",\"validation\":true");
+}
+
+static void put_entry(hone_buf *b, const hone_ledger_entry *e)
+{
     hone_buf_printf(b, "{\"row\":%llu", (unsigned long long)e->row);
     put_text(b, "file", e->file);
     put_number(b, "line", e->line);
@@ -97,8 +152,36 @@ int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err)
     }
     if (e->detail)
         put_text(b, "detail", e->detail);
+}
+
+static int add(hone_ledger *l, const hone_ledger_entry *e, const hone_row_result *r, hone_error *err)
+{
+    hone_buf *b = &l->line;
+
+    if (e->row != l->rows)
+        return hone_error_set(err, HONE_EINTERNAL, "%s:%llu: the ledger expects row %llu, not row %llu",
+                              e->file, (unsigned long long)e->line, (unsigned long long)l->rows,
+                              (unsigned long long)e->row);
+    l->rows++;
+    l->count[e->fate]++;
+    if (!l->writer)
+        return 0;
+    b->len = 0;
+    put_entry(b, e);
+    if (r)
+        put_result(b, r);
     hone_buf_puts(b, "}\n");
     return write_line(l, err);
+}
+
+int hone_ledger_add(hone_ledger *l, const hone_ledger_entry *e, hone_error *err)
+{
+    return add(l, e, NULL, err);
+}
+
+int hone_ledger_add_row(hone_ledger *l, const hone_row_result *r, hone_error *err)
+{
+    return add(l, &r->entry, r, err);
 }
 
 hone_ledger_counts hone_ledger_get_counts(const hone_ledger *l)

@@ -164,7 +164,7 @@ static int add_good_row(preparation *p, const hone_row *row, prepared *out, hone
             p->of_group[p->n_groups++] = (uint32_t)p->n;
         }
     }
-    if (!rc && p->options->output)
+    if (!rc && (p->options->output || p->options->row))
         rc = put_line(p, root, row, out, err);
     json_decref(root);
     return rc;
@@ -191,7 +191,7 @@ static int add_row(preparation *p, const hone_row *row, hone_error *err)
 static void tell(const preparation *p, const char *stage)
 {
     if (p->options->progress)
-        p->options->progress(p->options->ud, stage, p->n);
+        p->options->progress(p->options->ud, &(hone_progress){.stage = stage, .rows = p->n});
 }
 
 static int read_rows(preparation *p, hone_error *err)
@@ -259,13 +259,18 @@ static int write_all(preparation *p, hone_ledger_counts *counts, hone_error *err
     if (o->output)
         rc = hone_writer_open(&w, o->output, err);
     for (i = 0; !rc && i < p->n; i++) {
-        hone_ledger_entry e = fate_of(p, i);
+        hone_row_result r = {.entry = fate_of(p, i), .weight = 1};
 
-        rc = hone_ledger_add(l, &e, err);
-        if (!rc && e.fate == HONE_FATE_USED && w)
+        r.copies = r.entry.fate == HONE_FATE_USED;
+        if (!p->row[i].invalid) {
+            r.conversation = p->row[i].line;
+            r.len = p->row[i].len;
+        }
+        rc = hone_ledger_add_row(l, &r, err);
+        if (!rc && r.copies && w)
             rc = write_row(w, &p->row[i], err);
-        if (!rc && o->fate)
-            o->fate(o->ud, &e);
+        if (!rc && o->row)
+            o->row(o->ud, &r);
     }
     *counts = hone_ledger_get_counts(l);
     if (!rc && w && !counts->used)
