@@ -59,7 +59,8 @@ typedef struct hone_train_callbacks {
 
 /* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
  * when load_best_model_at_end and there are evaluation rows, else the last), checkpoint-N (the adapter after step N, at
- * save points and at the end), metrics.jsonl (every step), config.yaml. Errors: those of the parts; nothing half-written
+ * save points and at the end), metrics.jsonl (every step), config.yaml, and what training.report_to asks for. Errors: those
+ * of the parts; nothing half-written
  * is left. */
 HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                             hone_train_result *out, hone_error *err);

@@ -55,11 +55,11 @@ static int check_report_to(const hone_config *c, hone_error *err)
                 return hone_error_set(
                     err, HONE_EUNSUPPORTED,
                     "training.report_to: `%s` needs a network service or another program, which a run "
-                    "never calls; supported: tensorboard, none",
+                    "never calls; supported: tensorboard, csv, none",
                     s->item[i]);
-        if (strcmp(s->item[i], "tensorboard") && strcmp(s->item[i], "none"))
+        if (strcmp(s->item[i], "tensorboard") && strcmp(s->item[i], "csv") && strcmp(s->item[i], "none"))
             return hone_error_set(err, HONE_EINVAL,
-                                  "training.report_to: `%.60s` is unknown; supported: tensorboard, none",
+                                  "training.report_to: `%.60s` is unknown; supported: tensorboard, csv, none",
                                   s->item[i]);
         if (!strcmp(s->item[i], "none") && s->n > 1)
             return hone_error_set(err, HONE_EINVAL, "training.report_to: `none` stands alone");

@@ -148,11 +148,11 @@ const config_key config_keys[] = {
      .max = INT32_MAX, .flags = KEY_ABOVE_MIN | KEY_STEPS,
      .help = "Updates between log lines; below 1: a share of all updates."},
     {"training", "logging_dir", NULL, KIND_PATH, AT(training.logging_dir), .unset = "output_dir/runs",
-     .help = "Folder of the TensorBoard event files."},
+     .help = "Folder of the TensorBoard event files; every run makes a folder of its own there."},
     {"training", "report_to", NULL, KIND_TEXTS, AT(training.report_to), "tensorboard",
-     .help = "`tensorboard`, `none`, or a list. Event files are not written by this version; metrics.jsonl "
-             "always is. "
-             "Services that need a network are refused."},
+     .help =
+         "`tensorboard`, `csv` (metrics.csv), `none`, or a list; metrics.jsonl is always written. Services "
+         "that need a network are refused."},
     {"training", "seed", NULL, KIND_INT64, AT(training.seed), "42", .min = 0, .max = 9007199254740992.0,
      .help = "Of the adapter's start, the order of rows, the validation split and dropout."},
     {"training", "shuffle", NULL, KIND_BOOL, AT(training.shuffle), "true",

@@ -79,7 +79,6 @@ static int settle_precision(reader *r, bool bf16_given)
 static int settle(reader *r, const config_key *key)
 {
     hone_config *c = r->c;
-    size_t i;
 
     if (key->offset == offsetof(hone_config, training.bf16) ||
         key->offset == offsetof(hone_config, training.precision))
@@ -88,13 +87,6 @@ static int settle(reader *r, const config_key *key)
         return config_notice(c, r->err,
                              "%straining.fp16: there is no fp16 arithmetic here, training.precision decides",
                              r->where);
-    if (key->offset == offsetof(hone_config, training.report_to))
-        for (i = 0; i < c->training.report_to.n; i++)
-            if (!strcmp(c->training.report_to.item[i], "tensorboard"))
-                return config_notice(
-                    c, r->err,
-                    "%straining.report_to: this version writes metrics.jsonl, no TensorBoard files",
-                    r->where);
     if (key->flags & KEY_NO_EFFECT)
         return config_notice(c, r->err, "%s%s.%s: has no effect", r->where, key->section, key->key);
     return 0;

@@ -1,17 +1,25 @@
-/* metrics.jsonl: one object a line, full precision, flushed line by line. */
+/* What a run writes down of itself, step by step: metrics.jsonl always (one object a line, full precision, flushed line by
+ * line); the same as a table, metrics.csv, and as TensorBoard event files where training.report_to asks for them. */
 #ifndef HONE_TRAIN_METRICS_H
 #define HONE_TRAIN_METRICS_H
 
 #include "base/base.h"
+#include "hone/config.h"
 #include "hone/train.h"
+#include "train/events.h"
 
 typedef struct hone_metrics {
-    FILE *file;
-    char *path;
+    FILE *json, *csv; /* csv NULL: not wanted */
+    char *json_path, *csv_path;
+    hone_events *events; /* NULL: not wanted */
 } hone_metrics;
 
-int hone_metrics_open(hone_metrics *m, const char *path, hone_error *err); /* starts the file anew */
-int hone_metrics_step(hone_metrics *m, const hone_step *s, hone_error *err);
+/* Starts the files anew in training.output_dir and, for TensorBoard, a run folder in training.logging_dir (output_dir/runs
+ * without one), named after time and host. output_dir/config.yaml, already written, is shown there as text. A cleared
+ * hone_metrics is closed by hone_metrics_close after an error as well. */
+int hone_metrics_open(hone_metrics *m, const hone_config *c, hone_error *err);
+/* log: a logging_steps boundary, which TensorBoard shows. */
+int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error *err);
 int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, hone_error *err);
 int hone_metrics_close(hone_metrics *m, hone_error *err); /* syncs; a cleared one is fine */
 

@@ -427,7 +427,7 @@ static int all_steps(struct loop *l, hone_error *err)
     l->out->setup_seconds = l->started - l->called;
     for (step = 0; step < r->steps && !l->out->stopped; step++) {
         int64_t done = step + 1;
-        bool last = done == r->steps;
+        bool last = done == r->steps, log;
         hone_step s;
 
         rc = train_step(l, step, &s, &l->out->stopped, err);
@@ -437,10 +437,11 @@ static int all_steps(struct loop *l, hone_error *err)
         l->out->tokens += s.tokens;
         l->out->trained_tokens += s.trained_tokens;
         loss += s.loss * (double)s.trained_tokens;
-        if ((rc = hone_metrics_step(&l->metrics, &s, err)))
+        log = last || done == 1 || done % log_every == 0;
+        if ((rc = hone_metrics_step(&l->metrics, &s, log, err)))
             break;
         if (r->cb.step)
-            r->cb.step(r->cb.ud, &s, last || done == 1 || done % log_every == 0);
+            r->cb.step(r->cb.ud, &s, log);
         if (stop_wanted(r))
             l->out->stopped = true;
         if (!l->out->stopped && r->eval_every && (last || done % r->eval_every == 0)) {
@@ -514,10 +515,7 @@ static int start(struct loop *l, int recompute, hone_error *err)
     hone_free(path);
     if (rc)
         return rc;
-    path = hone_path_join(r->c->training.output_dir, "metrics.jsonl");
-    rc = path ? hone_metrics_open(&l->metrics, path, err) : hone_error_set(err, HONE_ENOMEM, "out of memory");
-    hone_free(path);
-    return rc;
+    return hone_metrics_open(&l->metrics, r->c, err);
 }
 
 int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,

@@ -150,10 +150,9 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_true(has_notice(c, "seed.yaml:36: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
-    assert_true(has_notice(c, "metrics.jsonl"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
     assert_true(has_notice(c, "data.train_file is read as data.train_data_path"));
-    assert_int_equal(c->n_notice, 8);
+    assert_int_equal(c->n_notice, 7);
     assert_int_equal(hone_config_check(c, &err), 0);
     hone_config_free(c);
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <glob.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -211,6 +212,38 @@ static void learns_and_writes_what_the_contract_says(void **state)
     hone_free(read_file("learn", "config.yaml", &len));
 }
 
+/* metrics.csv has a line a step and one an evaluation under its head; TensorBoard's file lies in a folder of its own. */
+static void reports_as_asked(void **state)
+{
+    static const char *const more[] = {"training.max_steps=3",     "training.report_to=[tensorboard, csv]",
+                                       "data.val_size=1",          "training.evaluation_strategy=steps",
+                                       "training.eval_steps=3",    "training.per_device_train_batch_size=1",
+                                       "training.logging_steps=1", NULL};
+    struct seen seen = {0};
+    char pattern[200];
+    glob_t found;
+    size_t len, i, lines = 0;
+    char *text;
+
+    (void)state;
+    train(&seen, configure("report", more), 1);
+    text = read_file("report", "metrics.csv", &len);
+    for (i = 0; i < len; i++)
+        lines += text[i] == '\n';
+    assert_int_equal(lines, 5);
+    assert_memory_equal(text, "step,epoch,loss,", 16);
+    hone_free(text);
+    snprintf(pattern, sizeof pattern, "%s/report/runs/*/events.out.tfevents.*", folder);
+    assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+    assert_int_equal(found.gl_pathc, 1);
+    assert_int_equal(hone_file_read(&text, &len, found.gl_pathv[0], 1 << 20, NULL), 0);
+    assert_non_null(memmem(text, len, "train/loss", 10));
+    assert_non_null(memmem(text, len, "eval/loss", 9));
+    assert_non_null(memmem(text, len, "max_steps: 3", 12));
+    hone_free(text);
+    globfree(&found);
+}
+
 static void accumulation_is_one_large_batch(void **state)
 {
     static const char *const one[] = {"training.max_steps=3", "training.per_device_train_batch_size=6",
@@ -358,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learns_and_writes_what_the_contract_says),
+        cmocka_unit_test(reports_as_asked),
         cmocka_unit_test(accumulation_is_one_large_batch),
         cmocka_unit_test(same_bits_for_every_number_of_threads),
         cmocka_unit_test(keeps_the_best_adapter_and_the_last),
