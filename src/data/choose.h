@@ -6,7 +6,8 @@
 
 #include "data/data.h"
 
-/* What is known of a row that is still in. Strings are numbered by the caller; 0 = none. */
+/* What is known of a row that is still in. Strings are numbered by the caller, from 1 in the order in which they first
+ * appear; 0 = none. */
 typedef struct choose_row {
     uint32_t task, label, group, source; /* source: index of the input path in the configuration's list */
     uint32_t length;                     /* bytes of all messages */
@@ -23,7 +24,7 @@ typedef struct choose_place {
 } choose_place;
 
 typedef struct choice {  /* zero-initialise; choice_clear */
-    choose_place *place; /* [n] training places in their order, then those of the validation */
+    choose_place *place; /* [n + n_validation] training places in their order, then those of the validation */
     size_t n, n_validation;
     uint8_t *why_not; /* [rows] 0 = has a place, else a choose_reason */
 } choice;
@@ -39,5 +40,15 @@ typedef enum choose_reason {
 int choose_rows(choice *out, const choose_row *row, size_t n, const hone_choose_options *options,
                 hone_error *err);
 void choice_clear(choice *c);
+
+/* ---- between choose.c and choose_order.c ---------------------------------------------------------------------------- */
+
+/* Divides `total` in proportion to weight[k]: every share rounded down, then one more to those with the largest
+ * remainders, of equal ones to the first. All sums are exact. */
+int apportion(uint64_t *out, const double *weight, size_t k, uint64_t total, hone_error *err);
+
+/* Puts place[n], which stand by copy, then row, into the wanted order. */
+int choose_order(choose_place *place, size_t n, const choose_row *row, const hone_choose_options *options,
+                 hone_error *err);
 
 #endif

@@ -149,6 +149,13 @@ int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
                const hone_dataset_options *options, hone_error *err);
 void encoded_row_clear(encoded_row *r);
 
+/* ---- order.c ------------------------------------------------------------------------------------------------------- */
+
+#define STREAM_SPLIT ((uint64_t)0x73706c69 << 32) /* "spli": which rows are held out */
+
+/* Permutes item[0..n) by (seed, stream): Fisher-Yates on Philox words, the same on every machine. */
+void data_shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream);
+
 /* ---- threads.c ----------------------------------------------------------------------------------------------------- */
 
 /* How many threads to use: `wanted`, or one per core when that is 0 or less. */

@@ -9,9 +9,8 @@
 
 /* High words of the Philox stream number; other layers use other ones for other purposes. */
 #define STREAM_ORDER ((uint64_t)0x6f726465 << 32) /* "orde" */
-#define STREAM_SPLIT ((uint64_t)0x73706c69 << 32) /* "spli" */
 
-static void shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream)
+void data_shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream)
 {
     hone_rng rng = hone_rng_make(seed, stream);
 
@@ -26,7 +25,7 @@ static void shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream)
 
 void hone_dataset_shuffle(uint32_t *which, size_t n, uint64_t seed, uint64_t epoch)
 {
-    shuffle(which, n, seed, STREAM_ORDER | (epoch & UINT32_MAX));
+    data_shuffle(which, n, seed, STREAM_ORDER | (epoch & UINT32_MAX));
 }
 
 int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t seed, uint32_t **train,
@@ -59,7 +58,7 @@ int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t seed, ui
     }
     for (i = 0; i < rows; i++)
         pick[i] = (uint32_t)i;
-    shuffle(pick, rows, seed, STREAM_SPLIT);
+    data_shuffle(pick, rows, seed, STREAM_SPLIT);
     for (i = 0; i < wanted; i++)
         held[pick[i]] = 1;
     for (i = 0, rows = 0; i < d->n; i++) {
