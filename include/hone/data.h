@@ -273,7 +273,7 @@ typedef struct hone_dataset_report {
 
 /* Reads, renders and tokenises all rows of the files. `chat` is used during the call only. Before a row is taken, these
  * hold or the call fails with file and line (HONE_EFORMAT): some token is trained; the end-of-turn token of every
- * trained turn is trained. A row with a weight between 0 and 1, or above, is HONE_EUNSUPPORTED. A plain text is encoded with
+ * trained turn is trained. A plain text is encoded with
  * the tokenizer's own special tokens and its end-of-sequence token, all trained; `split` cuts it into pieces of
  * max_length. overlong `error`: HONE_ELIMIT, naming the first such row and how many there are. */
 HONE_API int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, const hone_chat *chat,
@@ -284,12 +284,20 @@ HONE_API const hone_dataset_report *hone_dataset_get_report(const hone_dataset *
 HONE_API int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err);
 HONE_API size_t hone_dataset_size(const hone_dataset *d); /* sequences */
 
+/* A stretch of targets with the same weight: from token `at` to the next run, or to the end. */
+typedef struct hone_weight_run {
+    uint32_t at;
+    float weight; /* > 0 */
+} hone_weight_run;
+
 /* One sequence; all borrowed. */
 typedef struct hone_sequence {
     const int32_t *id;    /* [n] */
     const uint64_t *mask; /* bit i % 64 of mask[i / 64]: token i is a target */
     size_t n;
-    size_t n_targets; /* bits set, the first token's (which nothing predicts) left out */
+    size_t n_targets;           /* bits set, the first token's (which nothing predicts) left out */
+    const hone_weight_run *run; /* [n_runs], ascending; targets before the first run have weight 1 */
+    size_t n_runs;              /* 0: every target has weight 1 */
     const char *file;
     uint64_t line, row; /* where it came from; row is 0-based over all files */
 } hone_sequence;
@@ -304,10 +312,13 @@ HONE_API size_t hone_dataset_tokens(const hone_dataset *d, const uint32_t *which
 /* Lays the sequences which[0..n) side by side: N = hone_dataset_tokens(d, which, n).
  *   id     [N]    out
  *   target [N]    out; the next token of the same sequence where that one is trained, else HONE_NO_TARGET
+ *   weight [N]    out; of the position's target, 0 where there is none; NULL: not wanted
  *   start  [n+1]  out; offsets of the sequences, start[n] = N
  * Returns the number of targets. */
 HONE_API size_t hone_dataset_pack(const hone_dataset *d, const uint32_t *which, size_t n, int32_t *id,
-                                  int32_t *target, int32_t *start);
+                                  int32_t *target, float *weight, int32_t *start);
+/* Sum of the weights of all targets of the sequences which[0..n), in f64: their number when all weigh 1. */
+HONE_API double hone_dataset_weight(const hone_dataset *d, const uint32_t *which, size_t n);
 
 /* Divides the sequences into training and validation: val_size rows (from 1) or share (below 1, rounded up), chosen
  * by `seed` alone, the same on every machine; the parts of a split row stay together. Both lists ascend. Allocated,
@@ -316,7 +327,7 @@ HONE_API int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t
                                 size_t *n_train, uint32_t **val, size_t *n_val, hone_error *err);
 /* The order of an epoch: permutes which[0..n) in place by (seed, epoch) alone. */
 HONE_API void hone_dataset_shuffle(uint32_t *which, size_t n, uint64_t seed, uint64_t epoch);
-/* Hash of all ids and masks in order: two runs that agree here train on the same data. */
+/* Hash of all ids, masks and weights in order: two runs that agree here train on the same data. */
 HONE_API uint64_t hone_dataset_hash(const hone_dataset *d);
 
 #ifdef __cplusplus

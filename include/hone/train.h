@@ -16,9 +16,10 @@ extern "C" {
 typedef struct hone_step {
     int64_t step, total_steps; /* 1-based */
     double epoch;
-    double loss;                    /* token-weighted mean over the step, nats */
-    double learning_rate;           /* used in this step */
-    double grad_norm;               /* before clipping */
+    double loss;          /* sum of weight * loss of the step's trained tokens / sum of weights, nats */
+    double weight;        /* that sum; trained_tokens when every weight is 1 */
+    double learning_rate; /* used in this step */
+    double grad_norm;     /* before clipping */
     int64_t tokens, trained_tokens; /* of this step */
     double tokens_per_second;       /* positions computed, this step */
     double seconds;                 /* since the first step began */
@@ -26,7 +27,7 @@ typedef struct hone_step {
     uint64_t rss_bytes;
 } hone_step;
 
-/* One evaluation, token-weighted. */
+/* One evaluation. Every trained token counts with its weight (1 unless the data say otherwise), in loss and accuracy. */
 typedef struct hone_eval_result {
     double loss, perplexity, accuracy;
     int64_t tokens; /* trained tokens */
@@ -35,7 +36,7 @@ typedef struct hone_eval_result {
 
 typedef struct hone_train_result {
     int64_t steps;
-    double train_loss; /* token-weighted over all steps of this run */
+    double train_loss; /* over all steps of this run, weighted as in a step */
     int64_t tokens, trained_tokens;
     double setup_seconds; /* from the call to the first forward pass */
     double seconds;       /* of all steps and evaluations */

@@ -112,9 +112,10 @@ int json_write(hone_buf *out, const json_t *value, hone_error *err);
 /* ---- encode.c: a conversation as one or more sequences of tokens ----------------------------------------------------- */
 
 typedef struct sequence {
-    int32_t *id;   /* [n] */
-    uint8_t *mask; /* [n] */
-    size_t n, n_trained, turns;
+    int32_t *id;          /* [n] */
+    uint8_t *mask;        /* [n] */
+    hone_weight_run *run; /* [n_runs] as in hone_sequence */
+    size_t n, n_trained, n_runs, turns;
 } sequence;
 
 typedef enum row_fate {
@@ -138,8 +139,9 @@ typedef struct encoded_row {
 typedef struct row_text {
     const char *text; /* the conversation */
     size_t len;
-    const uint8_t *trained;
+    const float *weight; /* [n_messages] of an assistant turn's targets; 0: not trained */
     size_t n_messages;
+    float row_weight; /* of targets outside these turns, > 0; in `weight` it is multiplied in */
     bool plain_text;
 } row_text;
 

@@ -1,4 +1,4 @@
-/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 40 bytes a sequence, 24 a row
+/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 56 bytes a sequence, 24 a row
  * for what became of it.
  *
  * Rows are read in batches; a batch is encoded by several threads, each taking the next row, and stored in the order
@@ -12,7 +12,8 @@
 
 typedef struct job {
     hone_buf text; /* the conversation; reused */
-    uint8_t *trained;
+    float *weight; /* [n_messages] */
+    float row_weight;
     size_t n_messages, capacity;
     bool plain_text;
     uint32_t file;
@@ -63,6 +64,7 @@ static int store(hone_dataset *d, const sequence *s, const job *j, hone_error *e
         return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
     if (reserve((void **)&d->id, &d->id_capacity, d->n_ids, s->n, sizeof *d->id, err) ||
         reserve((void **)&d->mask, &d->mask_capacity, d->n_words, words, sizeof *d->mask, err) ||
+        reserve((void **)&d->run, &d->run_capacity, d->n_runs, s->n_runs, sizeof *d->run, err) ||
         reserve((void **)&d->entry, &d->entry_capacity, d->n, 1, sizeof *d->entry, err))
         return HONE_ENOMEM;
     memcpy(d->id + d->n_ids, s->id, s->n * sizeof *s->id);
@@ -70,8 +72,18 @@ static int store(hone_dataset *d, const sequence *s, const job *j, hone_error *e
     memset(mask, 0, words * sizeof *mask);
     for (i = 0; i < s->n; i++)
         mask[i / 64] |= (uint64_t)s->mask[i] << (i % 64);
-    d->entry[d->n++] = (dataset_entry){
-        d->n_ids, d->n_words, j->line, (uint32_t)j->row, j->file, (uint32_t)s->n, (uint32_t)s->n_trained};
+    if (s->n_runs)
+        memcpy(d->run + d->n_runs, s->run, s->n_runs * sizeof *s->run);
+    d->entry[d->n++] = (dataset_entry){.start = d->n_ids,
+                                       .word = d->n_words,
+                                       .line = j->line,
+                                       .run = d->n_runs,
+                                       .row = (uint32_t)j->row,
+                                       .file = j->file,
+                                       .n = (uint32_t)s->n,
+                                       .n_targets = (uint32_t)s->n_trained,
+                                       .n_runs = (uint32_t)s->n_runs};
+    d->n_runs += s->n_runs;
     d->n_ids += s->n;
     d->n_words += words;
     r->sequences++;
@@ -143,7 +155,7 @@ static void encode_job(void *ud, size_t i)
 {
     batch *b = ud;
     job *j = &b->job[i];
-    row_text row = {j->text.data, j->text.len, j->trained, j->n_messages, j->plain_text};
+    row_text row = {j->text.data, j->text.len, j->weight, j->n_messages, j->row_weight, j->plain_text};
 
     j->err = (hone_error)HONE_ERROR_INIT;
     j->rc = row_encode(&j->result, b->chat, &row, b->options, &j->err);
@@ -151,25 +163,20 @@ static void encode_job(void *ud, size_t i)
 
 static int fill_job(job *j, const hone_row *row, hone_error *err)
 {
-    if (row->fractional)
-        return hone_error_set(
-            err, HONE_EUNSUPPORTED,
-            "%s:%llu: a turn of this row has a weight between 0 and 1, or above 1: this version "
-            "trains with the weights 0 and 1",
-            row->file, (unsigned long long)row->line);
     j->text.len = 0;
     hone_buf_add(&j->text, row->conversation, row->len);
     j->plain_text = row->plain_text;
     if (row->n_messages > j->capacity) {
-        uint8_t *trained = hone_realloc_array(j->trained, row->n_messages, 1);
+        float *weight = hone_realloc_array(j->weight, row->n_messages, sizeof *weight);
 
-        if (!trained)
+        if (!weight)
             return out_of_memory(err);
-        j->trained = trained;
+        j->weight = weight;
         j->capacity = row->n_messages;
     }
     if (row->n_messages)
-        memcpy(j->trained, row->trained, row->n_messages);
+        memcpy(j->weight, row->weight, row->n_messages * sizeof *j->weight);
+    j->row_weight = 1;
     j->n_messages = row->n_messages;
     j->file = row->file_index;
     j->line = row->line;
@@ -299,7 +306,7 @@ int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, co
         rc = measure_lengths(d, err);
     for (i = 0; b.job && i < BATCH; i++) {
         hone_buf_clear(&b.job[i].text);
-        hone_free(b.job[i].trained);
+        hone_free(b.job[i].weight);
     }
     hone_free(b.job);
     hone_rows_close(rows);
@@ -309,10 +316,13 @@ int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, co
     }
     shrink((void **)&d->id, &d->id_capacity, d->n_ids, sizeof *d->id);
     shrink((void **)&d->mask, &d->mask_capacity, d->n_words, sizeof *d->mask);
+    if (d->n_runs)
+        shrink((void **)&d->run, &d->run_capacity, d->n_runs, sizeof *d->run);
     shrink((void **)&d->fate, &d->fate_capacity, d->n_fates, sizeof *d->fate);
     shrink((void **)&d->entry, &d->entry_capacity, d->n, sizeof *d->entry);
     d->report.bytes += sizeof *d + d->id_capacity * sizeof *d->id + d->mask_capacity * sizeof *d->mask +
-                       d->entry_capacity * sizeof *d->entry + d->fate_capacity * sizeof *d->fate;
+                       d->run_capacity * sizeof *d->run + d->entry_capacity * sizeof *d->entry +
+                       d->fate_capacity * sizeof *d->fate;
     *out = d;
     return 0;
 }
@@ -324,6 +334,7 @@ void hone_dataset_close(hone_dataset *d)
     paths_clear(d->file, d->n_files);
     hone_free(d->id);
     hone_free(d->mask);
+    hone_free(d->run);
     hone_free(d->entry);
     hone_free(d->fate);
     hone_free(d);
@@ -343,8 +354,15 @@ hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
 {
     const dataset_entry *e = &d->entry[i];
 
-    return (hone_sequence){d->id + e->start, d->mask + e->word, e->n,  e->n_targets,
-                           d->file[e->file], e->line,           e->row};
+    return (hone_sequence){.id = d->id + e->start,
+                           .mask = d->mask + e->word,
+                           .n = e->n,
+                           .n_targets = e->n_targets,
+                           .run = e->n_runs ? d->run + e->run : NULL,
+                           .n_runs = e->n_runs,
+                           .file = d->file[e->file],
+                           .line = e->line,
+                           .row = e->row};
 }
 
 int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err)

@@ -12,6 +12,7 @@ static void sequence_clear(sequence *s)
 {
     hone_free(s->id);
     hone_free(s->mask);
+    hone_free(s->run);
     *s = (sequence){0};
 }
 
@@ -35,34 +36,57 @@ static size_t count_targets(const uint8_t *mask, size_t n)
     return targets;
 }
 
-/* Applies the row's switches to the mask and counts what is left. With `prompt`, what is outside the assistant's turns
- * is trained as well. */
-static void apply_switches(sequence *s, const int32_t *turn, const uint8_t *trained, size_t n_messages,
-                           bool prompt)
+/* From token `at` on, targets weigh `weight`. */
+static int add_run(sequence *s, size_t at, float weight, hone_error *err)
+{
+    hone_weight_run *list = hone_realloc_array(s->run, s->n_runs + 1, sizeof *list);
+
+    if (!list)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    s->run = list;
+    list[s->n_runs++] = (hone_weight_run){(uint32_t)at, weight};
+    return 0;
+}
+
+/* Applies the switches and weights of the row's turns to the mask and counts what is left. With `prompt`, what is outside
+ * the assistant's turns is trained as well, with the weight of the row. */
+static int apply_switches(sequence *s, const int32_t *turn, const row_text *row, bool prompt, hone_error *err)
 {
     int32_t last = -1;
+    float present = 1;
     size_t i;
 
     s->turns = 0;
     for (i = 0; i < s->n; i++) {
-        if (!s->mask[i]) {
-            s->mask[i] = prompt;
+        bool answer = s->mask[i];
+        float weight = answer || prompt ? row->row_weight : 0;
+
+        if (answer && turn[i] >= 0 && (size_t)turn[i] < row->n_messages)
+            weight = row->weight[turn[i]];
+        s->mask[i] = weight > 0;
+        if (!s->mask[i])
             continue;
+        if (weight != present) {
+            int rc = add_run(s, i, weight, err);
+
+            if (rc)
+                return rc;
+            present = weight;
         }
-        s->mask[i] = turn[i] < 0 || (size_t)turn[i] >= n_messages || trained[turn[i]];
-        if (s->mask[i] && (turn[i] != last || !s->turns)) {
+        if (answer && (turn[i] != last || !s->turns)) {
             s->turns++;
             last = turn[i];
         }
     }
     s->n_trained = count_targets(s->mask, s->n);
+    return 0;
 }
 
-static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const char *text, size_t len,
-                       const uint8_t *trained, size_t n_messages, bool prompt, hone_error *err)
+static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const row_text *row,
+                       bool prompt, hone_error *err)
 {
     hone_encoding e = {0};
-    int rc = hone_chat_encode(chat, &e, text, len, 0, err);
+    int rc = hone_chat_encode(chat, &e, row->text, row->len, 0, err);
 
     *out = (sequence){0};
     if (!rc && !e.eot_trained)
@@ -71,10 +95,12 @@ static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, 
             "the end-of-turn token of an assistant turn would not be trained with this chat template");
     if (!rc) {
         *out = (sequence){.id = e.tokens.id, .mask = e.mask, .n = e.tokens.n};
-        apply_switches(out, e.turn, trained, n_messages, prompt);
-        *straddled += e.straddled;
         e.tokens.id = NULL; /* both are ours now */
         e.mask = NULL;
+        *straddled += e.straddled;
+        rc = apply_switches(out, e.turn, row, prompt, err);
+        if (rc)
+            sequence_clear(out);
     }
     hone_encoding_clear(&e);
     return rc;
@@ -100,11 +126,11 @@ typedef struct splitter {
     encoded_row *out;
     const hone_chat *chat;
     json_t *root, *messages; /* borrowed from each other */
-    const uint8_t *trained;
+    const row_text *row;
     bool prompt;    /* train_on_prompt */
     size_t n, head; /* messages; leading system messages, which every part repeats */
     hone_buf text;
-    uint8_t *flags; /* [n] */
+    float *weight; /* [n] of a part's messages */
     hone_error *err;
 } splitter;
 
@@ -131,7 +157,7 @@ static int encode_range(splitter *s, sequence *out, size_t *straddled, size_t a,
 
     for (i = 0; !rc && i < b; i++)
         if (i < s->head || i >= a) {
-            s->flags[n++] = s->trained[i];
+            s->weight[n++] = s->row->weight[i];
             rc = json_array_append(list, json_array_get(s->messages, i)) ? HONE_ENOMEM : 0;
         }
     if (!rc && json_object_set(part, "messages", list))
@@ -141,8 +167,15 @@ static int encode_range(splitter *s, sequence *out, size_t *straddled, size_t a,
     s->text.len = 0;
     if (!rc)
         rc = json_write(&s->text, part, s->err);
-    if (!rc)
-        rc = encode_text(out, straddled, s->chat, s->text.data, s->text.len, s->flags, n, s->prompt, s->err);
+    if (!rc) {
+        row_text text = {.text = s->text.data,
+                         .len = s->text.len,
+                         .weight = s->weight,
+                         .n_messages = n,
+                         .row_weight = s->row->row_weight};
+
+        rc = encode_text(out, straddled, s->chat, &text, s->prompt, s->err);
+    }
     json_decref(list);
     json_decref(part);
     return rc;
@@ -199,7 +232,7 @@ static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
     splitter s = {.out = out,
                   .chat = chat,
                   .root = root,
-                  .trained = row->trained,
+                  .row = row,
                   .prompt = options->train_on_prompt,
                   .n = row->n_messages,
                   .err = err};
@@ -208,8 +241,8 @@ static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
     out->fate = FATE_SPLIT;
     out->straddled = 0; /* of the parts alone */
     s.messages = json_object_get(root, "messages");
-    s.flags = hone_alloc(row->n_messages);
-    if (!root || !s.flags)
+    s.weight = hone_alloc(row->n_messages * sizeof *s.weight);
+    if (!root || !s.weight)
         rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
     while (!rc && s.head < s.n &&
            (!strcmp(role_of(&s, s.head), "system") || !strcmp(role_of(&s, s.head), "developer")))
@@ -217,14 +250,14 @@ static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
     if (!rc)
         rc = split_messages(&s, (size_t)options->max_length);
     hone_buf_clear(&s.text);
-    hone_free(s.flags);
+    hone_free(s.weight);
     json_decref(root);
     return rc;
 }
 
 /* ---- plain text ---------------------------------------------------------------------------------------------------- */
 
-/* All tokens of {"text": ...} and the end-of-sequence token, all trained. */
+/* All tokens of {"text": ...} and the end-of-sequence token, all trained with the weight of the row. */
 static int encode_plain(sequence *out, const hone_chat *chat, const row_text *row, hone_error *err)
 {
     const hone_tokenizer *t = hone_chat_tokenizer(chat);
@@ -258,6 +291,10 @@ static int encode_plain(sequence *out, const hone_chat *chat, const row_text *ro
         *out = (sequence){.id = id, .mask = mask, .n = tokens.n, .n_trained = count_targets(mask, tokens.n)};
         tokens.id = NULL; /* both are ours now */
         mask = NULL;
+        if (row->row_weight != 1)
+            rc = add_run(out, 0, row->row_weight, err);
+        if (rc)
+            sequence_clear(out);
     }
     hone_free(mask);
     hone_tokens_clear(&tokens);
@@ -286,7 +323,9 @@ static int split_plain(encoded_row *out, const sequence *whole, size_t max_lengt
             memset(part.mask, 1, n);
             part.n = n;
             part.n_trained = n - 1;
-            rc = add_part(out, &part, err);
+            rc = whole->n_runs ? add_run(&part, 0, whole->run[0].weight, err) : 0;
+            if (!rc)
+                rc = add_part(out, &part, err);
         } else {
             rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
         }
@@ -312,6 +351,8 @@ static void truncate_sequence(encoded_row *out, sequence *s, size_t max_length)
     out->trained_cut = s->n_trained - left;
     s->n = max_length;
     s->n_trained = left;
+    while (s->n_runs && s->run[s->n_runs - 1].at >= max_length)
+        s->n_runs--;
 }
 
 int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
@@ -325,8 +366,7 @@ int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
     if (row->plain_text)
         rc = encode_plain(&whole, chat, row, err);
     else
-        rc = encode_text(&whole, &out->straddled, chat, row->text, row->len, row->trained, row->n_messages,
-                         options->train_on_prompt, err);
+        rc = encode_text(&whole, &out->straddled, chat, row, options->train_on_prompt, err);
     if (rc)
         return rc;
     out->length = whole.n;

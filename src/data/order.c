@@ -90,8 +90,52 @@ size_t hone_dataset_tokens(const hone_dataset *d, const uint32_t *which, size_t 
     return tokens;
 }
 
+/* The number of targets among tokens [a, b) of a sequence. */
+static size_t targets_between(const hone_sequence *s, size_t a, size_t b)
+{
+    size_t targets = 0;
+
+    for (a = HONE_MAX(a, (size_t)1); a < b && a % 64; a++)
+        targets += s->mask[a / 64] >> (a % 64) & 1;
+    for (; a + 64 <= b; a += 64)
+        targets += (size_t)__builtin_popcountll(s->mask[a / 64]);
+    for (; a < b; a++)
+        targets += s->mask[a / 64] >> (a % 64) & 1;
+    return targets;
+}
+
+static size_t run_end(const hone_sequence *s, size_t run)
+{
+    return run + 1 < s->n_runs ? s->run[run + 1].at : s->n;
+}
+
+double hone_dataset_weight(const hone_dataset *d, const uint32_t *which, size_t n)
+{
+    double weight = 0;
+    size_t i, k;
+
+    for (i = 0; i < n; i++) {
+        hone_sequence s = hone_dataset_get(d, which[i]);
+
+        weight += (double)(s.n_runs ? targets_between(&s, 0, s.run[0].at) : s.n_targets);
+        for (k = 0; k < s.n_runs; k++)
+            weight += (double)s.run[k].weight * (double)targets_between(&s, s.run[k].at, run_end(&s, k));
+    }
+    return weight;
+}
+
+/* weight[t], which is 1 where token t + 1 is a target, becomes the weight of that target. */
+static void apply_runs(float *weight, const hone_sequence *s)
+{
+    size_t k, t;
+
+    for (k = 0; k < s->n_runs; k++)
+        for (t = HONE_MAX(s->run[k].at, 1u); t < run_end(s, k); t++)
+            weight[t - 1] *= s->run[k].weight;
+}
+
 size_t hone_dataset_pack(const hone_dataset *d, const uint32_t *which, size_t n, int32_t *id, int32_t *target,
-                         int32_t *start)
+                         float *weight, int32_t *start)
 {
     size_t i, t, at = 0, targets = 0;
 
@@ -104,7 +148,11 @@ size_t hone_dataset_pack(const hone_dataset *d, const uint32_t *which, size_t n,
             bool trained = t + 1 < s.n && s.mask[(t + 1) / 64] >> ((t + 1) % 64) & 1;
 
             target[at + t] = trained ? s.id[t + 1] : HONE_NO_TARGET;
+            if (weight)
+                weight[at + t] = trained;
         }
+        if (weight)
+            apply_runs(weight + at, &s);
         at += s.n;
         targets += s.n_targets;
     }
@@ -124,6 +172,8 @@ uint64_t hone_dataset_hash(const hone_dataset *d)
         h = hone_hash64(h, &n, sizeof n);
         h = hone_hash64(h, s.id, s.n * sizeof *s.id);
         h = hone_hash64(h, s.mask, (s.n + 63) / 64 * sizeof *s.mask);
+        if (s.n_runs)
+            h = hone_hash64(h, s.run, s.n_runs * sizeof *s.run);
     }
     return h;
 }

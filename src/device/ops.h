@@ -135,10 +135,11 @@ typedef struct hone_head {
     hone_mat h;            /* [n, C] output of the final norm */
     const hone_weight *w;  /* [V, C] */
     const int32_t *target; /* [n] in [0, V), checked */
-    float *loss;           /* [n] = -log p(target), nats */
+    const float *weight;   /* [n] of each loss in the sum below; NULL: all 1 */
+    float *loss;           /* [n] = -log p(target), nats, whatever its weight */
     int32_t *best;         /* [n] = argmax, lowest id on ties; NULL: not wanted */
-    hone_mat dh;           /* [n, C] = grad_scale * d(sum of losses)/dh; data NULL: not wanted */
-    float grad_scale;      /* 1 / trained tokens of the step */
+    hone_mat dh;           /* [n, C] = grad_scale * d(sum of weight * loss)/dh; data NULL: not wanted */
+    float grad_scale;      /* 1 / sum of the weights of the step */
 } hone_head;
 int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
 

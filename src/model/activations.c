@@ -88,6 +88,7 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     SHARED("kv_len", LIFE_PASS, HONE_BUF_KV_LEN, p->max_seq, 1, 4);
     SHARED("trained", LIFE_PASS, HONE_BUF_TRAINED, N, 1, 4);
     SHARED("target", LIFE_PASS, HONE_BUF_TARGET, N, 1, 4);
+    SHARED("weight", LIFE_PASS, HONE_BUF_WEIGHT, N, 1, 4);
     SHARED("best", LIFE_PASS, HONE_BUF_BEST, N, 1, 4);
     SHARED("correct", LIFE_PASS, HONE_BUF_CORRECT, N, 1, 1);
     SHARED("loss", LIFE_PASS, HONE_BUF_LOSS, N, 1, 4);

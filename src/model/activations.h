@@ -33,6 +33,7 @@ enum hone_shared_buffer {
     HONE_BUF_KV_ROW, HONE_BUF_KV_LEN,       /* i32  per sequence */
     HONE_BUF_TRAINED,                       /* i32  index of each token that has a target */
     HONE_BUF_TARGET,                        /* i32  those targets */
+    HONE_BUF_WEIGHT,                        /* f32  their weights, of a weighted batch */
     HONE_BUF_BEST,                          /* i32  argmax there */
     HONE_BUF_CORRECT,                       /* u8 */
     HONE_BUF_LOSS,                          /* f32 */

@@ -140,14 +140,17 @@ static int walk_down(const hone_pass_env *e, const hone_activations *act, int32_
     return 0;
 }
 
-/* Lists the positions that have a target. Returns their number. */
+/* Lists the positions that have a target, with target and weight. Returns their number. */
 static int32_t collect_targets(const hone_activations *act, const hone_batch *b)
 {
     int32_t *trained = act->shared[HONE_BUF_TRAINED], *target = act->shared[HONE_BUF_TARGET], n = 0, i;
+    float *weight = act->shared[HONE_BUF_WEIGHT];
 
     for (i = 0; i < b->n_tokens; i++)
         if (b->target[i] != HONE_IGNORE) {
             trained[n] = i;
+            if (b->weight)
+                weight[n] = b->weight[i];
             target[n++] = b->target[i];
         }
     return n;
@@ -155,7 +158,7 @@ static int32_t collect_targets(const hone_activations *act, const hone_batch *b)
 
 /* Final norm, head and loss on the n rows with a target; with training, leaves the gradient of the last block's output
  * in DX. */
-static int head(const hone_pass_env *e, const hone_activations *act, int32_t n_tokens, int32_t n,
+static int head(const hone_pass_env *e, const hone_activations *act, const hone_batch *b, int32_t n,
                 float grad_scale, hone_error *err)
 {
     const hone_weights *w = e->m->w;
@@ -171,6 +174,7 @@ static int head(const hone_pass_env *e, const hone_activations *act, int32_t n_t
         .h = nt,
         .w = &w->head,
         .target = act->shared[HONE_BUF_TARGET],
+        .weight = b->weight ? act->shared[HONE_BUF_WEIGHT] : NULL,
         .loss = act->shared[HONE_BUF_LOSS],
         .best = act->shared[HONE_BUF_BEST],
         .grad_scale = grad_scale,
@@ -190,13 +194,13 @@ static int head(const hone_pass_env *e, const hone_activations *act, int32_t n_t
     if ((rc = hone_rmsnorm_bwd(e->m->dev, dnt, false, dnt, xt, w->final_norm, NULL, w->arch.norm_eps, err)) <
         0)
         return rc;
-    memset(dx, 0, (size_t)n_tokens * row);
+    memset(dx, 0, (size_t)b->n_tokens * row);
     for (i = 0; i < n; i++)
         memcpy(dx + (size_t)trained[i] * row, (const char *)dnt.data + (size_t)i * row, row);
     return 0;
 }
 
-static void report(hone_pass *out, const hone_activations *act, int32_t n)
+static void report(hone_pass *out, const hone_activations *act, const hone_batch *b, int32_t n)
 {
     const int32_t *best = act->shared[HONE_BUF_BEST], *target = act->shared[HONE_BUF_TARGET];
     uint8_t *correct = act->shared[HONE_BUF_CORRECT];
@@ -204,13 +208,17 @@ static void report(hone_pass *out, const hone_activations *act, int32_t n)
 
     *out = (hone_pass){
         .loss = act->shared[HONE_BUF_LOSS],
+        .weight = b->weight ? act->shared[HONE_BUF_WEIGHT] : NULL,
         .position = act->shared[HONE_BUF_TRAINED],
         .correct = correct,
         .n_trained = n,
     };
     for (i = 0; i < n; i++) {
+        double weight = out->weight ? (double)out->weight[i] : 1;
+
         correct[i] = best[i] == target[i];
-        out->loss_sum += out->loss[i];
+        out->loss_sum += weight * out->loss[i];
+        out->weight_sum += weight;
     }
 }
 
@@ -228,12 +236,12 @@ static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, flo
     set_layout(e, act, b);
     if (n) {
         if ((rc = walk_up(e, act, b->ids, b->n_tokens, err)) < 0 ||
-            (rc = head(e, act, b->n_tokens, n, grad_scale, err)) < 0)
+            (rc = head(e, act, b, n, grad_scale, err)) < 0)
             return rc;
         if (e->training && (rc = walk_down(e, act, b->n_tokens, err)) < 0)
             return rc;
     }
-    report(out, act, n);
+    report(out, act, b, n);
     return 0;
 }
 

@@ -43,7 +43,8 @@ typedef struct hone_batch {
     const int32_t *ids;    /* [N] */
     const int32_t *target; /* [N] id that follows, or HONE_IGNORE (always at the last token of a document) */
     int32_t n_seq;
-    const int32_t *off; /* [n_seq + 1] */
+    const int32_t *off;  /* [n_seq + 1] */
+    const float *weight; /* [N] of each target's loss, > 0 where there is a target; NULL: all 1 */
 } hone_batch;
 
 /* Activation memory of a training or evaluation pass, cut once from one block for at most `tokens` positions. */
@@ -74,18 +75,19 @@ void hone_model_workspace_spec(hone_workspace_spec *s, const hone_model *m, cons
 
 /* What a pass reports, per trained position in order of the batch: [n_trained] each. Borrowed from act. */
 typedef struct hone_pass {
-    const float *loss;       /* nats */
+    const float *loss;       /* nats, whatever the weight */
+    const float *weight;     /* NULL: all 1 */
     const int32_t *position; /* index into the batch: target[position] is predicted there */
     const uint8_t *correct;  /* argmax = target */
     int32_t n_trained;
-    double loss_sum; /* f64 sum in order */
+    double loss_sum, weight_sum; /* of weight * loss, of the weights: f64, in order */
 } hone_pass;
 
 /* Forward and loss of one micro-batch. a NULL = base. No gradients, no dropout. HONE_ERANGE for an id or target outside
  * the vocabulary, HONE_ELIMIT for a batch larger than act, HONE_EINVAL for offsets that do not tile the batch. */
 int hone_model_eval(hone_model *m, const hone_adapter *a, hone_activations *act, const hone_batch *b,
                     hone_pass *out, hone_error *err);
-/* Forward, loss, backward: gradients of grad_scale * (sum of losses) are added into the adapter's gradients, which must
+/* Forward, loss, backward: gradients of grad_scale * (sum of weight * loss) are added into the adapter's gradients, which must
  * be attached; act was made for this adapter with training true. A batch without targets adds nothing.
  * `dropout_stream` distinguishes micro-batches: (step, micro-batch) packed into 32 bits. seed: training.seed. */
 int hone_model_train(hone_model *m, hone_adapter *a, hone_activations *act, const hone_batch *b,

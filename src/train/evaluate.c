@@ -1,5 +1,5 @@
-/* Evaluation: loss, perplexity and accuracy over the trained tokens of a dataset, each token with the same weight, so
- * that the figure does not depend on how rows are batched; and `hone eval`, which compares base and tuned. */
+/* Evaluation: loss, perplexity and accuracy over the trained tokens of a dataset, each token with its own weight, so that
+ * the figure does not depend on how rows are batched and is the one that training lowers; and `hone eval`, which compares base and tuned. */
 #include "train/evaluate.h"
 
 #include <math.h>
@@ -10,8 +10,8 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
                   const hone_dataset *data, const uint32_t *which, size_t n, hone_eval_row_fn row,
                   bool (*stop)(void *), void *ud, hone_eval_result *out, hone_error *err)
 {
-    int64_t correct = 0, tokens = 0;
-    double loss = 0;
+    int64_t tokens = 0;
+    double correct = 0, loss = 0, weight = 0;
     size_t first, count, s;
     int rc;
 
@@ -33,6 +33,7 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
         if (rc)
             return rc;
         loss += pass.loss_sum;
+        weight += pass.weight_sum;
         tokens += pass.n_trained;
         for (s = 0; s < count; s++) { /* positions come in order, so sequences are runs of them */
             double sum = 0;
@@ -40,7 +41,7 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
 
             for (; i < pass.n_trained && pass.position[i] < b.off[s + 1]; i++, k++) {
                 sum += pass.loss[i];
-                correct += pass.correct[i];
+                correct += pass.weight ? pass.correct[i] * pass.weight[i] : pass.correct[i];
             }
             if (row)
                 row(ud, which[first + s], sum, k);
@@ -48,9 +49,8 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
         if (stop && stop(ud))
             return hone_error_set(err, HONE_ECANCELLED, "evaluation was stopped");
     }
-    tokens = HONE_MAX(tokens, 1);
-    *out = (hone_eval_result){loss / (double)tokens, exp(loss / (double)tokens),
-                              (double)correct / (double)tokens, tokens, (int64_t)n};
+    loss /= weight > 0 ? weight : 1;
+    *out = (hone_eval_result){loss, exp(loss), correct / (weight > 0 ? weight : 1), tokens, (int64_t)n};
     return 0;
 }
 

@@ -5,7 +5,7 @@
 #include "hone/train.h"
 #include "train/batch.h"
 
-/* Per sequence, in order: its number in the dataset, the sum of its losses, and its targets. */
+/* Per sequence, in order: its number in the dataset, the sum of its losses (not weighted), and its targets. */
 typedef void (*hone_eval_row_fn)(void *ud, uint32_t sequence, double loss_sum, int64_t tokens);
 
 /* The sequences which[0..n) are packed in order, at most packer->max_seq of them and packer->max_tokens positions at a

@@ -37,7 +37,7 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
         hone_plan_add(plan, "best adapter", n, "a copy, kept until a better one");
     hone_activations_plan(plan, r->model, r->adapter, &ap);
     hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
-    hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, offsets");
+    hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, weights, offsets");
 }
 
 int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_error *err)

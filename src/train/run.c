@@ -1,9 +1,9 @@
 /* Training a LoRA adapter, from configuration to files.
  *
- * Order of a step (transformers' Trainer): the trained tokens of all its micro-batches are counted, then each
- * micro-batch runs forward and backward with its losses divided once by that count; the norm of the whole gradient is
- * taken, clipped inside the optimiser's pass, and the learning rate of this update is logged. So accumulation gives the
- * loss and gradient of one large batch.
+ * Order of a step (transformers' Trainer): the weights of the trained tokens of all its micro-batches are summed (their
+ * number when all weigh 1), then each micro-batch runs forward and backward with its losses divided once by that sum; the
+ * norm of the whole gradient is taken, clipped inside the optimiser's pass, and the learning rate of this update is
+ * logged. So accumulation gives the loss and gradient of one large batch.
  *
  * What lies in output_dir at any moment: adapter files are replaced whole; the root holds the best adapter so far when
  * there are evaluation rows (else the newest), checkpoint-N the one after step N. */
@@ -365,20 +365,22 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     int64_t targets = 0, micro;
     const uint32_t *which;
     size_t n;
-    double began = hone_now(), loss = 0, norm;
+    double began = hone_now(), loss = 0, weight = 0, norm;
     hone_adamw adam = {r->adapter->value,        l->grad, l->m,    l->v, r->adapter->n, 0, 0.9, 0.999, 1e-8,
                        c->training.weight_decay, 1,       step + 1};
     int rc;
 
     memset(s, 0, sizeof *s);
-    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++)
+    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++) {
         targets += hone_count_targets(r->data, which, n);
+        weight += hone_dataset_weight(r->data, which, n);
+    }
     for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++) {
         hone_batch b;
         hone_pass pass;
 
         hone_packer_fill(&l->packer, &b, r->data, which, n);
-        rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)targets,
+        rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)weight,
                               (uint64_t)c->training.seed, (uint32_t)(step * r->feed.accumulation + micro),
                               &pass, err);
         if (rc)
@@ -405,7 +407,8 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     s->step = step + 1;
     s->total_steps = r->steps;
     s->epoch = hone_feed_epoch(&r->feed, step + 1);
-    s->loss = loss / (double)targets;
+    s->loss = loss / weight;
+    s->weight = weight;
     s->learning_rate = adam.lr;
     s->grad_norm = norm;
     s->trained_tokens = targets;
@@ -420,7 +423,7 @@ static int all_steps(struct loop *l, hone_error *err)
 {
     hone_run *r = l->r;
     int64_t log_every = interval(HONE_STRATEGY_STEPS, r->c->training.logging_steps, r->steps, 0), step;
-    double loss = 0;
+    double loss = 0, weight = 0;
     int rc = 0;
 
     l->started = hone_now();
@@ -436,7 +439,8 @@ static int all_steps(struct loop *l, hone_error *err)
         l->out->steps = done;
         l->out->tokens += s.tokens;
         l->out->trained_tokens += s.trained_tokens;
-        loss += s.loss * (double)s.trained_tokens;
+        loss += s.loss * s.weight;
+        weight += s.weight;
         log = last || done == 1 || done % log_every == 0;
         if ((rc = hone_metrics_step(&l->metrics, &s, log, err)))
             break;
@@ -459,7 +463,7 @@ static int all_steps(struct loop *l, hone_error *err)
             break;
     }
     l->out->seconds = hone_now() - l->started;
-    l->out->train_loss = loss / (double)HONE_MAX(l->out->trained_tokens, 1);
+    l->out->train_loss = weight > 0 ? loss / weight : 0;
     return rc;
 }
 

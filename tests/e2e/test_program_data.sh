@@ -83,5 +83,6 @@ for prompt in false true; do
 done
 [ "${trained[1]}" -gt "${trained[0]}" ] || wrong "train_on_prompt should train more tokens: ${trained[*]}"
 sed 's/}$/,"x":1}/' good.jsonl | sed 's/{"question":"\([^"]*\)","answer":"\([^"]*\)"/{"messages":[{"role":"user","content":"\1"},{"role":"assistant","content":"\2","weight":0.5}]/' >weighted.jsonl
-refused 1 "weighted.jsonl:1: a turn of this row has a weight between 0 and 1" "$hone" train config.yaml --set data.train_data_path=weighted.jsonl
+ok "$hone" train config.yaml --set data.train_data_path=weighted.jsonl --set data.eval_data_path=null --set training.max_steps=1 \
+    --set training.load_best_model_at_end=false --quiet
 finish

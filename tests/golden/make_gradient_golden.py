@@ -159,10 +159,11 @@ def make_batch(seed, vocab, lengths=(11, 1, 19, 2, 8)):
     return ids, off, target
 
 
-def reference(peft, ids, off, target):
-    """-> losses of the trained positions in order, {PEFT key: gradient}"""
+def reference(peft, ids, off, target, weight=None):
+    """-> losses of the trained positions in order, {PEFT key: gradient of (sum of weight * loss) / (sum of weights)}"""
     losses = []
-    count = sum(t != IGNORE for t in target)
+    weight = torch.tensor(weight if weight else [1.0] * len(ids))
+    count = weight[torch.tensor(target) != IGNORE].sum()
     peft.zero_grad()
     for start, end in zip(off, off[1:]):
         want = torch.tensor(target[start:end])
@@ -171,7 +172,7 @@ def reference(peft, ids, off, target):
             continue
         logits = peft(torch.tensor([ids[start:end]])).logits[0].float()
         loss = torch.nn.functional.cross_entropy(logits[rows], want[rows], reduction="none")
-        (loss.sum() / count).backward()
+        ((weight[start:end][rows] * loss).sum() / count).backward()
         losses.append(loss.detach())
     grads = {
         name.replace(".default", ""): p.grad.clone() for name, p in peft.named_parameters() if p.requires_grad

@@ -1,8 +1,8 @@
 """Losses and every LoRA gradient of tiny random models, live against transformers + PEFT.
 
 One model of each family (grouped heads, biases, rope scaling, q/k norms, a sliding window; B not zero, several packed
-documents, masked targets), f32, other seeds than the frozen vectors. Bar: each tensor's |error| / |gradient| at most
-1e-4. One figure a family.
+documents, masked targets), f32, other seeds than the frozen vectors; then the same batch with a weight on every target
+(sum of weight * loss / sum of weights). Bar: each tensor's |error| / |gradient| at most 1e-4. Two figures a family.
 
 usage: gradient_parity.py --hone build/release/hone [--seeds 3]"""
 import argparse
@@ -28,7 +28,7 @@ def driver(hone):
 def drive(program, model, adapter, batch, folder, *options):
     path = os.path.join(folder, "batch.json")
     with open(path, "w") as f:
-        json.dump(dict(zip(("ids", "off", "target"), batch)), f)
+        json.dump(dict(zip(("ids", "off", "target", "weight"), batch)), f)
     p = subprocess.run([program, model, adapter, path, *options], capture_output=True, text=True)
     if p.returncode:
         raise SystemExit("%s failed: %s" % (program, p.stderr))
@@ -43,7 +43,7 @@ def main():
     program = driver(args.hone)
     failed = False
     for family in golden.FAMILIES:
-        worst, worst_key, worst_loss = 0.0, "", 0.0
+        worst = {False: [0.0, "", 0.0], True: [0.0, "", 0.0]}  # weighted: gradient, its key, loss
         for seed in range(args.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 model = golden.make_model(family, 1000 + seed)
@@ -52,19 +52,26 @@ def main():
                 golden.save_adapter(peft, os.path.join(folder, "adapter"))
                 lengths = [3 + (seed * 7 + k * 11) % 40 for k in range(3 + seed % 4)]
                 batch = golden.make_batch(3000 + seed, golden.COMMON["vocab_size"], lengths)
-                loss, grads = golden.reference(peft, *batch)
-                for options in (["isa=ref"], [], ["recompute=2"]):
-                    ours = drive(program, folder, os.path.join(folder, "adapter"), batch, folder, *options)
-                    assert set(ours["gradient"]) == set(grads)
-                    got = torch.tensor(ours["loss"])
-                    worst_loss = max(worst_loss, ((got - loss).abs() / loss).max().item())
-                    for key, want in grads.items():
-                        error = torch.tensor(ours["gradient"][key]).view_as(want) - want
-                        ratio = (error.norm() / want.norm()).item()
-                        if not ratio <= worst:
-                            worst, worst_key = ratio, key
-        print("%-8s worst gradient %.2e (%s), worst loss %.2e" % (family, worst, worst_key, worst_loss))
-        failed |= not (worst <= 1e-4 and worst_loss <= 1e-4)
+                weight = (3 * torch.rand(len(batch[0]), generator=torch.Generator().manual_seed(4000 + seed))).tolist()
+                for weighted, given in ((False, batch), (True, batch + (weight,))):
+                    loss, grads = golden.reference(peft, *given)
+                    for options in (["isa=ref"], [], ["recompute=2"]):
+                        ours = drive(program, folder, os.path.join(folder, "adapter"), given, folder, *options)
+                        assert set(ours["gradient"]) == set(grads)
+                        got = torch.tensor(ours["loss"])
+                        w = worst[weighted]
+                        w[2] = max(w[2], ((got - loss).abs() / loss).max().item())
+                        for key, want in grads.items():
+                            error = torch.tensor(ours["gradient"][key]).view_as(want) - want
+                            ratio = (error.norm() / want.norm()).item()
+                            if not ratio <= w[0]:
+                                w[:2] = ratio, key
+        for weighted, (gradient, key, loss) in worst.items():
+            print(
+                "%-8s %-9s worst gradient %.2e (%s), worst loss %.2e"
+                % (family, "weighted" if weighted else "", gradient, key, loss)
+            )
+            failed |= not (gradient <= 1e-4 and loss <= 1e-4)
     sys.exit(1 if failed else 0)
 
 

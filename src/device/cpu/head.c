@@ -72,7 +72,7 @@ static void softmax_task(void *ctx, int task, int thread)
 
     (void)thread;
     for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++) {
-        float *z = j->logits + r * vocab, max, sum, hit;
+        float *z = j->logits + r * vocab, max, sum, hit, scale = j->a->grad_scale;
         int32_t target = j->a->target[j->r0 + r], *best = j->a->best ? j->a->best + j->r0 + r : NULL;
 
         max = k->max(z, vocab, best);
@@ -81,8 +81,10 @@ static void softmax_task(void *ctx, int task, int thread)
         j->a->loss[j->r0 + r] = (max - hit) + logf(sum);
         if (!j->a->dh.data)
             continue;
-        k->scale(z, vocab, j->a->grad_scale / sum);
-        z[target] -= j->a->grad_scale;
+        if (j->a->weight)
+            scale *= j->a->weight[j->r0 + r];
+        k->scale(z, vocab, scale / sum);
+        z[target] -= scale;
     }
 }
 

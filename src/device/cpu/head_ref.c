@@ -47,7 +47,8 @@ static void loss_task(void *ctx, int task, int thread)
             z[(r - r0) * vocab + v] = dot(hone_mat_row(&a->h, r), a->h.dtype, row, width);
     }
     for (r = r0; r < r1; r++) {
-        float *x = z + (r - r0) * vocab, max = x[0], lse;
+        float *x = z + (r - r0) * vocab, max = x[0], lse,
+              scale = a->weight ? a->grad_scale * a->weight[r] : a->grad_scale;
         int32_t best = 0;
         double sum = 0;
 
@@ -63,8 +64,8 @@ static void loss_task(void *ctx, int task, int thread)
         if (a->best)
             a->best[r] = best;
         for (v = 0; v < vocab; v++)
-            x[v] = expf(x[v] - lse) * a->grad_scale;
-        x[a->target[r]] -= a->grad_scale;
+            x[v] = expf(x[v] - lse) * scale;
+        x[a->target[r]] -= scale;
     }
     if (!a->dh.data)
         return;

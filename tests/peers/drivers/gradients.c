@@ -2,8 +2,9 @@
  *
  *   hone_gradients_driver MODEL ADAPTER BATCH.json [isa=ref|avx2|...] [precision=bf16] [recompute=0|1|2] [save=DIR]
  *
- * BATCH.json: {"ids": [N], "off": [n_seq + 1], "target": [N]}. Prints {"device", "loss": [n_trained], "gradient":
- * {PEFT key: [values]}}: gradients of (sum of losses) / n_trained. save= writes the adapter as it was read. */
+ * BATCH.json: {"ids": [N], "off": [n_seq + 1], "target": [N], "weight": [N]}, the last one or none. Prints {"device",
+ * "loss": [n_trained], "gradient": {PEFT key: [values]}}: gradients of (sum of weight * loss) / (sum of weights). save=
+ * writes the adapter as it was read. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,17 @@ static int32_t *integers(json_t *list, size_t *n)
     *n = json_array_size(list);
     for (i = 0; out && i < *n; i++)
         out[i] = (int32_t)json_integer_value(json_array_get(list, i));
+    return out;
+}
+
+/* NULL when the list is missing. */
+static float *numbers(json_t *list)
+{
+    float *out = list ? hone_calloc(json_array_size(list) + 1, sizeof *out) : NULL;
+    size_t i;
+
+    for (i = 0; out && i < json_array_size(list); i++)
+        out[i] = (float)json_number_value(json_array_get(list, i));
     return out;
 }
 
@@ -77,8 +89,9 @@ int main(int argc, char **argv)
     hone_batch b = {0};
     hone_pass pass;
     json_t *doc = NULL, *out;
-    int32_t *ids, *off, *target, trained = 0;
-    float *grad;
+    int32_t *ids, *off, *target;
+    float *grad, *weight;
+    double total = 0;
     const char *text;
     size_t n, n_off, i;
 
@@ -101,16 +114,18 @@ int main(int argc, char **argv)
     ids = integers(json_object_get(doc, "ids"), &n);
     target = integers(json_object_get(doc, "target"), &n);
     off = integers(json_object_get(doc, "off"), &n_off);
+    weight = numbers(json_object_get(doc, "weight"));
     grad = hone_calloc(a->n, sizeof *grad);
     for (i = 0; i < n; i++)
-        trained += target[i] != HONE_IGNORE;
-    b = (hone_batch){(int32_t)n, ids, target, (int32_t)n_off - 1, off};
+        if (target[i] != HONE_IGNORE)
+            total += weight ? (double)weight[i] : 1;
+    b = (hone_batch){(int32_t)n, ids, target, (int32_t)n_off - 1, off, weight};
     ap.tokens = b.n_tokens;
     ap.max_seq = b.n_seq;
     hone_adapter_attach_gradients(a, grad);
     hone_model_workspace_spec(&spec, m, a, &ap);
     if (hone_activations_new(&act, m, a, &ap, &err) || hone_workspace_reserve(dev, &spec, &err) ||
-        hone_model_train(m, a, act, &b, 1.0f / (float)trained, 0, 0, &pass, &err))
+        hone_model_train(m, a, act, &b, 1.0f / (float)total, 0, 0, &pass, &err))
         goto failed;
     out = json_pack("{s:s, s:o, s:o}", "device", hone_device_name(dev), "loss",
                     reals(pass.loss, (size_t)pass.n_trained), "gradient", gradients(a));
@@ -119,6 +134,7 @@ int main(int argc, char **argv)
     json_decref(doc);
     hone_free(ids);
     hone_free(target);
+    hone_free(weight);
     hone_free(off);
     hone_free(grad);
     hone_activations_free(act);

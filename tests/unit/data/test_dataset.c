@@ -140,6 +140,7 @@ static void assert_sequence(const hone_dataset *d, size_t i, const char *want)
 }
 
 #define M(role, content) "{\"role\":\"" role "\",\"content\":\"" content "\"}"
+#define W(role, content, weight) "{\"role\":\"" role "\",\"content\":\"" content "\",\"weight\":" weight "}"
 #define ROW(...) "{\"messages\":[" __VA_ARGS__ "]}\n"
 #define QA(q, a) ROW(M("user", q) "," M("assistant", a))
 
@@ -444,13 +445,48 @@ static void packing_shifts_targets_inside_rows(void **state)
                    .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
     const uint32_t which[] = {1, 0};
     int32_t id[13], target[13], start[3];
+    float weight[13];
+    size_t i;
 
     (void)state;
     assert_int_equal(hone_dataset_tokens(d, which, 2), 13);
-    assert_int_equal(hone_dataset_pack(d, which, 2, id, target, start), 5);
+    assert_int_equal(hone_dataset_pack(d, which, 2, id, target, weight, start), 5);
+    for (i = 0; i < 13; i++)
+        assert_true(weight[i] == (target[i] == N ? 0 : 1));
+    assert_true(hone_dataset_weight(d, which, 2) == 5);
     assert_memory_equal(id, want_id, sizeof id);
     assert_memory_equal(target, want_target, sizeof target);
     assert_memory_equal(start, want_start, sizeof start);
+    hone_dataset_close(d);
+}
+
+/* Turns of weight 0.25, 1 and 2 in one row: the weight of a position is that of the token it predicts, and 1 and 0 leave no
+ * trace. */
+static void weights_follow_their_turns(void **state)
+{
+    static const int32_t N = HONE_NO_TARGET;
+    static const float want[] = {0, 0, 0, 0.25f, 0.25f, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 2, 2, 0};
+    hone_dataset *d = opened(
+        ROW(M("user", "a") "," W("assistant", "b", "0.25") "," M("user", "c") "," M("assistant", "d") "," M(
+            "user", "e") "," W("assistant", "f", "2"))
+            ROW(M("user", "a") "," W("assistant", "b", "0") "," M("user", "c") "," W("assistant", "d", "1")),
+        (hone_dataset_options){
+            .max_length = 100, .overlong = HONE_OVERLONG_ERROR, .max_samples = 0, .threads = 1});
+    const uint32_t which[] = {0, 1};
+    int32_t id[32], target[32], start[3];
+    float weight[32];
+    size_t i;
+
+    (void)state;
+    assert_int_equal(hone_dataset_get(d, 0).n_runs, 3);
+    assert_int_equal(hone_dataset_get(d, 1).n_runs, 0);
+    assert_int_equal(hone_dataset_get(d, 0).n, 18);
+    assert_int_equal(hone_dataset_pack(d, which, 2, id, target, weight, start), 8);
+    assert_memory_equal(weight, want, sizeof want);
+    for (i = 0; i < 18; i++)
+        assert_true((weight[i] != 0) == (target[i] != N));
+    assert_true(hone_dataset_weight(d, which, 1) == 6.5);
+    assert_true(hone_dataset_weight(d, which, 2) == 8.5);
     hone_dataset_close(d);
 }
 
@@ -519,6 +555,7 @@ int main(void)
         cmocka_unit_test(parts_of_a_row_stay_together),
         cmocka_unit_test(epochs_have_their_own_order),
         cmocka_unit_test(packing_shifts_targets_inside_rows),
+        cmocka_unit_test(weights_follow_their_turns),
         cmocka_unit_test(every_allocation_may_fail),
     };
 

@@ -324,6 +324,7 @@ struct hrun {
     hone_mat h, dh, loss, logits;
     hone_weight w;
     int32_t target[300], best[300];
+    float weight[300]; /* half of the cases */
     hone_head a;
 };
 
@@ -340,7 +341,16 @@ static void head_setup(struct hrun *r, const struct hcase *c)
     r->w = weight_new(c->w, c->vocab, c->width);
     for (i = 0; i < c->n; i++)
         r->target[i] = (int32_t)hone_rng_below(&test_rng, (uint32_t)c->vocab);
-    r->a = (hone_head){r->h, &r->w, r->target, r->loss.data, r->best, r->dh, 0.25f};
+    for (i = 0; i < c->n; i++)
+        r->weight[i] = 0.125f * (float)(1 + i % 13);
+    r->a = (hone_head){.h = r->h,
+                       .w = &r->w,
+                       .target = r->target,
+                       .weight = c->n % 2 ? r->weight : NULL,
+                       .loss = r->loss.data,
+                       .best = r->best,
+                       .dh = r->dh,
+                       .grad_scale = 0.25f};
 }
 
 static void head_teardown(struct hrun *r)
@@ -363,7 +373,7 @@ static void head_compare(hone_device *dev, const struct hcase *c)
     head_setup(&run, c);
     w = weight_values(&run.w, c->act);
     for (r = 0; r < n; r++) {
-        double max = -INFINITY, sum = 0, lse, *x = z + (size_t)r * (size_t)vocab;
+        double max = -INFINITY, sum = 0, lse, scale = 0.25, *x = z + (size_t)r * (size_t)vocab;
 
         for (v = 0; v < vocab; v++) {
             for (i = 0; i < d; i++)
@@ -374,9 +384,11 @@ static void head_compare(hone_device *dev, const struct hcase *c)
             sum += exp(x[v] - max);
         lse = max + log(sum);
         loss[r] = lse - x[run.target[r]];
+        if (run.a.weight)
+            scale *= (double)run.a.weight[r];
         for (v = 0; v < vocab; v++)
             for (i = 0; i < d; i++)
-                dh[r * d + i] += 0.25 * (exp(x[v] - lse) - (v == run.target[r])) * w[v * d + i];
+                dh[r * d + i] += scale * (exp(x[v] - lse) - (v == run.target[r])) * w[v * d + i];
     }
     OK(hone_head_logits(dev, run.logits.data, run.h, &run.w, err));
     check_nmse("logits", &run.logits, z, 1e-11);
@@ -430,7 +442,8 @@ static void frozen_cross_entropy(void **state)
         hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
         hone_weight head = {w, HONE_F32, 5, 2, NULL};
         float loss[2];
-        hone_head a = {h, &head, target, loss, best, grad, 0.5f};
+        hone_head a = {
+            .h = h, .w = &head, .target = target, .loss = loss, .best = best, .dh = grad, .grad_scale = 0.5f};
 
         for (i = 0; i < 10; i++)
             w[i] = (float)cos(i);
@@ -504,7 +517,7 @@ static void threads_do_not_change_bits(void **state)
         }
 }
 
-/* d loss / dh by central differences. */
+/* d (sum of weight * loss) / dh by central differences. */
 static void head_gradient_is_a_derivative(void **state)
 {
     struct hcase c = {5, 6, 11, HONE_F32, HONE_F32};
@@ -528,7 +541,7 @@ static void head_gradient_is_a_derivative(void **state)
                     put(&r.h, i, j, side ? v - step : v + step);
                     OK(hone_head_loss(dev, &r.a, err));
                     for (k = 0; k < c.n; k++)
-                        sum[side] += get(&r.loss, k, 0);
+                        sum[side] += (double)r.weight[k] * get(&r.loss, k, 0);
                 }
                 put(&r.h, i, j, v);
                 d = 0.25 * (sum[0] - sum[1]) / (2 * (double)step);

@@ -274,6 +274,65 @@ static void packing_and_accumulation_change_nothing(void **state)
     }
 }
 
+/* Weights multiply losses: a batch with a weight a document has the gradient that the documents alone make with the weight
+ * in their scale; and a weight of 1 everywhere is no weight, to the bit. */
+static void weights_multiply_losses(void **state)
+{
+    size_t i;
+    int32_t s, k;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(families); i++) {
+        fixture f;
+        float *plain, *weighted, *weight;
+        double total = 0, loss = 0, d;
+        hone_pass pass;
+
+        fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+        plain = hone_calloc(f.a->n, sizeof(float));
+        weighted = hone_calloc(f.a->n, sizeof(float));
+        weight = hone_calloc((size_t)f.batch.n_tokens, sizeof(float));
+        assert_true(plain && weighted && weight);
+        step(&f);
+        memcpy(plain, f.grad, f.a->n * sizeof(float));
+        for (k = 0; k < f.batch.n_tokens; k++)
+            weight[k] = 1;
+        f.batch.weight = weight;
+        pass = step(&f);
+        assert_memory_equal(f.grad, plain, f.a->n * sizeof(float));
+        assert_true(pass.weight_sum == f.n_trained);
+        for (s = 0; s < f.batch.n_seq; s++)
+            for (k = f.batch.off[s]; k < f.batch.off[s + 1]; k++)
+                weight[k] = 0.25f * (float)(s + 1);
+        pass = step(&f);
+        for (k = 0; k < pass.n_trained; k++) {
+            total += (double)weight[pass.position[k]];
+            loss += (double)weight[pass.position[k]] * pass.loss[k];
+        }
+        assert_true(pass.weight_sum == total && pass.loss_sum == loss);
+        memcpy(weighted, f.grad, f.a->n * sizeof(float));
+        memset(f.grad, 0, f.a->n * sizeof(float));
+        for (s = 0; s < f.batch.n_seq; s++) {
+            const int32_t start = f.batch.off[s], off[] = {0, f.batch.off[s + 1] - start};
+            hone_batch one = {.n_tokens = off[1],
+                              .ids = f.batch.ids + start,
+                              .target = f.batch.target + start,
+                              .n_seq = 1,
+                              .off = off};
+
+            OK(hone_model_train(f.m, f.a, f.act, &one, 0.25f * (float)(s + 1) / (float)f.n_trained, 7,
+                                (uint32_t)s, &pass, err));
+        }
+        d = distance(weighted, f.grad, f.a->n);
+        print_message("%s: weighted against documents alone %.2e\n", families[i], d);
+        assert_true(d <= 1e-5);
+        hone_free(plain);
+        hone_free(weighted);
+        hone_free(weight);
+        fixture_close(&f);
+    }
+}
+
 static void a_new_adapter_changes_nothing(void **state)
 {
     hone_adapter_params p = {.r = 4, .alpha = 16, .seed = 11};
@@ -310,6 +369,7 @@ int main(void)
         cmocka_unit_test(recomputation_and_threads_change_no_bit),
         cmocka_unit_test(kernels_agree),
         cmocka_unit_test(packing_and_accumulation_change_nothing),
+        cmocka_unit_test(weights_multiply_losses),
         cmocka_unit_test(a_new_adapter_changes_nothing),
     };
 

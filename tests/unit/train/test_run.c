@@ -261,6 +261,42 @@ static void accumulation_is_one_large_batch(void **state)
     assert_int_equal(a.first.trained_tokens, b.first.trained_tokens);
 }
 
+/* A row of weight 2 beside another one trains as if it stood there twice: sum of weight * loss / sum of weights. */
+static void a_weight_of_two_is_the_row_twice(void **state)
+{
+    static const char *const row[2] = {
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"jump\"}, {\"role\": \"assistant\", "
+        "\"content\": \"The quick brown fox.\"%s}]}\n",
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"hi\"}, {\"role\": \"assistant\", "
+        "\"content\": \"Thank you, please tell me more.\"%s}]}\n"};
+    char *path[2] = {in_folder("weighted.jsonl"), in_folder("twice.jsonl")}, line[2][300];
+    struct seen seen[2] = {0};
+    hone_train_result r[2];
+    int k;
+
+    (void)state;
+    for (k = 0; k < 2; k++) {
+        const char *const more[] = {line[k], "training.max_steps=3", "training.shuffle=false", NULL};
+        hone_buf b = {0};
+
+        hone_buf_printf(&b, row[0], k ? "" : ", \"weight\": 2");
+        if (k)
+            hone_buf_printf(&b, row[0], "");
+        hone_buf_printf(&b, row[1], "");
+        assert_int_equal(hone_file_write(path[k], b.data, b.len, NULL), 0);
+        hone_buf_clear(&b);
+        snprintf(line[k], sizeof line[k], "data.train_data_path=%s", path[k]);
+        r[k] = train(&seen[k], configure(k ? "twice" : "weighted", more), 2);
+        hone_free(path[k]);
+    }
+    assert_true(seen[0].first.weight == seen[1].first.weight);
+    assert_true(seen[0].first.trained_tokens < seen[1].first.trained_tokens);
+    assert_float_equal(seen[0].first.loss, seen[1].first.loss, 1e-6 * seen[1].first.loss);
+    assert_float_equal(seen[0].first.grad_norm, seen[1].first.grad_norm, 1e-5 * seen[1].first.grad_norm);
+    assert_float_equal(seen[0].last.loss, seen[1].last.loss, 1e-4 * seen[1].last.loss);
+    assert_float_equal(r[0].train_loss, r[1].train_loss, 1e-4 * r[1].train_loss);
+}
+
 static void same_bits_for_every_number_of_threads(void **state)
 {
     static const char *const more[] = {"training.max_steps=4", "lora.lora_dropout=0.1", NULL};
@@ -393,6 +429,7 @@ int main(void)
         cmocka_unit_test(learns_and_writes_what_the_contract_says),
         cmocka_unit_test(reports_as_asked),
         cmocka_unit_test(accumulation_is_one_large_batch),
+        cmocka_unit_test(a_weight_of_two_is_the_row_twice),
         cmocka_unit_test(same_bits_for_every_number_of_threads),
         cmocka_unit_test(keeps_the_best_adapter_and_the_last),
         cmocka_unit_test(stops_between_steps_and_saves),
