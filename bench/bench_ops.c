@@ -332,18 +332,18 @@ static void run_norm_bwd(struct bench *b, void *ctx)
     hone_rmsnorm_bwd(b->dev, r->b, true, r->c, r->a, r->w.data, NULL, 1e-5f, NULL);
 }
 
-static void run_swiglu(struct bench *b, void *ctx)
+static void run_glu(struct bench *b, void *ctx)
 {
     struct rows *r = ctx;
 
-    hone_swiglu_fwd(b->dev, r->c, r->a, r->b, NULL);
+    hone_glu_fwd(b->dev, r->c, r->a, r->b, HONE_ACT_SILU, NULL);
 }
 
-static void run_swiglu_bwd(struct bench *b, void *ctx)
+static void run_glu_bwd(struct bench *b, void *ctx)
 {
     struct rows *r = ctx;
 
-    hone_swiglu_bwd(b->dev, r->d, r->e, r->c, r->a, r->b, NULL);
+    hone_glu_bwd(b->dev, r->d, r->e, r->c, r->a, r->b, HONE_ACT_SILU, NULL);
 }
 
 static void run_squares(struct bench *b, void *ctx)
@@ -363,8 +363,8 @@ static void rows(struct bench *b, int width)
     if (wanted(b, "rows")) {
         measure(b, "rmsnorm_fwd,rows", run_norm, &r, 0, 2 * bytes);
         measure(b, "rmsnorm_bwd,rows", run_norm_bwd, &r, 0, 4 * bytes);
-        measure(b, "swiglu_fwd,rows", run_swiglu, &r, 0, 3 * bytes);
-        measure(b, "swiglu_bwd,rows", run_swiglu_bwd, &r, 0, 5 * bytes);
+        measure(b, "glu_fwd,rows", run_glu, &r, 0, 3 * bytes);
+        measure(b, "glu_bwd,rows", run_glu_bwd, &r, 0, 5 * bytes);
         if (b->act == HONE_F32)
             measure(b, "sum_squares,rows", run_squares, &r, 0, bytes);
     }

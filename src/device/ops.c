@@ -216,29 +216,29 @@ int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv
     return x.rows == 0 ? 0 : dev->ops.rope(dev, x, pos, inv_freq, head_size, factor, inverse, err);
 }
 
-int hone_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err)
+int hone_glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err)
 {
     int rc;
 
-    if ((rc = check_first("swiglu_fwd", "h", &h, err)) ||
-        (rc = check("swiglu_fwd", "g", &g, h.rows, h.cols, h.dtype, err)) ||
-        (rc = check("swiglu_fwd", "u", &u, h.rows, h.cols, h.dtype, err)))
+    if ((rc = check_first("glu_fwd", "h", &h, err)) ||
+        (rc = check("glu_fwd", "g", &g, h.rows, h.cols, h.dtype, err)) ||
+        (rc = check("glu_fwd", "u", &u, h.rows, h.cols, h.dtype, err)))
         return rc;
-    return h.rows == 0 ? 0 : dev->ops.swiglu_fwd(dev, h, g, u, err);
+    return h.rows == 0 ? 0 : dev->ops.glu_fwd(dev, h, g, u, act, err);
 }
 
-int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
-                    hone_error *err)
+int hone_glu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                 hone_act act, hone_error *err)
 {
     int rc;
 
-    if ((rc = check_first("swiglu_bwd", "dh", &dh, err)) ||
-        (rc = check("swiglu_bwd", "dg", &dg, dh.rows, dh.cols, dh.dtype, err)) ||
-        (rc = check("swiglu_bwd", "du", &du, dh.rows, dh.cols, dh.dtype, err)) ||
-        (rc = check("swiglu_bwd", "g", &g, dh.rows, dh.cols, dh.dtype, err)) ||
-        (rc = check("swiglu_bwd", "u", &u, dh.rows, dh.cols, dh.dtype, err)))
+    if ((rc = check_first("glu_bwd", "dh", &dh, err)) ||
+        (rc = check("glu_bwd", "dg", &dg, dh.rows, dh.cols, dh.dtype, err)) ||
+        (rc = check("glu_bwd", "du", &du, dh.rows, dh.cols, dh.dtype, err)) ||
+        (rc = check("glu_bwd", "g", &g, dh.rows, dh.cols, dh.dtype, err)) ||
+        (rc = check("glu_bwd", "u", &u, dh.rows, dh.cols, dh.dtype, err)))
         return rc;
-    return dh.rows == 0 ? 0 : dev->ops.swiglu_bwd(dev, dg, du, dh, g, u, err);
+    return dh.rows == 0 ? 0 : dev->ops.glu_bwd(dev, dg, du, dh, g, u, act, err);
 }
 
 int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err)

@@ -88,6 +88,7 @@ typedef struct hone_attention {
     float *lse;       /* [H, N] natural log; = in fwd (NULL: not wanted), read in bwd */
     int32_t n_head, n_kv, head_size;
     float scale;
+    float softcap;  /* 0 = none; c: scores become c tanh(scale q k / c) before the mask */
     int32_t window; /* 0 = none; W: query i sees keys j > i - W */
     int32_t n_seq;
     const int32_t *q_off;           /* [n_seq + 1] */
@@ -119,10 +120,15 @@ int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_
 int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
               float factor, bool inverse, hone_error *err);
 
-/* h = silu(g) * u. Backward: dg = dh u s (1 + g (1 - s)), du = dh g s, s = sigmoid(g); dg may alias g, du may alias u. */
-int hone_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err);
-int hone_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
-                    hone_error *err);
+/* The activation of a gated unit, act(g) = g s(g): SiLU has s = sigmoid(g); GELU in its tanh form has
+ * s = sigmoid(t), t = 2 (2/pi)^1/2 (g + 0.044715 g^3), since (1 + tanh(t/2)) / 2 = sigmoid(t). */
+typedef enum hone_act { HONE_ACT_SILU, HONE_ACT_GELU_TANH } hone_act;
+
+/* h = act(g) * u. Backward: dg = dh u s (1 + g (1 - s) dt/dg) with t = g for SiLU, du = dh g s; dg may alias g, du may
+ * alias u. Shazeer 2020. */
+int hone_glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err);
+int hone_glu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                 hone_act act, hone_error *err);
 
 /* y = a + b; y may alias either. */
 int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);

@@ -22,9 +22,9 @@ typedef struct hone_ops {
                        const float *rstd, float eps, hone_error *err);
     int (*rope)(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
                 float factor, bool inverse, hone_error *err);
-    int (*swiglu_fwd)(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err);
-    int (*swiglu_bwd)(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
-                      hone_error *err);
+    int (*glu_fwd)(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err);
+    int (*glu_bwd)(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                   hone_act act, hone_error *err);
     int (*add)(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);
     int (*head_loss)(hone_device *dev, const hone_head *a, hone_error *err);
     int (*head_logits)(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);

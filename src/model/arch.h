@@ -6,6 +6,7 @@
 #define HONE_MODEL_ARCH_H
 
 #include "base/base.h"
+#include "device/ops.h"
 #include "format/gguf.h"
 
 #define HONE_MAX_EOS 16
@@ -26,6 +27,7 @@ typedef struct hone_arch {
     bool qk_norm;              /* RMSNorm over D on q and k, before RoPE */
     int32_t window;            /* sliding window of every layer, 0 = none */
     float attention_scale;     /* D^-1/2 */
+    hone_act act;              /* of the gated unit */
     float *inv_freq;           /* [D/2] rope frequencies, scaling applied; owned */
     float rope_factor;         /* multiplies cos and sin (yarn); else 1 */
     int32_t eos[HONE_MAX_EOS]; /* eos ids of config.json / generation_config.json / GGUF, each once */

@@ -178,7 +178,7 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
         return rc;
     /* g, u, h [N, F] */
     if ((rc = project_fwd(e, layer, b, HONE_GATE, 2, gate_up, b->n2, err)) < 0 ||
-        (rc = hone_swiglu_fwd(dev, b->h, b->g, b->u, err)) < 0)
+        (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* y [N, C] */
     if ((rc = project_fwd(e, layer, b, HONE_DOWN, 1, &b->t, b->h, err)) < 0)
@@ -203,14 +203,14 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if (e->recompute == 2 && (rc = hone_block_fwd(e, layer, b, err)) < 0)
         return rc;
     /* y = x2 + h Wd^T: dx2 = dy, dh [N, F] = dy Wd */
-    if (again && adapted >> HONE_DOWN && (rc = hone_swiglu_fwd(dev, b->h, b->g, b->u, err)) < 0)
+    if (again && adapted >> HONE_DOWN && (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
     if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_DOWN, &b->dx, b->h, err)) < 0)
         return rc;
     if (lowest == HONE_DOWN)
         return 0;
     /* h = silu(g) u: dg, du [N, F] */
-    if ((rc = hone_swiglu_bwd(dev, b->g, b->u, b->dh, b->g, b->u, err)) < 0)
+    if ((rc = hone_glu_bwd(dev, b->g, b->u, b->dh, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* g, u = n2 Wg^T, n2 Wu^T: dn2 [N, C] = dg Wg + du Wu */
     if (again && (adapted >> HONE_GATE & 3) &&

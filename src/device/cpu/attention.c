@@ -180,6 +180,8 @@ static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, i
             clear(x, to, n);
             if (to == from)
                 continue;
+            if (a->softcap > 0)
+                k->softcap(x + from, to - from, 1, a->softcap);
             top = k->max(x + from, to - from, NULL);
             if (top > max[r] || max[r] == -INFINITY) {
                 by = max[r] == -INFINITY ? 0.0f : expf(max[r] - top);
@@ -314,6 +316,27 @@ int hone_fast_attention_fwd(hone_device *dev, const hone_attention *a, hone_erro
 
 /* ---- backward ----------------------------------------------------------------------------------------------------- */
 
+/* x: q k, becomes its gradient; y: dP, becomes P. With a cap, S = c t, t = tanh(scale q k / c): dt brings 1 - t^2. */
+static void score_grad(const hone_kernels *k, const hone_attention *a, float *x, float *y, int n, float lse,
+                       float delta)
+{
+    float capped[KEYS];
+    int e;
+
+    if (a->softcap <= 0) {
+        k->softmax_grad(x, y, n, a->scale, lse, delta);
+        return;
+    }
+    k->softcap(x, n, a->scale, a->softcap);
+    memcpy(capped, x, sizeof *x * (size_t)n);
+    k->softmax_grad(x, y, n, 1, lse, delta);
+    for (e = 0; e < n; e++) {
+        float t = capped[e] / a->softcap;
+
+        x[e] *= a->scale * (1 - t * t);
+    }
+}
+
 static void bwd_task(void *ctx, int task, int thread)
 {
     struct job *job = ctx;
@@ -368,8 +391,8 @@ static void bwd_task(void *ctx, int task, int thread)
                 clear(y, 0, from);
                 clear(x, to, nk);
                 clear(y, to, nk);
-                k->softmax_grad(x + from, y + from, to - from, a->scale,
-                                a->lse[(int64_t)h * a->q.rows + row0 + i + r], delta[i + r]);
+                score_grad(k, a, x + from, y + from, to - from, a->lse[(int64_t)h * a->q.rows + row0 + i + r],
+                           delta[i + r]);
             }
             product_straight(k, dv, d, dp, 1, KEYS, nk, go, ldo, nq, d, add);
             product_straight(k, dk, d, ps, 1, KEYS, nk, q, ldq, nq, d, add);

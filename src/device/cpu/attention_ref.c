@@ -1,6 +1,6 @@
 /* Attention in plain C: the oracle of the tiled one. One task computes one (sequence, query head) forward, one
  * (sequence, KV head) backward; a query's scores are one row of scratch, so nothing of size N x M is stored.
- * Formulas: P = softmax(scale q k^T), o = P v; dv = P^T do, dS = P (do v^T - sum(do o)), dq = scale dS k,
+ * Formulas: P = softmax(scale q k^T), capped before, o = P v; dv = P^T do, dS = P (do v^T - sum(do o)), dq = scale dS k,
  * dk = scale dS^T q (Dao 2023, section 3). */
 #include "device/cpu/cpu.h"
 
@@ -43,6 +43,8 @@ static void scores(float *out, const hone_attention *a, int s, int h, int32_t i,
             sum += hone_elem_get(q, a->q.dtype, (int64_t)h * d + c) *
                    hone_elem_get(k, a->k.dtype, (int64_t)kv * d + c);
         out[j] = sum * a->scale;
+        if (a->softcap > 0)
+            out[j] = a->softcap * tanhf(out[j] / a->softcap);
     }
 }
 
@@ -118,6 +120,8 @@ static void bwd_task(void *ctx, int task, int thread)
                     dp += hone_elem_get(go, a->do_.dtype, (int64_t)h * d + c) *
                           hone_elem_get(v, a->v.dtype, (int64_t)kv * d + c);
                 ds = prob * (dp - delta) * a->scale;
+                if (a->softcap > 0)
+                    ds *= 1 - p[j] / a->softcap * (p[j] / a->softcap);
                 for (c = 0; c < d; c++) {
                     dv[(size_t)j * d + c] += prob * hone_elem_get(go, a->do_.dtype, (int64_t)h * d + c);
                     dk[(size_t)j * d + c] += ds * hone_elem_get(q, a->q.dtype, (int64_t)h * d + c);

@@ -56,6 +56,8 @@ typedef struct hone_kernels {
     /* x[i] = exp(x[i] * scale - shift), their sum. */
     float (*exp_sum)(float *x, int64_t n, float scale, float shift);
     void (*scale)(float *x, int64_t n, float scale);
+    /* x[i] = cap tanh(x[i] scale / cap) */
+    void (*softcap)(float *x, int64_t n, float scale, float cap);
     /* dS of attention backward: p = exp(s scale - lse); s = p (dp - delta) scale; dp = p. */
     void (*softmax_grad)(float *s, float *dp, int64_t n, float scale, float lse, float delta);
 
@@ -64,9 +66,9 @@ typedef struct hone_kernels {
     void (*rmsnorm_bwd)(void *dx, bool add, const void *dy, const void *x, const float *w, const float *rstd,
                         int64_t n, float eps, hone_dtype t);
     void (*rope)(void *x, const float *cosine, const float *sine, int64_t half, hone_dtype t);
-    void (*swiglu_fwd)(void *h, const void *g, const void *u, int64_t n, hone_dtype t);
-    void (*swiglu_bwd)(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
-                       hone_dtype t);
+    void (*glu_fwd)(void *h, const void *g, const void *u, int64_t n, hone_act act, hone_dtype t);
+    void (*glu_bwd)(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, hone_act act,
+                    hone_dtype t);
     void (*add)(void *y, const void *a, const void *b, int64_t n, hone_dtype t);
     double (*sum_squares)(const float *x, size_t n);
     /* c: decay, clip, b1, 1-b1, b2, 1-b2, step, root, eps */

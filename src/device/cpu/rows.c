@@ -20,6 +20,7 @@ struct job {
     const float *rstd_in;
     float scale;
     int32_t head_size;
+    hone_act act;
     bool flag;
 };
 
@@ -148,44 +149,44 @@ static int rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *i
     return rc;
 }
 
-static void swiglu_fwd_task(void *ctx, int task, int thread)
+static void glu_fwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
 
     (void)thread;
     EACH_ROW(r, j, task, j->y) {
-        j->k->swiglu_fwd(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols,
-                         j->y.dtype);
+        j->k->glu_fwd(hone_mat_row(&j->y, r), hone_mat_row(&j->a, r), hone_mat_row(&j->b, r), j->y.cols,
+                      j->act, j->y.dtype);
     }
 }
 
-static int swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err)
+static int glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = h, .a = g, .b = u};
+    struct job j = {.dev = dev, .y = h, .a = g, .b = u, .act = act};
 
     (void)err;
-    run_rows(&j, &h, swiglu_fwd_task);
+    run_rows(&j, &h, glu_fwd_task);
     return 0;
 }
 
-static void swiglu_bwd_task(void *ctx, int task, int thread)
+static void glu_bwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
 
     (void)thread;
     EACH_ROW(r, j, task, j->y) {
-        j->k->swiglu_bwd(hone_mat_row(&j->y, r), hone_mat_row(&j->d, r), hone_mat_row(&j->a, r),
-                         hone_mat_row(&j->b, r), hone_mat_row(&j->c, r), j->y.cols, j->y.dtype);
+        j->k->glu_bwd(hone_mat_row(&j->y, r), hone_mat_row(&j->d, r), hone_mat_row(&j->a, r),
+                      hone_mat_row(&j->b, r), hone_mat_row(&j->c, r), j->y.cols, j->act, j->y.dtype);
     }
 }
 
-static int swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
-                      hone_error *err)
+static int glu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                   hone_act act, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = dg, .d = du, .a = dh, .b = g, .c = u};
+    struct job j = {.dev = dev, .y = dg, .d = du, .a = dh, .b = g, .c = u, .act = act};
 
     (void)err;
-    run_rows(&j, &dg, swiglu_bwd_task);
+    run_rows(&j, &dg, glu_bwd_task);
     return 0;
 }
 
@@ -274,8 +275,8 @@ void hone_fast_rows(hone_ops *ops)
     ops->rmsnorm_fwd = rmsnorm_fwd;
     ops->rmsnorm_bwd = rmsnorm_bwd;
     ops->rope = rope;
-    ops->swiglu_fwd = swiglu_fwd;
-    ops->swiglu_bwd = swiglu_bwd;
+    ops->glu_fwd = glu_fwd;
+    ops->glu_bwd = glu_bwd;
     ops->add = add;
     ops->sum_squares = sum_squares;
     ops->adamw_step = adamw_step;

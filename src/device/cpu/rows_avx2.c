@@ -140,41 +140,70 @@ INLINE __m256 sigmoid(__m256 x)
     return _mm256_div_ps(one, _mm256_add_ps(one, exp8(_mm256_sub_ps(_mm256_setzero_ps(), x))));
 }
 
-INLINE void swiglu_fwd_of(void *h, const void *g, const void *u, int64_t n, const hone_dtype t)
+/* s of ops.h, and dt/dg. */
+INLINE __m256 gate(__m256 x, __m256 *slope, const hone_act act)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), c = _mm256_set1_ps(1.5957691216057308f); /* 2 (2/pi)^1/2 */
+    __m256 square;
+
+    *slope = one;
+    if (act == HONE_ACT_SILU)
+        return sigmoid(x);
+    square = _mm256_mul_ps(x, x);
+    *slope = _mm256_mul_ps(c, _mm256_fmadd_ps(_mm256_set1_ps(3 * 0.044715f), square, one));
+    return sigmoid(
+        _mm256_mul_ps(_mm256_mul_ps(c, x), _mm256_fmadd_ps(_mm256_set1_ps(0.044715f), square, one)));
+}
+
+INLINE void glu_fwd_of(void *h, const void *g, const void *u, int64_t n, const hone_act act,
+                       const hone_dtype t)
 {
     int64_t i;
 
     for (i = 0; i < n; i += 8) {
-        __m256 x = load(g, i, n - i, t);
+        __m256 x = load(g, i, n - i, t), slope;
 
-        store(h, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(x, sigmoid(x)), load(u, i, n - i, t)));
+        store(h, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(x, gate(x, &slope, act)), load(u, i, n - i, t)));
     }
 }
 
-static void swiglu_fwd(void *h, const void *g, const void *u, int64_t n, hone_dtype t)
+/* Calls one of four copies of an inlined loop, each with its activation and type known. */
+#define BY_ACT_AND_TYPE(call, ...)                                                                           \
+    do {                                                                                                     \
+        if (act == HONE_ACT_SILU)                                                                            \
+            BY_TYPE(call(__VA_ARGS__, HONE_ACT_SILU, HONE_F32),                                              \
+                    call(__VA_ARGS__, HONE_ACT_SILU, HONE_BF16));                                            \
+        else                                                                                                 \
+            BY_TYPE(call(__VA_ARGS__, HONE_ACT_GELU_TANH, HONE_F32),                                         \
+                    call(__VA_ARGS__, HONE_ACT_GELU_TANH, HONE_BF16));                                       \
+    } while (0)
+
+static void glu_fwd(void *h, const void *g, const void *u, int64_t n, hone_act act, hone_dtype t)
 {
-    BY_TYPE(swiglu_fwd_of(h, g, u, n, HONE_F32), swiglu_fwd_of(h, g, u, n, HONE_BF16));
+    BY_ACT_AND_TYPE(glu_fwd_of, h, g, u, n);
 }
 
-INLINE void swiglu_bwd_of(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
-                          const hone_dtype t)
+INLINE void glu_bwd_of(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
+                       const hone_act act, const hone_dtype t)
 {
     const __m256 one = _mm256_set1_ps(1.0f);
     int64_t i;
 
     for (i = 0; i < n; i += 8) {
-        __m256 x = load(g, i, n - i, t), s = sigmoid(x), d = load(dh, i, n - i, t), v = load(u, i, n - i, t);
-        __m256 slope = _mm256_mul_ps(s, _mm256_fmadd_ps(x, _mm256_sub_ps(one, s), one));
+        __m256 x = load(g, i, n - i, t), slope, s = gate(x, &slope, act), d = load(dh, i, n - i, t),
+               v = load(u, i, n - i, t);
 
+        slope = _mm256_mul_ps(_mm256_mul_ps(x, _mm256_sub_ps(one, s)), slope);
+        slope = _mm256_mul_ps(s, _mm256_add_ps(slope, one));
         store(dg, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(d, v), slope));
         store(du, i, n - i, t, _mm256_mul_ps(_mm256_mul_ps(d, x), s));
     }
 }
 
-static void swiglu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n,
-                       hone_dtype t)
+static void glu_bwd(void *dg, void *du, const void *dh, const void *g, const void *u, int64_t n, hone_act act,
+                    hone_dtype t)
 {
-    BY_TYPE(swiglu_bwd_of(dg, du, dh, g, u, n, HONE_F32), swiglu_bwd_of(dg, du, dh, g, u, n, HONE_BF16));
+    BY_ACT_AND_TYPE(glu_bwd_of, dg, du, dh, g, u, n);
 }
 
 INLINE void add_of(void *y, const void *a, const void *b, int64_t n, const hone_dtype t)
@@ -254,6 +283,32 @@ static void scale(float *x, int64_t n, float by)
 
     for (i = 0; i < n; i += 8)
         store(x, i, n - i, HONE_F32, _mm256_mul_ps(load(x, i, n - i, HONE_F32), s));
+}
+
+/* tanh as Cephes has it: a polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel. */
+INLINE __m256 tanh8(__m256 x)
+{
+    const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+    __m256 a = _mm256_andnot_ps(sign, x), z = _mm256_mul_ps(x, x), p, far;
+
+    p = _mm256_set1_ps(-5.70498872745e-3f);
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(2.06390887954e-2f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(-5.37397155531e-2f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(1.33314422036e-1f));
+    p = _mm256_fmadd_ps(p, z, _mm256_set1_ps(-3.33332819422e-1f));
+    p = _mm256_fmadd_ps(_mm256_mul_ps(p, z), x, x);
+    far = _mm256_div_ps(_mm256_set1_ps(2.0f), _mm256_add_ps(exp8(_mm256_add_ps(a, a)), one));
+    far = _mm256_or_ps(_mm256_sub_ps(one, far), _mm256_and_ps(sign, x));
+    return _mm256_blendv_ps(far, p, _mm256_cmp_ps(a, _mm256_set1_ps(0.625f), _CMP_LT_OQ));
+}
+
+static void softcap(float *x, int64_t n, float by, float cap)
+{
+    __m256 s = _mm256_set1_ps(by / cap), c = _mm256_set1_ps(cap);
+    int64_t i;
+
+    for (i = 0; i < n; i += 8)
+        store(x, i, n - i, HONE_F32, _mm256_mul_ps(c, tanh8(_mm256_mul_ps(load(x, i, n - i, HONE_F32), s))));
 }
 
 static void softmax_grad(float *s, float *dp, int64_t n, float by, float lse, float delta)
@@ -419,12 +474,13 @@ void hone_rows_avx2(hone_kernels *k)
     k->rmsnorm_fwd = rmsnorm_fwd;
     k->rmsnorm_bwd = rmsnorm_bwd;
     k->rope = rope;
-    k->swiglu_fwd = swiglu_fwd;
-    k->swiglu_bwd = swiglu_bwd;
+    k->glu_fwd = glu_fwd;
+    k->glu_bwd = glu_bwd;
     k->add = add;
     k->max = max;
     k->exp_sum = exp_sum;
     k->scale = scale;
+    k->softcap = softcap;
     k->softmax_grad = softmax_grad;
     k->drop = drop;
     k->sum_squares = sum_squares;

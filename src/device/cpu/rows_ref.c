@@ -17,6 +17,7 @@ struct job {
     const float *rstd_in;
     float scale;
     int32_t head_size;
+    hone_act act;
     bool add;
 };
 
@@ -181,7 +182,16 @@ int hone_ref_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float 
     return 0;
 }
 
-static void swiglu_fwd_task(void *ctx, int task, int thread)
+/* s of ops.h, and dt/dg. */
+static float gate(float x, hone_act act, float *slope)
+{
+    const float c = 1.5957691216057308f, b = 0.044715f; /* 2 (2/pi)^1/2 */
+
+    *slope = act == HONE_ACT_SILU ? 1.0f : c * (1.0f + 3.0f * b * x * x);
+    return 1.0f / (1.0f + expf(-(act == HONE_ACT_SILU ? x : c * (x + b * x * x * x))));
+}
+
+static void glu_fwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     int64_t r, c;
@@ -192,23 +202,23 @@ static void swiglu_fwd_task(void *ctx, int task, int thread)
         void *h = hone_mat_row(&j->y, r);
 
         for (c = 0; c < j->y.cols; c++) {
-            float x = hone_elem_get(g, j->a.dtype, c);
+            float x = hone_elem_get(g, j->a.dtype, c), slope;
 
-            hone_elem_put(h, j->y.dtype, c, x / (1.0f + expf(-x)) * hone_elem_get(u, j->b.dtype, c));
+            hone_elem_put(h, j->y.dtype, c, x * gate(x, j->act, &slope) * hone_elem_get(u, j->b.dtype, c));
         }
     }
 }
 
-int hone_ref_swiglu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_error *err)
+int hone_ref_glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = h, .a = g, .b = u};
+    struct job j = {.dev = dev, .y = h, .a = g, .b = u, .act = act};
 
     (void)err;
-    run_rows(&j, h.rows, swiglu_fwd_task);
+    run_rows(&j, h.rows, glu_fwd_task);
     return 0;
 }
 
-static void swiglu_bwd_task(void *ctx, int task, int thread)
+static void glu_bwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     int64_t r, c;
@@ -219,22 +229,22 @@ static void swiglu_bwd_task(void *ctx, int task, int thread)
         void *dg = hone_mat_row(&j->y, r), *du = hone_mat_row(&j->d, r);
 
         for (c = 0; c < j->a.cols; c++) {
-            float x = hone_elem_get(g, j->b.dtype, c), s = 1.0f / (1.0f + expf(-x));
+            float x = hone_elem_get(g, j->b.dtype, c), slope, s = gate(x, j->act, &slope);
             float d = hone_elem_get(dh, j->a.dtype, c), v = hone_elem_get(u, j->c.dtype, c);
 
-            hone_elem_put(dg, j->y.dtype, c, d * v * s * (1.0f + x * (1.0f - s)));
+            hone_elem_put(dg, j->y.dtype, c, d * v * s * (1.0f + x * (1.0f - s) * slope));
             hone_elem_put(du, j->d.dtype, c, d * x * s);
         }
     }
 }
 
-int hone_ref_swiglu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
-                        hone_error *err)
+int hone_ref_glu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
+                     hone_act act, hone_error *err)
 {
-    struct job j = {.dev = dev, .y = dg, .d = du, .a = dh, .b = g, .c = u};
+    struct job j = {.dev = dev, .y = dg, .d = du, .a = dh, .b = g, .c = u, .act = act};
 
     (void)err;
-    run_rows(&j, dh.rows, swiglu_bwd_task);
+    run_rows(&j, dh.rows, glu_bwd_task);
     return 0;
 }
 

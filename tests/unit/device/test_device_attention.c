@@ -36,6 +36,8 @@ static struct oracle oracle_run(const hone_attention *a)
                     for (c = 0; c < d; c++)
                         p[j] += get(&a->q, i, h * d + c) * get(&a->k, a->kv_row[s] + j, kv * d + c);
                     p[j] *= (double)a->scale;
+                    if (a->softcap > 0)
+                        p[j] = (double)a->softcap * tanh(p[j] / (double)a->softcap);
                     max = fmax(max, p[j]);
                 }
                 for (j = begin; j < end; j++)
@@ -57,6 +59,8 @@ static struct oracle oracle_run(const hone_attention *a)
                     for (c = 0; c < d; c++)
                         dp += get(&a->do_, i, h * d + c) * get(&a->v, row, kv * d + c);
                     ds = prob * (dp - delta) * (double)a->scale;
+                    if (a->softcap > 0)
+                        ds *= 1 - pow(p[j] / (double)a->softcap, 2);
                     for (c = 0; c < d; c++) {
                         w.dv[row * narrow + kv * d + c] += prob * get(&a->do_, i, h * d + c);
                         w.dk[row * narrow + kv * d + c] += ds * get(&a->q, i, h * d + c);
@@ -73,6 +77,7 @@ static struct oracle oracle_run(const hone_attention *a)
 struct acase {
     int n_head, n_kv, d, window, n_seq, len[6], past[6]; /* past keys before the queries; all 0 = training */
     hone_dtype act;
+    float softcap;
 };
 
 struct arun {
@@ -99,6 +104,7 @@ static void setup(struct arun *r, const struct acase *c, bool backward)
                             .n_kv = c->n_kv,
                             .head_size = c->d,
                             .window = c->window,
+                            .softcap = c->softcap,
                             .scale = 1.0f / sqrtf((float)c->d),
                             .n_seq = c->n_seq,
                             .q_off = r->off,
@@ -167,29 +173,35 @@ static void compare(hone_device *dev, const struct acase *c)
 static void shapes(void **state)
 {
     static const struct acase cases[] = {
-        {1, 1, 4, 0, 1, {1}, {0}, HONE_F32},
-        {2, 1, 2, 0, 1, {5}, {0}, HONE_F32},
-        {6, 2, 8, 0, 3, {7, 1, 33}, {0}, HONE_F32},
-        {9, 3, 64, 0, 2, {150, 61}, {0}, HONE_F32},
-        {9, 3, 64, 0, 2, {150, 61}, {0}, HONE_BF16},
-        {4, 2, 80, 0, 1, {97}, {0}, HONE_F32},
-        {2, 1, 96, 0, 1, {67}, {0}, HONE_F32},
-        {4, 1, 128, 0, 1, {131}, {0}, HONE_F32},
-        {2, 2, 128, 0, 1, {65}, {0}, HONE_BF16},
-        {2, 1, 256, 0, 1, {70}, {0}, HONE_F32},
-        {3, 3, 20, 0, 2, {64, 65}, {0}, HONE_F32},
-        {3, 1, 13, 0, 2, {64, 65}, {0}, HONE_BF16},
-        {4, 2, 64, 17, 2, {150, 10}, {0}, HONE_F32},
-        {4, 2, 16, 2, 1, {70}, {0}, HONE_F32},
-        {4, 2, 32, 64, 1, {200}, {0}, HONE_F32},
+        {1, 1, 4, 0, 1, {1}, {0}, HONE_F32, 0},
+        {2, 1, 2, 0, 1, {5}, {0}, HONE_F32, 0},
+        {6, 2, 8, 0, 3, {7, 1, 33}, {0}, HONE_F32, 0},
+        {9, 3, 64, 0, 2, {150, 61}, {0}, HONE_F32, 0},
+        {9, 3, 64, 0, 2, {150, 61}, {0}, HONE_BF16, 0},
+        {4, 2, 80, 0, 1, {97}, {0}, HONE_F32, 0},
+        {2, 1, 96, 0, 1, {67}, {0}, HONE_F32, 0},
+        {4, 1, 128, 0, 1, {131}, {0}, HONE_F32, 0},
+        {2, 2, 128, 0, 1, {65}, {0}, HONE_BF16, 0},
+        {2, 1, 256, 0, 1, {70}, {0}, HONE_F32, 0},
+        {3, 3, 20, 0, 2, {64, 65}, {0}, HONE_F32, 0},
+        {3, 1, 13, 0, 2, {64, 65}, {0}, HONE_BF16, 0},
+        {4, 2, 64, 17, 2, {150, 10}, {0}, HONE_F32, 0},
+        {4, 2, 16, 2, 1, {70}, {0}, HONE_F32, 0},
+        {4, 2, 32, 64, 1, {200}, {0}, HONE_F32, 0},
         /* decoding: one query, a few queries, many keys */
-        {14, 2, 64, 0, 1, {1}, {300}, HONE_F32},
-        {14, 2, 64, 0, 1, {1}, {300}, HONE_BF16},
-        {14, 2, 64, 0, 1, {5}, {77}, HONE_F32},
-        {6, 3, 20, 0, 3, {1, 40, 2}, {0, 100, 9}, HONE_F32},
-        {6, 3, 20, 9, 3, {1, 40, 2}, {50, 100, 9}, HONE_F32},
-        {4, 4, 128, 0, 1, {1}, {0}, HONE_F32},
-        {4, 1, 96, 0, 2, {1, 1}, {129, 3}, HONE_BF16},
+        {14, 2, 64, 0, 1, {1}, {300}, HONE_F32, 0},
+        {14, 2, 64, 0, 1, {1}, {300}, HONE_BF16, 0},
+        {14, 2, 64, 0, 1, {5}, {77}, HONE_F32, 0},
+        {6, 3, 20, 0, 3, {1, 40, 2}, {0, 100, 9}, HONE_F32, 0},
+        {6, 3, 20, 9, 3, {1, 40, 2}, {50, 100, 9}, HONE_F32, 0},
+        {4, 4, 128, 0, 1, {1}, {0}, HONE_F32, 0},
+        {4, 1, 96, 0, 2, {1, 1}, {129, 3}, HONE_BF16, 0},
+        /* capped scores: mild, hard, with a window, decoding */
+        {4, 2, 64, 0, 2, {150, 61}, {0}, HONE_F32, 50},
+        {4, 2, 64, 0, 2, {150, 61}, {0}, HONE_F32, 0.5f},
+        {8, 4, 256, 31, 1, {100}, {0}, HONE_F32, 3},
+        {8, 4, 64, 0, 2, {70, 3}, {0}, HONE_BF16, 2},
+        {14, 2, 64, 0, 1, {1}, {700}, HONE_F32, 1.5f},
     };
     size_t i;
 
@@ -234,7 +246,7 @@ static void frozen_vectors(void **state)
     (void)state;
     FOR_EACH_ISA(dev, 1)
         for (docs = 1; docs <= 2; docs++) {
-            struct acase c = {2, 1, 2, 0, docs, {docs == 1 ? 4 : 3, 1}, {0}, HONE_F32};
+            struct acase c = {2, 1, 2, 0, docs, {docs == 1 ? 4 : 3, 1}, {0}, HONE_F32, 0};
             struct arun r;
 
             setup(&r, &c, true);
@@ -303,7 +315,7 @@ static void check_gradient(hone_device *dev, struct arun *r, hone_mat *at, const
 
 static void gradients_are_derivatives(void **state)
 {
-    struct acase c = {4, 2, 6, 3, 2, {7, 4}, {0}, HONE_F32};
+    struct acase c = {4, 2, 6, 3, 2, {7, 4}, {0}, HONE_F32, 0};
     struct arun r;
 
     (void)state;
@@ -327,7 +339,7 @@ static void rows_view(hone_mat *m, int64_t from, int64_t n)
 /* A packed batch gives the bits of its documents computed alone. */
 static void packed_is_separate(void **state)
 {
-    struct acase c = {6, 2, 32, 0, 3, {70, 5, 129}, {0}, HONE_F32};
+    struct acase c = {6, 2, 32, 0, 3, {70, 5, 129}, {0}, HONE_F32, 0};
     struct arun r;
     int s;
 
@@ -379,7 +391,7 @@ static void packed_is_separate(void **state)
 /* Queries one by one against a growing cache give the rows of the whole. */
 static void decoding_is_the_whole(void **state)
 {
-    struct acase c = {6, 2, 64, 0, 1, {90}, {0}, HONE_F32};
+    struct acase c = {6, 2, 64, 0, 1, {90}, {0}, HONE_F32, 0};
     struct arun r;
     int32_t i, zero = 0, off[2] = {0, 1};
 
@@ -410,9 +422,9 @@ static void decoding_is_the_whole(void **state)
 static void threads_do_not_change_bits(void **state)
 {
     static const int threads[] = {1, 2, 3, 5};
-    static const struct acase cases[] = {{6, 2, 64, 0, 2, {150, 31}, {0}, HONE_F32},
-                                         {6, 2, 64, 0, 2, {150, 31}, {0}, HONE_BF16},
-                                         {6, 2, 64, 0, 1, {1}, {333}, HONE_F32}};
+    static const struct acase cases[] = {{6, 2, 64, 0, 2, {150, 31}, {0}, HONE_F32, 0},
+                                         {6, 2, 64, 0, 2, {150, 31}, {0}, HONE_BF16, 0},
+                                         {6, 2, 64, 0, 1, {1}, {333}, HONE_F32, 0}};
     size_t i, k;
     int isa;
 
@@ -453,7 +465,7 @@ static void threads_do_not_change_bits(void **state)
 
 static void not_a_number_is_not_hidden(void **state)
 {
-    struct acase c = {2, 1, 16, 0, 1, {40}, {0}, HONE_F32};
+    struct acase c = {2, 1, 16, 0, 1, {40}, {0}, HONE_F32, 0};
     struct arun r;
 
     (void)state;
