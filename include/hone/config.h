@@ -52,8 +52,14 @@ typedef enum hone_invalid { HONE_INVALID_ERROR, HONE_INVALID_DROP } hone_invalid
 /* What the files call the fields of a row and of a turn. NULL: one of the names that docs/data.md lists. */
 typedef struct hone_row_fields {
     char *messages, *instruction, *input, *output, *system, *history, *tools, *text; /* of a row */
-    char *role, *content;                                                            /* of a turn */
+    char *id, *task, *label, *group, *weight; /* of a row, about it: no template sees these */
+    char *role, *content;                     /* of a turn */
 } hone_row_fields;
+
+/* What the files call those who speak, beside the names that docs/data.md lists. */
+typedef struct hone_row_roles {
+    hone_strings user, assistant, system, tool;
+} hone_row_roles;
 
 #define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
 
@@ -112,6 +118,7 @@ typedef struct hone_config {
         int64_t max_samples; /* 0 = all */
         hone_overlong overlong;
         hone_row_fields fields;
+        hone_row_roles roles;
         hone_text_rows text_rows; /* what a row of a .txt file is */
         bool train_on_prompt, mask_history;
         hone_invalid invalid; /* of hone data prepare: rows that can not be read */

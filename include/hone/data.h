@@ -7,7 +7,9 @@
  *   a question and an answer   alpaca, prompt/completion and their variants
  *   text                       plain text for continued pre-training
  * `loss_weight`, `weight`, `train` or `loss` of a turn say how much it is trained (1, true) or that it is not (0,
- * false). Other fields of a row (an id, a source) are ignored. What is wrong is refused with file, line and field. */
+ * false). `id`, `task`, `label`, `group` and `weight` of a row, or the names that docs/data.md lists, are read as what the
+ * row says of itself and reach no template. Other fields (a source) are ignored. What is wrong is refused with file,
+ * line and field. */
 #ifndef HONE_DATA_H
 #define HONE_DATA_H
 
@@ -25,8 +27,9 @@ typedef struct hone_rows hone_rows;
 typedef struct hone_rows_options {
     const hone_row_fields
         *fields; /* names that the files use; NULL: the known ones. Borrowed until hone_rows_close */
-    hone_text_rows text_rows; /* what a row of a .txt file is */
-    bool mask_history;        /* only the last turn of the assistant is trained */
+    const hone_row_roles *roles; /* further names of roles; NULL: the known ones. Borrowed likewise */
+    hone_text_rows text_rows;    /* what a row of a .txt file is */
+    bool mask_history;           /* only the last turn of the assistant is trained */
     bool keep_going; /* a row that is no good is handed out as `refused` instead of ending the reading */
 } hone_rows_options;
 
@@ -43,8 +46,11 @@ typedef struct hone_row {
     bool plain_text;
     size_t n_messages;      /* 0 of a plain text */
     const uint8_t *trained; /* [n_messages] 1 = an assistant turn that is trained */
-    const float *weight;    /* [n_messages] of the loss; 0 where not trained */
-    bool fractional;        /* some weight is neither 0 nor 1 */
+    const float *weight;    /* [n_messages] of the loss, row_weight multiplied in; 0 where not trained */
+    float row_weight; /* of the row as a whole, > 0; 1 where the row has none. Whoever writes the row again
+                             * writes weight[], or this of a plain text, never both */
+    bool fractional;  /* some weight is neither 0 nor 1; of a plain text, row_weight is not 1 */
+    const char *id, *task, *label, *group; /* what the row says of itself; numbers as text; NULL: nothing */
     const char
         *refused; /* keep_going: why this row is no good, with its place; then there is no conversation */
 } hone_row;

@@ -256,6 +256,7 @@ static int prepare_with(const hone_config *config, const char *output, const cha
     const hone_strings *against = config->data.contamination_against.n ? &config->data.contamination_against
                                                                        : &config->data.eval_data_path;
     hone_prepare_options o = {.rows = {.fields = &config->data.fields,
+                                       .roles = &config->data.roles,
                                        .text_rows = config->data.text_rows,
                                        .mask_history = config->data.mask_history,
                                        .keep_going = config->data.invalid == HONE_INVALID_DROP},

@@ -99,6 +99,9 @@ typedef struct conversation {
     float *weight;    /* [n_messages] 0 where not trained */
     size_t n_messages, capacity;
     bool fractional;
+    hone_buf meta; /* holds what these point into; reused */
+    const char *id, *task, *label, *group;
+    float row_weight;
 } conversation;
 
 /* Converts one row. `file` and `line` start every message. */

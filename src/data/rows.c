@@ -15,13 +15,33 @@ struct hone_rows {
     int failed;         /* the error that ended the reading */
 };
 
+/* A name must not stand for two roles. */
+static int check_roles(const hone_row_roles *r, hone_error *err)
+{
+    static const char *const role[] = {"user", "assistant", "system", "tool"};
+    const hone_strings *const list[] = {&r->user, &r->assistant, &r->system, &r->tool};
+    size_t a, b, i, j;
+
+    for (a = 0; a < HONE_COUNT(list); a++)
+        for (i = 0; i < list[a]->n; i++)
+            for (b = 0; b < a; b++)
+                for (j = 0; j < list[b]->n; j++)
+                    if (!strcmp(list[a]->item[i], list[b]->item[j]))
+                        return hone_error_set(err, HONE_EINVAL, "data.roles.%s: `%.60s` is a name of %s too",
+                                              role[a], list[a]->item[i], role[b]);
+    return 0;
+}
+
 int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,
                    hone_error *err)
 {
     hone_rows *r = hone_calloc(1, sizeof *r);
-    int rc = r ? paths_expand(&r->file, &r->n_files, paths, n, err)
-               : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    int rc = r ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");
 
+    if (!rc && options && options->roles)
+        rc = check_roles(options->roles, err);
+    if (!rc)
+        rc = paths_expand(&r->file, &r->n_files, paths, n, err);
     if (rc) {
         hone_free(r);
         r = NULL;
@@ -82,6 +102,11 @@ static int read_row(hone_rows *r, hone_row *row, hone_error *err)
         row->trained = c->trained;
         row->weight = c->weight;
         row->fractional = c->fractional;
+        row->row_weight = c->row_weight;
+        row->id = c->id;
+        row->task = c->task;
+        row->label = c->label;
+        row->group = c->group;
     }
     r->in_file++;
     return 1;

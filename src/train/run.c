@@ -46,6 +46,7 @@ static int open_data(hone_run *r, hone_error *err)
                                     .max_samples = c->data.max_samples,
                                     .threads = c->training.dataloader_num_workers,
                                     .rows = {.fields = &c->data.fields,
+                                             .roles = &c->data.roles,
                                              .text_rows = c->data.text_rows,
                                              .mask_history = c->data.mask_history},
                                     .train_on_prompt = c->data.train_on_prompt};

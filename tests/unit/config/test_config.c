@@ -132,6 +132,9 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_true(c->data.val_size == 0.25);
     assert_true(c->data.max_samples == 5000);
     assert_int_equal(c->data.overlong, HONE_OVERLONG_TRUNCATE);
+    assert_string_equal(c->data.fields.weight, "importance");
+    assert_int_equal(c->data.roles.user.n, 1);
+    assert_string_equal(c->data.roles.assistant.item[1], "bot");
     assert_false(c->data.augmentation_enabled);
     assert_false(c->distributed.enabled);
     assert_string_equal(c->distributed.backend, "nccl");
@@ -495,6 +498,10 @@ static void assert_round_trip(const hone_config *c)
     STRINGS(data.train_data_path);
     STRINGS(data.eval_data_path);
     STRINGS(data.contamination_against);
+    STRINGS(data.roles.user);
+    STRINGS(data.roles.assistant);
+    STRINGS(data.roles.system);
+    STRINGS(data.roles.tool);
     TEXT(data.fields.messages);
     TEXT(data.fields.instruction);
     TEXT(data.fields.input);
@@ -503,6 +510,11 @@ static void assert_round_trip(const hone_config *c)
     TEXT(data.fields.history);
     TEXT(data.fields.tools);
     TEXT(data.fields.text);
+    TEXT(data.fields.id);
+    TEXT(data.fields.task);
+    TEXT(data.fields.label);
+    TEXT(data.fields.group);
+    TEXT(data.fields.weight);
     TEXT(data.fields.role);
     TEXT(data.fields.content);
     x.source = y.source = NULL;
