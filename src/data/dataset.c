@@ -176,7 +176,7 @@ static int fill_job(job *j, const hone_row *row, hone_error *err)
     }
     if (row->n_messages)
         memcpy(j->weight, row->weight, row->n_messages * sizeof *j->weight);
-    j->row_weight = 1;
+    j->row_weight = row->row_weight;
     j->n_messages = row->n_messages;
     j->file = row->file_index;
     j->line = row->line;

@@ -490,6 +490,25 @@ static void weights_follow_their_turns(void **state)
     hone_dataset_close(d);
 }
 
+/* The weight of a row weighs its answer, and with train_on_prompt the question too. */
+static void weights_of_rows(void **state)
+{
+    const char *row = "{\"question\":\"a\",\"answer\":\"b\",\"weight\":0.5}\n";
+    hone_dataset_options o = {.max_length = 100, .overlong = HONE_OVERLONG_ERROR, .threads = 1};
+    const uint32_t which[] = {0};
+    hone_dataset *d = opened(row, o);
+
+    (void)state;
+    assert_int_equal(hone_dataset_get(d, 0).n_targets, 2);
+    assert_true(hone_dataset_weight(d, which, 1) == 1);
+    hone_dataset_close(d);
+    o.train_on_prompt = true;
+    d = opened(row, o);
+    assert_true(hone_dataset_get(d, 0).n_targets > 2);
+    assert_true(hone_dataset_weight(d, which, 1) == 0.5 * (double)hone_dataset_get(d, 0).n_targets);
+    hone_dataset_close(d);
+}
+
 static bool countdown(void *ud, size_t size)
 {
     int *left = ud;
@@ -556,6 +575,7 @@ int main(void)
         cmocka_unit_test(epochs_have_their_own_order),
         cmocka_unit_test(packing_shifts_targets_inside_rows),
         cmocka_unit_test(weights_follow_their_turns),
+        cmocka_unit_test(weights_of_rows),
         cmocka_unit_test(every_allocation_may_fail),
     };
 

@@ -167,6 +167,24 @@ static void errors_of_the_template_name_the_row(void **state)
         fail_msg("%s", err.message);
 }
 
+/* What a row says of itself trains nothing and is in no token; a plain text has the weight of its row. */
+static void a_row_has_a_weight_and_metadata(void **state)
+{
+    const char *rows =
+        "{\"instruction\":\"a\",\"output\":\"b\",\"id\":\"i\",\"task\":\"t\",\"label\":\"l\",\"group\":"
+        "\"g\"}\n{\"text\":\"abc\",\"weight\":4}\n";
+    const uint32_t which[] = {0, 1};
+    hone_dataset *d = opened(
+        rows, (hone_dataset_options){.max_length = 500, .overlong = HONE_OVERLONG_ERROR, .threads = 1});
+
+    (void)state;
+    assert_text(d, 0, START "user\na" END "\n" START "assistant\nb" END "\n", "b" END);
+    assert_true(hone_dataset_get(d, 1).n_targets > 0);
+    assert_true(hone_dataset_weight(d, which, 1) == (double)hone_dataset_get(d, 0).n_targets);
+    assert_true(hone_dataset_weight(d, which + 1, 1) == 4 * (double)hone_dataset_get(d, 1).n_targets);
+    hone_dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +192,7 @@ int main(void)
         cmocka_unit_test(text_of_a_row_is_never_a_special_token),
         cmocka_unit_test(long_conversations_split_into_conversations),
         cmocka_unit_test(errors_of_the_template_name_the_row),
+        cmocka_unit_test(a_row_has_a_weight_and_metadata),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
