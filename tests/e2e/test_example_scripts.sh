@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The scripts of example 4.1 around the program: do they refuse flawed data, compute the comparison rightly, say so when
+# The scripts of the examples around the program: do they refuse flawed data, compute the comparison rightly, say so when
 # the aim is missed, and escape what a model writes? The program is played by a stand-in that keeps to the documents that
 # hone's commands write, so this takes seconds; the run on a real model is `make demo`.
 set -euo pipefail
@@ -7,9 +7,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 mkdir -p "$tmp/examples" "$tmp/tools"
-cp -r "$root/examples/common.sh" "$root/examples/4.1_vertical_domain_tcm" "$tmp/examples/"
+cp -r "$root/examples/"*.sh "$root/examples/"4.* "$tmp/examples/"
+rm -rf "$tmp/examples/"*/output
 example=$tmp/examples/4.1_vertical_domain_tcm
-rm -rf "$example/output"
 
 cat >"$tmp/hone" <<'END'
 #!/usr/bin/env bash
@@ -19,6 +19,8 @@ while [ $# -gt 0 ]; do
     case $1 in
     --per-row) rows=$2 ;;
     --adapter) tuned=1 ;;
+    --output) output=$2 ;;
+    --data) data=$2 ;;
     --chat | --prompts) lines=$(wc -l <"$2") ;;
     --set) case $2 in training.output_dir=*) folder=${2#*=} ;; esac ;;
     esac
@@ -42,9 +44,26 @@ eval)
 {"row":1,"loss_sum":150.0,"tokens":100,"base_loss_sum":300.0}
 {"row":2,"loss_sum":1e2,"tokens":200,"base_loss_sum":300.0}
 {"row":3,"loss_sum":'"$LAST"',"tokens":100,"base_loss_sum":200.0}' >"$rows"
+    if [ -d "$data" ]; then # 4.2: all rows alike but for those of the first tasks, which got worse when WORSE says so
+        cat "$data"/*.jsonl | awk -v worse="${WORSE:-0}" '{ printf "{\"row\":%d,\"loss_sum\":%s,\"tokens\":100,\"base_loss_sum\":200.0}\n", NR - 1, (NR <= worse * 6 ? "2.01e2" : "150.0") }' >"$rows"
+    fi
     echo '{"base":{},"tuned":{}}'
     ;;
-generate) for _ in $(seq "$lines"); do printf '%s\n' "first\\n${tuned:+tuned} <script>alert(1)</script> & \"end\""; done ;;
+generate)
+    for _ in $(seq "$lines"); do
+        printf '%s\n' '{"text":"first\n'"${tuned:+tuned}"' <script>alert(1)</script> & \"end\"","tokens":[1],"finish_reason":"stop"}'
+    done
+    ;;
+data)
+    if [ -n "${output:-}" ]; then # prepare: all rows are used, those of code twice
+        cat "$EXAMPLE/data/train/"*.jsonl >"$output/train.jsonl"
+        for f in "$EXAMPLE/data/train/"*.jsonl; do
+            copies=$([ "$(basename "$f")" = code.jsonl ] && echo ',"copies":2')
+            sed 's|.*|{"row":0,"file":"'"$f"'","line":1,"fate":"used"'"$copies"'}|' "$f"
+        done >"$output/ledger.jsonl"
+    fi
+    exit "${CHECK:-0}"
+    ;;
 esac
 END
 chmod +x "$tmp/hone"
@@ -84,4 +103,42 @@ flawed() { # MESSAGE FILE COMMAND...: the command makes the flawed file from the
 flawed "train.jsonl 第 2 行：缺少 【复诊】" train.jsonl sed '2s/【复诊】//'
 flawed "eval.jsonl 第 1 行：系统提示" eval.jsonl sed '1s/教学助手/助手/'
 flawed "相同的对话" eval.jsonl cat - "$data/train.jsonl"
-echo "pipeline, comparison, report and data checks behave"
+
+# Example 4.2
+example=$tmp/examples/4.2_general_assistant
+data=$root/examples/4.2_general_assistant/data
+export EXAMPLE=$example OUT=$tmp/out2
+LC_ALL=C "$example/run_full_pipeline.sh" >"$tmp/log" 2>&1 || { cat "$tmp/log" && wrong "the pipeline of 4.2"; }
+grep -q "报告：$OUT/report.html" "$tmp/log" || wrong "no place of the report"
+! grep -q '<script' "$OUT/report.html" || wrong "an answer became markup"
+[ "$(awk -F '\t' '$1 == "train" && $2 == "code" { print $3 * 2 - $4, $5, $6, $7 }' "$OUT/data.tsv")" = "0 250 150 5" ] || wrong "$(cat "$OUT/data.tsv")"
+[ "$(wc -l <"$OUT/data.tsv")" -eq 24 ] || wrong "$(cat "$OUT/data.tsv")"
+[ "$(tail -n 1 "$OUT/eval/table.tsv")" = "$(printf 'mean\t72\t7200\t2.0000\t1.5000\t-25.0\treached')" ] || wrong "$(cat "$OUT/eval/table.tsv")"
+grep -q "^qa$(printf '\t6\t600\t2.0000\t1.5000\t-25.0')" "$OUT/eval/table.tsv" || wrong "$(cat "$OUT/eval/table.tsv")"
+[ "$(cat "$OUT/answers/1.tuned")" = "$(printf 'first\ntuned <script>alert(1)</script> & "end"')" ] || wrong "$(cat "$OUT/answers/1.tuned")"
+reference() { # ID: the answer of the held-out row
+    cat "$OUT/answers/$(grep -lx "$1" "$OUT/answers/"*.question | sed 's/.*\///; s/\.question//').reference"
+}
+[ "$(reference json_output-e02)" = '{"seasons": ["春", "夏", "秋", "冬"]}' ] || wrong "$(reference json_output-e02)"
+[ "$(reference extraction-e06)" = "$(printf 'Person: Mara Lindt\nCompany: Bluefin Robotics')" ] || wrong "$(reference extraction-e06)"
+[ "$(head -n 3 "$OUT/answers/"*.question | grep -c '^系统：')" -ge 3 ] || wrong "system prompts are not shown"
+WORSE=2 "$example/inference/eval.sh" >/dev/null 2>&1 || wrong "two worse tasks are allowed"
+rc=0
+WORSE=3 "$example/inference/eval.sh" >/dev/null 2>&1 || rc=$?
+[ $rc -eq 3 ] || wrong "three tasks got worse, exit $rc"
+
+flawed2() { # MESSAGE FILE COMMAND...
+    local message=$1 file=$2
+
+    shift 2
+    "$@" <"$data/$file" >"$example/data/$file"
+    ! "$example/data/prepare.sh" >"$tmp/log" 2>&1 || wrong "not noticed: $message"
+    grep -q "$message" "$tmp/log" || wrong "another reason than $message: $(cat "$tmp/log")"
+    cp "$data/$file" "$example/data/$file"
+}
+flawed2 "train/qa.jsonl：80 行，其中 79 行" train/qa.jsonl sed '2s/"task": "qa"/"task": "code"/'
+flawed2 "train/role.jsonl：19 行" train/role.jsonl head -n 19
+flawed2 "eval/role.jsonl：5 行" eval/role.jsonl head -n 5
+flawed2 "编号重复：qa-001" train/qa.jsonl sed '2s/qa-002/qa-001/'
+CHECK=1 flawed2 "数据有 1 处问题" train/qa.jsonl cat
+echo "pipelines, comparisons, reports and data checks behave"

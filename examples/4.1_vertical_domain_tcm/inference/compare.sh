@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Answers of base and tuned side by side, greedy with a repetition penalty (small models loop without one): the questions of data/cases.txt, and every held-out dialogue up to the
-# turn where the syndrome is to be named (there the doctor's own answer stands beside). Writes output/answers/ and
-# output/report.html.
+# Answers of base and tuned side by side, greedy with a repetition penalty (small models loop without one): the questions
+# of data/cases.txt, and every held-out dialogue up to the turn where the syndrome is to be named (there the doctor's own
+# answer stands beside). Writes output/answers/ and output/report.html.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../common.sh
 . "$here/../common.sh"
@@ -35,17 +35,8 @@ while IFS= read -r line; do
     } >"$answers/$n.question"
 done <"$here/data/eval.jsonl"
 
-# One answer a line, newlines in it written as \n, for all questions at once: the model is opened twice in all.
 for i in $(seq "$n"); do cat "$answers/$i.json"; done >"$answers/all.jsonl"
-answer() { # base|tuned, options
-    local which=$1
-
-    shift
-    say "$which: $n 个问题"
-    "$HONE" generate --model "$model" --prompts "$answers/all.jsonl" --temperature 0 \
-        --repetition-penalty 1.1 --max-new-tokens 200 "$@" >"$answers/$which.txt"
-    for i in $(seq "$n"); do sed -n "${i}p" "$answers/$which.txt" | sed 's/\\n/\n/g' >"$answers/$i.$which"; done
-}
-answer base
-answer tuned --adapter "$adapter"
+options=(--repetition-penalty 1.1 --max-new-tokens 200)
+answers base "${options[@]}"
+answers tuned --adapter "$adapter" "${options[@]}"
 "$here/inference/report.sh"
