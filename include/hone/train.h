@@ -94,6 +94,28 @@ typedef struct hone_eval_params {
 HONE_API int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base,
                            hone_eval_result *tuned, hone_error *err);
 
+/* A scorer of rows (data.h) by a model, its scores computed in packed batches. docs/report.md defines them:
+ *   perplexity        exp of the mean loss of the tokens that are trained, behind all that comes before them
+ *   perplexity_alone  the same of each answer as a text of its own, conditioned on nothing; none of a plain text
+ *   ifd               perplexity / perplexity_alone: the question helps when it is below 1
+ *   unscored          trained tokens beyond max_length, which the other scores leave out; 0 of most rows
+ * A conversation is what `hone data prepare` writes: `loss_weight` 0 of a turn takes it out. A row that can not be encoded
+ * (no token of it is trained, the template refuses it) has no score, which `note` says. */
+typedef struct hone_scorer_params {
+    const char *model;
+    hone_precision precision;
+    int32_t max_length;      /* a longer row is scored on its first tokens; 0 = the model's context */
+    int32_t batch_tokens;    /* positions computed at once; 0 = 2048 */
+    const char *const *name; /* [n] of the scores, in the order wanted */
+    size_t n;
+    void (*note)(void *ud, const char *line); /* NULL: not */
+    void *ud;
+} hone_scorer_params;
+/* Fills *out, which hone_scorer_close clears; the device must outlive it. HONE_EINVAL for an unknown name. */
+HONE_API int hone_scorer_open(hone_scorer *out, hone_device *dev, const hone_scorer_params *p,
+                              hone_error *err);
+HONE_API void hone_scorer_close(hone_scorer *s); /* of zeroes is fine */
+
 /* One training step on a model of known shape with random ids, every position a target, no recomputation, clipping and
  * optimiser included: what `hone bench step` reports. */
 typedef struct hone_bench_params {
