@@ -103,6 +103,8 @@ static int make_room(scorer *s, int32_t tokens, hone_error *err)
         rc = hone_activations_new(&s->act, s->model, NULL, &p, err);
     if (!rc)
         rc = hone_packer_init(&s->packer, tokens, MAX_SEQ, err);
+    if (rc)
+        s->packer.max_tokens = 0; /* the next row makes room anew */
     return rc;
 }
 
@@ -164,7 +166,7 @@ static int encode(scorer *s, encoded_row *out, conversation *c, const char *text
               : hone_error_set(&refusal, HONE_EFORMAT, "the conversation is no JSON object");
     json_decref(root);
     if (!rc) {
-        row_text row = {c->text.data, c->text.len, c->trained, c->n_messages, c->plain_text};
+        row_text row = {c->text.data, c->text.len, c->weight, c->n_messages, 1, c->plain_text};
 
         rc = row_encode(out, s->chat, &row, &options, &refusal);
     }
