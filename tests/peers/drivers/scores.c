@@ -21,11 +21,12 @@ static void note(void *ud, const char *line)
 static size_t cut_lines(char *text, const char **line, size_t *len)
 {
     size_t n = 0;
-    char *p;
+    char *p = text, *end;
 
-    for (p = strtok(text, "\n"); p; p = strtok(NULL, "\n")) {
+    for (; *p; p = end + (*end != 0)) {
+        end = p + strcspn(p, "\n");
         line[n] = p;
-        len[n++] = strlen(p);
+        len[n++] = (size_t)(end - p);
     }
     return n;
 }
@@ -50,8 +51,8 @@ int main(int argc, char **argv)
         return 2;
     }
     p.model = argv[1];
-    p.max_length = argc > 3 ? atoi(argv[3]) : 0;
-    p.batch_tokens = argc > 4 ? atoi(argv[4]) : 0;
+    p.max_length = argc > 3 ? (int32_t)strtol(argv[3], NULL, 10) : 0;
+    p.batch_tokens = argc > 4 ? (int32_t)strtol(argv[4], NULL, 10) : 0;
     rc = hone_file_read(&text, &size, argv[2], (size_t)1 << 30, &err);
     if (!rc) {
         line = calloc(size + 1, sizeof *line);
