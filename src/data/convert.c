@@ -224,13 +224,23 @@ static int read_question(converter *c, const question *q)
     return rc;
 }
 
+/* The row's system prompt under its name, NULL when it has none. */
+static int read_system(const converter *c, const char **out, const char **name, const json_t *row)
+{
+    *name = NAME(c, system);
+    if (!(c->fields && c->fields->system) && !convert_field(row, "system") &&
+        convert_field(row, "system_prompt"))
+        *name = "system_prompt";
+    return optional_text(c, out, row, *name);
+}
+
 static int read_alpaca(converter *c, const json_t *row, const question *q)
 {
-    const char *output = json_string_value(q->output), *system;
+    const char *output = json_string_value(q->output), *system, *system_name;
     json_t *history = convert_field(row, NAME(c, history));
     int rc;
 
-    if (optional_text(c, &system, row, NAME(c, system)))
+    if (read_system(c, &system, &system_name, row))
         return HONE_EFORMAT;
     if (!q->instruction)
         return convert_wrong_type(c, q->instruction_name, "text", NULL);
@@ -260,9 +270,9 @@ static int read_alpaca(converter *c, const json_t *row, const question *q)
 
 static int read_turns(converter *c, const json_t *row, const char *list_name)
 {
-    const char *system;
+    const char *system, *system_name;
     json_t *list = NULL;
-    int rc = optional_text(c, &system, row, NAME(c, system));
+    int rc = read_system(c, &system, &system_name, row);
 
     if (!rc) /* a table's cell holds the list as text */
         rc = convert_json(c, &list, json_object_get(row, list_name), list_name);
@@ -274,8 +284,7 @@ static int read_turns(converter *c, const json_t *row, const char *list_name)
         rc = convert_turns(c, list, list_name);
     if (!rc && system && *system && c->out->n_messages > 1 &&
         !strcmp(json_string_value(json_object_get(json_array_get(c->messages, 1), "role")), "system"))
-        rc = convert_refuse(c, HONE_EFORMAT, NAME(c, system),
-                            "the turns begin with a system turn of their own");
+        rc = convert_refuse(c, HONE_EFORMAT, system_name, "the turns begin with a system turn of their own");
     json_decref(list);
     return rc;
 }
@@ -315,7 +324,7 @@ static void mask_history(conversation *v, const json_t *messages)
     }
 }
 
-static int read_plain_text(converter *c, json_t *root, json_t *text)
+static int read_plain_text(converter *c, json_t *text)
 {
     if (!json_is_string(text))
         return convert_wrong_type(c, NAME(c, text), "text", text);
@@ -323,32 +332,37 @@ static int read_plain_text(converter *c, json_t *root, json_t *text)
         return convert_refuse(c, HONE_EFORMAT, NAME(c, text), "the text is empty");
     c->out->plain_text = true;
     c->out->fractional = c->out->row_weight != 1;
-    return json_object_del(root, "messages") || json_object_set(root, "text", text) ? convert_no_memory(c)
-                                                                                    : 0;
+    return json_object_del(c->root, "messages") || json_object_set(c->root, "text", text)
+               ? convert_no_memory(c)
+               : 0;
 }
 
 /* The conversation of a row that has one. `messages`, `conversations`: whether it has these lists. */
-static int read_conversation(converter *c, json_t *root, json_t *row, const question *q, bool messages,
-                             bool conversations)
+static int read_conversation(converter *c, json_t *row, const question *q, bool messages, bool conversations)
 {
-    json_t *kwargs = convert_field(row, "chat_template_kwargs");
-    const char *list = messages ? NAME(c, messages) : "conversations";
+    const char *list = messages ? NAME(c, messages) : "conversations", *tools = NAME(c, tools);
+    json_t *kwargs = NULL;
     int rc;
 
+    if (!strcmp(tools, "tools") && !convert_field(row, tools) && convert_field(row, "functions"))
+        tools = "functions";
     if (messages || conversations)
         rc = read_turns(c, row, list);
     else
         rc = read_alpaca(c, row, q);
     if (!rc)
-        rc = convert_tools(c, root, row);
+        rc = convert_tools(c, convert_field(row, tools), tools);
+    if (!rc)
+        rc = convert_json(c, &kwargs, convert_field(row, "chat_template_kwargs"), "chat_template_kwargs");
     if (!rc && kwargs && !json_is_object(kwargs))
         rc = convert_wrong_type(c, "chat_template_kwargs", "an object", kwargs);
-    if (!rc && kwargs && json_object_set(root, "chat_template_kwargs", kwargs))
+    if (!rc && kwargs && json_object_set(c->root, "chat_template_kwargs", kwargs))
         rc = convert_no_memory(c);
+    json_decref(kwargs);
     return rc;
 }
 
-static int read_row(converter *c, json_t *root, json_t *row, const hone_rows_options *options)
+static int read_row(converter *c, json_t *row, const hone_rows_options *options)
 {
     static const char *const media[] = {"images", "image", "videos", "video", "audios", "audio"};
     const json_t *messages = convert_field(row, NAME(c, messages));
@@ -376,10 +390,10 @@ static int read_row(converter *c, json_t *root, json_t *row, const hone_rows_opt
     if (rc)
         return rc;
     if (!list && text && !(q.instruction && q.output))
-        return read_plain_text(c, root, text);
+        return read_plain_text(c, text);
     if (!list && !q.instruction && !q.output)
         return unknown_format(c, row);
-    rc = read_conversation(c, root, row, &q, messages != NULL, turns != NULL);
+    rc = read_conversation(c, row, &q, messages != NULL, turns != NULL);
     if (!rc && options->mask_history)
         mask_history(v, c->messages);
     for (i = 0; !rc && i < v->n_messages; i++) {
@@ -411,8 +425,15 @@ int json_write(hone_buf *out, const json_t *value, hone_error *err)
 int conversation_read(conversation *out, const json_t *row, const hone_rows_options *options,
                       const char *file, uint64_t line, hone_error *err)
 {
-    converter c = {out, json_array(), options->fields, options->roles, file, line, err};
     json_t *root = json_object();
+    converter c = {.out = out,
+                   .root = root,
+                   .messages = json_array(),
+                   .fields = options->fields,
+                   .roles = options->roles,
+                   .file = file,
+                   .line = line,
+                   .err = err};
     int rc = 0;
 
     out->text.len = 0;
@@ -426,7 +447,7 @@ int conversation_read(conversation *out, const json_t *row, const hone_rows_opti
     if (!rc)
         rc = convert_meta(&c, row);
     if (!rc)
-        rc = read_row(&c, root, (json_t *)row, options);
+        rc = read_row(&c, (json_t *)row, options);
     if (!rc)
         rc = json_write(&out->text, root, err);
     json_decref(root);

@@ -7,7 +7,9 @@
 
 typedef struct converter {
     conversation *out;
-    json_t *messages;              /* array being built */
+    json_t *root;                  /* the object being written */
+    json_t *messages;              /* its list */
+    bool call;                     /* the last message was given as a call alone */
     const hone_row_fields *fields; /* given names; NULL where there are none */
     const hone_row_roles *roles;   /* likewise */
     const char *file;
@@ -36,8 +38,8 @@ int convert_add_text(converter *c, const char *role, const char *text, double we
 
 /* Appends every turn of a list, which must not be empty. */
 int convert_turns(converter *c, json_t *list, const char *name);
-/* Puts the row's `tools`, if it has any, into root. */
-int convert_tools(const converter *c, json_t *root, const json_t *row);
+/* Puts tools into the root: a list, or text that holds one; NULL and empty ones are none. */
+int convert_tools(const converter *c, json_t *value, const char *field);
 
 /* Reads id, task, label, group and the weight of the row into c->out. */
 int convert_meta(converter *c, const json_t *row);

@@ -5,19 +5,20 @@
 
 /* ---- tools ------------------------------------------------------------------------------------------------------- */
 
-/* {"id", "type": "function", "function": {"name", "arguments": {...}}} from that shape or the bare function. The
- * arguments become an object: templates print them with tojson. */
+/* {"id", "type": "function", "function": {"name", "arguments": {...}}} from that shape or the bare function, whose arguments
+ * some call parameters. They become an object: templates print them with tojson. */
 static int add_call(const converter *c, json_t *calls, const json_t *given, const char *field)
 {
     const json_t *function = convert_field(given, "function") ? convert_field(given, "function") : given;
     json_t *name = convert_field(function, "name"), *id = convert_field(given, "id"), *arguments = NULL,
            *call;
+    const char *key = convert_field(function, "arguments") ? "arguments" : "parameters";
     int rc;
 
     if (!json_is_object(given) || !json_is_object(function) || !json_is_string(name))
         return convert_refuse(c, HONE_EFORMAT, field,
                               "expected a call {\"name\": text, \"arguments\": {...}}");
-    rc = convert_json(c, &arguments, convert_field(function, "arguments"), field);
+    rc = convert_json(c, &arguments, convert_field(function, key), field);
     if (!rc && arguments && !json_is_object(arguments))
         rc = convert_refuse(c, HONE_EFORMAT, field, "the arguments of a call must be an object");
     if (rc) {
@@ -37,29 +38,47 @@ static int add_call(const converter *c, json_t *calls, const json_t *given, cons
     return rc;
 }
 
-/* Puts the calls of `given` (one or a list) into the message. */
-static int set_calls(const converter *c, json_t *message, const json_t *given, const char *field)
+/* Adds the calls of `given` (one or a list) to those of the message. */
+static int add_calls(const converter *c, json_t *message, const json_t *given, const char *field)
 {
-    json_t *calls = json_array();
+    json_t *calls = json_object_get(message, "tool_calls");
     size_t i;
-    int rc = calls ? 0 : convert_no_memory(c);
+    int rc = 0;
 
-    if (!rc && !json_is_array(given))
-        rc = add_call(c, calls, given, field);
+    if (!calls && (json_object_set_new(message, "tool_calls", json_array()) ||
+                   !(calls = json_object_get(message, "tool_calls"))))
+        return convert_no_memory(c);
+    if (!json_is_array(given))
+        return add_call(c, calls, given, field);
     for (i = 0; !rc && i < json_array_size(given); i++)
         rc = add_call(c, calls, json_array_get(given, i), field);
-    if (!rc && json_object_set(message, "tool_calls", calls))
-        rc = convert_no_memory(c);
-    json_decref(calls);
     return rc;
 }
 
-/* The row's `tools`: a list, or text that holds one; bare functions are wrapped. */
-int convert_tools(const converter *c, json_t *root, const json_t *row)
+/* One tool, an object or text that holds one; a bare function is wrapped. */
+static int add_tool(const converter *c, json_t *tools, json_t *given, const char *field)
 {
-    json_t *given, *tools;
+    json_t *tool;
+    int rc = convert_json(c, &tool, given, field);
+
+    if (!rc && !json_is_object(convert_field(tool, "function")) &&
+        !json_is_string(convert_field(tool, "name")))
+        rc = convert_refuse(c, HONE_EFORMAT, field,
+                            "expected functions {\"name\", \"description\", \"parameters\"}");
+    else if (!rc && (json_is_object(convert_field(tool, "function"))
+                         ? json_array_append(tools, tool)
+                         : json_array_append_new(
+                               tools, json_pack("{s:s,s:O}", "type", "function", "function", tool))))
+        rc = convert_no_memory(c);
+    json_decref(tool);
+    return rc;
+}
+
+int convert_tools(const converter *c, json_t *value, const char *field)
+{
+    json_t *given, *tools, *before = json_object_get(c->root, "tools");
     size_t i;
-    int rc = convert_json(c, &given, convert_field(row, NAME(c, tools)), NAME(c, tools));
+    int rc = convert_json(c, &given, value, field);
 
     if (rc || !given || (json_is_array(given) && !json_array_size(given))) {
         json_decref(given);
@@ -67,20 +86,12 @@ int convert_tools(const converter *c, json_t *root, const json_t *row)
     }
     tools = json_array();
     if (!json_is_array(given))
-        rc = convert_wrong_type(c, "tools", "a list", given);
-    for (i = 0; !rc && i < json_array_size(given); i++) {
-        json_t *tool = json_array_get(given, i);
-
-        if (!json_is_object(convert_field(tool, "function")) && !json_is_string(convert_field(tool, "name")))
-            rc = convert_refuse(c, HONE_EFORMAT, "tools",
-                                "expected functions {\"name\", \"description\", \"parameters\"}");
-        else if (json_is_object(convert_field(tool, "function"))
-                     ? json_array_append(tools, tool)
-                     : json_array_append_new(tools,
-                                             json_pack("{s:s,s:O}", "type", "function", "function", tool)))
-            rc = convert_no_memory(c);
-    }
-    if (!rc && json_object_set(root, "tools", tools))
+        rc = convert_wrong_type(c, field, "a list", given);
+    for (i = 0; !rc && i < json_array_size(given); i++)
+        rc = add_tool(c, tools, json_array_get(given, i), field);
+    if (!rc && before && !json_equal(before, tools))
+        rc = convert_refuse(c, HONE_EFORMAT, field, "the row has other tools in another place");
+    if (!rc && json_object_set(c->root, "tools", tools))
         rc = convert_no_memory(c);
     json_decref(tools);
     json_decref(given);
@@ -103,7 +114,12 @@ static const role_name roles[] = {
     {"gpt", "assistant", false},
     {"developer", "developer", false},
     {"observation", "tool", false},
+    {"function", "tool", false},
+    {"tool_response", "tool", false},
+    {"model", "assistant", false},
+    {"ai", "assistant", false},
     {"function_call", "assistant", true},
+    {"tool_call", "assistant", true},
 };
 
 /* The list of names that the files give to one role. */
@@ -133,9 +149,41 @@ static const char *find_role(const converter *c, const char *name, bool *call)
     return NULL;
 }
 
+/* The text of one part of a content: a string, {"text": ...}, or {"type": "text", "text" or "value": ...}. */
+static int add_part(const converter *c, hone_buf *text, const json_t *part, const char *field)
+{
+    static const char *const kinds[] = {"text", "input_text", "output_text"};
+    const json_t *type = convert_field(part, "type"), *piece = convert_field(part, "text");
+    char reason[120];
+    size_t i;
+
+    if (json_is_string(part)) {
+        piece = part;
+    } else {
+        if (!json_is_object(part))
+            return convert_wrong_type(c, field, "a part of the content", part);
+        if (type ? !json_is_string(type) : !piece)
+            return convert_refuse(c, HONE_EFORMAT, field, "a part of the content has no `type`");
+        for (i = 0; type && i < HONE_COUNT(kinds) && strcmp(json_string_value(type), kinds[i]); i++)
+            ;
+        if (type && i == HONE_COUNT(kinds)) {
+            snprintf(reason, sizeof reason, "a part of type `%.40s` is not supported; supported: text",
+                     json_string_value(type));
+            return convert_refuse(c, HONE_EUNSUPPORTED, field, reason);
+        }
+        if (!piece)
+            piece = convert_field(part, "value");
+        if (!json_is_string(piece))
+            return convert_refuse(c, HONE_EFORMAT, field, "a text part has no `text`");
+    }
+    hone_buf_add(text, json_string_value(piece), json_string_length(piece));
+    return 0;
+}
+
 /* The text of a message's content: text, or a list of text parts. *out is a new reference, NULL when absent. */
 static int read_content(const converter *c, json_t **out, json_t *v, const char *field)
 {
+    char where[140];
     hone_buf text = {0};
     size_t i;
     int rc = 0;
@@ -150,21 +198,8 @@ static int read_content(const converter *c, json_t **out, json_t *v, const char 
     if (!json_is_array(v))
         return convert_wrong_type(c, field, "text or a list of parts", v);
     for (i = 0; !rc && i < json_array_size(v); i++) {
-        const json_t *part = json_array_get(v, i);
-        const char *type = json_string_value(convert_field(part, "type"));
-        const json_t *piece =
-            convert_field(part, "text") ? convert_field(part, "text") : convert_field(part, "value");
-        char reason[120];
-
-        if (!type)
-            rc = convert_refuse(c, HONE_EFORMAT, field, "a part of the content has no `type`");
-        else if (strcmp(type, "text")) {
-            snprintf(reason, sizeof reason, "a part of type `%.40s` is not supported; supported: text", type);
-            rc = convert_refuse(c, HONE_EUNSUPPORTED, field, reason);
-        } else if (!json_is_string(piece))
-            rc = convert_refuse(c, HONE_EFORMAT, field, "a text part has no `text`");
-        else
-            hone_buf_add(&text, json_string_value(piece), json_string_length(piece));
+        snprintf(where, sizeof where, "%.110s[%zu]", field, i);
+        rc = add_part(c, &text, json_array_get(v, i), where);
     }
     if (!rc) {
         *out = text.failed ? NULL : json_stringn(text.data ? text.data : "", text.len);
@@ -234,66 +269,108 @@ static int copy_extras(const converter *c, json_t *message, const json_t *turn, 
     return 0;
 }
 
-static int read_turn(converter *c, const json_t *turn, const char *field)
+/* The names of a turn's role and content, and what the role is. */
+typedef struct turn_head {
+    const char *role, *content_field;
+    bool assistant, call;
+} turn_head;
+
+static int read_role(const converter *c, turn_head *out, const json_t *turn, const char *field)
 {
     const hone_row_fields *f = c->fields;
-    bool from = convert_field(turn, "from") != NULL, assistant, has_calls, call;
+    bool from = convert_field(turn, "from") != NULL;
     const char *role_field = f && f->role ? f->role : from ? "from" : "role";
-    const char *content_field = f && f->content ? f->content : from ? "value" : "content";
-    json_t *given = convert_field(turn, content_field), *calls = convert_field(turn, "tool_calls"), *message,
-           *content = NULL;
     const json_t *name = convert_field(turn, role_field);
     char reason[200], where[120];
-    const char *role;
-    double weight;
-    int rc;
 
     if (!json_is_object(turn))
         return convert_wrong_type(c, field, "an object with role and content", turn);
     snprintf(where, sizeof where, "%.60s.%.40s", field, role_field);
     if (!json_is_string(name))
         return convert_wrong_type(c, where, "text", name);
-    role = find_role(c, json_string_value(name), &call);
-    if (!role) {
+    out->content_field = f && f->content ? f->content : from ? "value" : "content";
+    out->role = find_role(c, json_string_value(name), &out->call);
+    if (!out->role) {
         snprintf(reason, sizeof reason,
                  "unknown role `%.30s`; known: user, assistant, system, developer, tool, human, gpt, "
                  "observation, function_call; data.roles can name more",
                  json_string_value(name));
         return convert_refuse(c, HONE_EFORMAT, where, reason);
     }
-    assistant = !strcmp(role, "assistant");
-    weight = assistant;
-    if (calls && json_is_array(calls) && !json_array_size(calls))
-        calls = NULL;
-    if (calls && (!assistant || call))
-        return convert_refuse(c, HONE_EFORMAT, field, "`tool_calls` belong to a turn of the assistant");
-    rc = read_weight(c, &weight, turn, field);
-    snprintf(where, sizeof where, "%.60s.%.40s", field, content_field);
-    if (!rc && call) {
-        rc = convert_json(c, &calls, given, where);
-        if (!rc && (!calls || (json_is_array(calls) && !json_array_size(calls))))
-            rc = convert_refuse(c, HONE_EFORMAT, where, "the call is empty");
-        if (!rc) {
-            content = json_string("");
-            rc = content ? 0 : convert_no_memory(c);
-        }
-    } else if (!rc) {
-        json_incref(calls);
-        rc = read_content(c, &content, given, where);
+    out->assistant = !strcmp(out->role, "assistant");
+    return 0;
+}
+
+/* The calls of a turn: its content where the role says so, else `tool_calls`, or `function_call` as it was named before.
+ * *out is a new reference, NULL where there are none. */
+static int read_calls(const converter *c, json_t **out, const json_t *turn, const turn_head *head,
+                      const char *field, const char *content)
+{
+    const char *key = convert_field(turn, "tool_calls") ? "tool_calls" : "function_call";
+    char where[120];
+    int rc;
+
+    snprintf(where, sizeof where, "%.60s.%.40s", field, key);
+    rc = convert_json(c, out, convert_field(turn, key), where);
+    if (!rc && json_is_array(*out) && !json_array_size(*out)) {
+        json_decref(*out);
+        *out = NULL;
     }
-    has_calls = calls != NULL;
-    if (!rc && !content && !has_calls)
-        rc = convert_wrong_type(c, where, "text", given);
-    if (!rc && assistant && !has_calls && text_is_blank(json_string_value(content)))
+    if (!rc && *out && (!head->assistant || head->call)) {
+        json_decref(*out);
+        *out = NULL;
+        rc = convert_refuse(c, HONE_EFORMAT, where, "calls belong to a turn of the assistant");
+    }
+    if (rc || !head->call)
+        return rc;
+    rc = convert_json(c, out, convert_field(turn, head->content_field), content);
+    if (!rc && (!*out || (json_is_array(*out) && !json_array_size(*out))))
+        rc = convert_refuse(c, HONE_EFORMAT, content, "the call is empty");
+    return rc;
+}
+
+static int read_turn(converter *c, const json_t *turn, const char *field)
+{
+    json_t *calls = NULL, *content = NULL, *message = NULL;
+    turn_head head = {0};
+    char where[120];
+    double weight;
+    int rc = read_role(c, &head, turn, field);
+
+    if (rc)
+        return rc;
+    weight = head.assistant;
+    rc = read_weight(c, &weight, turn, field);
+    snprintf(where, sizeof where, "%.60s.%.40s", field, head.content_field);
+    if (!rc)
+        rc = read_calls(c, &calls, turn, &head, field, where);
+    if (!rc && head.call) {
+        content = json_string("");
+        rc = content ? 0 : convert_no_memory(c);
+    } else if (!rc) {
+        rc = read_content(c, &content, convert_field(turn, head.content_field), where);
+    }
+    if (!rc && !content && !calls)
+        rc = convert_wrong_type(c, where, "text", NULL);
+    if (!rc && head.assistant && !calls && text_is_blank(json_string_value(content)))
         rc = convert_refuse(c, HONE_EFORMAT, where, "the answer is empty");
-    if (!rc) {
-        rc = convert_add(c, &message, role, content, weight);
+    /* Calls made at once stand in one message, also where they were written as a turn each. */
+    if (!rc && head.call && c->call && (float)weight == c->out->weight[c->out->n_messages - 1])
+        message = json_array_get(c->messages, c->out->n_messages - 1);
+    if (!rc && !message) {
+        rc = convert_add(c, &message, head.role, content, weight);
         content = NULL; /* taken */
     }
-    if (!rc && has_calls)
-        rc = set_calls(c, message, calls, call ? where : field);
+    if (!rc && calls)
+        rc = add_calls(c, message, calls, head.call ? where : field);
     if (!rc)
         rc = copy_extras(c, message, turn, field);
+    if (!rc && convert_field(turn, "tools") &&
+        (!strcmp(head.role, "system") || !strcmp(head.role, "developer"))) {
+        snprintf(where, sizeof where, "%.60s.tools", field);
+        rc = convert_tools(c, convert_field(turn, "tools"), where);
+    }
+    c->call = head.call;
     json_decref(content);
     json_decref(calls);
     return rc;
@@ -307,6 +384,7 @@ int convert_turns(converter *c, json_t *list, const char *name)
 
     if (!json_array_size(list))
         return convert_refuse(c, HONE_EFORMAT, name, "the list of turns is empty");
+    c->call = false;
     for (i = 0; !rc && i < json_array_size(list); i++) {
         snprintf(field, sizeof field, "%.50s[%zu]", name, i);
         rc = read_turn(c, json_array_get(list, i), field);

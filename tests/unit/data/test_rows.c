@@ -151,6 +151,8 @@ static void sharegpt_rows(void **state)
         "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}]} +2 +4 @3\n");
 }
 
+#define USER "{\"role\":\"user\",\"content\":\"u\"}"
+
 static void message_rows(void **state)
 {
     (void)state;
@@ -186,6 +188,48 @@ static void message_rows(void **state)
         "{\"role\":\"assistant\",\"content\":\"a\",\"reasoning_content\":\"why\"}],"
         "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
         "\"chat_template_kwargs\":{\"enable_thinking\":false}} +2 +4 @2\n");
+    /* every shape of contents and calls */
+    assert_reads(
+        "shapes.jsonl",
+        "{\"messages\":[{\"role\":\"system\",\"content\":[],\"tools\":\"[{\\\"name\\\":\\\"f\\\"}]\"},"
+        "{\"role\":\"user\",\"content\":[\"a\",{\"text\":\"b\"},{\"type\":\"text\",\"text\":\"c\",\"image\":"
+        "null},"
+        "{\"type\":\"input_text\",\"text\":\"d\"}]},"
+        "{\"role\":\"assistant\",\"content\":null,\"function_call\":{\"name\":\"f\",\"arguments\":\"{"
+        "\\\"x\\\":1}\"}},"
+        "{\"role\":\"function\",\"name\":\"f\",\"content\":\"r\"},"
+        "{\"role\":\"ai\",\"content\":\"\",\"tool_calls\":\"[{\\\"name\\\":\\\"g\\\",\\\"parameters\\\":{}}]"
+        "\"},"
+        "{\"role\":\"tool\",\"content\":\"s\"},{\"role\":\"model\",\"content\":[{\"type\":\"output_text\","
+        "\"text\":"
+        "\"e\"}],\"function_call\":null}],\"tools\":[\"{\\\"name\\\":\\\"f\\\"}\"],"
+        "\"chat_template_kwargs\":\"{\\\"k\\\":1}\"}\n"
+        "{\"messages\":[" USER ",{\"role\":\"tool_call\",\"content\":\"{\\\"name\\\":\\\"f\\\"}\"},"
+        "{\"role\":\"tool_call\",\"content\":{\"name\":\"g\"}},{\"role\":\"tool_response\",\"content\":\"1\"}"
+        ","
+        "{\"role\":\"tool_call\",\"content\":[{\"name\":\"h\"}],\"loss\":false},"
+        "{\"role\":\"tool_call\",\"content\":{\"name\":\"i\"}}],\"functions\":[{\"name\":\"f\"}],"
+        "\"system_prompt\":\"S\"}\n",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"\"},{\"role\":\"user\",\"content\":\"abcd\"},"
+        "{\"role\":\"assistant\",\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\","
+        "\"arguments\":"
+        "{\"x\":1}}}]},{\"role\":\"tool\",\"content\":\"r\",\"name\":\"f\"},{\"role\":\"assistant\","
+        "\"content\":\"\","
+        "\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":{}}}]},"
+        "{\"role\":\"tool\",\"content\":\"s\"},{\"role\":\"assistant\",\"content\":\"e\"}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}],"
+        "\"chat_template_kwargs\":{\"k\":1}} +2 +4 +6 @1\n"
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"}," USER
+        ",{\"role\":\"assistant\",\"content\":\"\","
+        "\"tool_calls\":[{\"type\":\"function\",\"function\":{\"name\":\"f\",\"arguments\":{}}},"
+        "{\"type\":\"function\",\"function\":{\"name\":\"g\",\"arguments\":{}}}]},{\"role\":\"tool\","
+        "\"content\":\"1\"},"
+        "{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"type\":\"function\",\"function\":{"
+        "\"name\":\"h\","
+        "\"arguments\":{}}}]},{\"role\":\"assistant\",\"content\":\"\",\"tool_calls\":[{\"type\":"
+        "\"function\","
+        "\"function\":{\"name\":\"i\",\"arguments\":{}}}]}],"
+        "\"tools\":[{\"type\":\"function\",\"function\":{\"name\":\"f\"}}]} +2 +5 @2\n");
     /* role and content under `conversations`; formats may change from row to row */
     assert_reads("mix.jsonl",
                  "\xef\xbb\xbf{\"conversations\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":"
@@ -203,7 +247,6 @@ static void message_rows(void **state)
 
 #define OK_ROW "{\"instruction\":\"q\",\"output\":\"o\"}\n"
 #define TURNS(...) OK_ROW "{\"messages\":[" __VA_ARGS__ "]}\n"
-#define USER "{\"role\":\"user\",\"content\":\"u\"}"
 
 static void wrong_rows_are_refused_with_line_and_field(void **state)
 {
@@ -261,13 +304,26 @@ static void wrong_rows_are_refused_with_line_and_field(void **state)
         {TURNS("{\"role\":\"user\",\"content\":\"a\",\"train\":true}"), HONE_EUNSUPPORTED,
          ":2: field `messages[0].train`", "only turns of the assistant"},
         {TURNS("{\"role\":\"user\",\"content\":[{\"type\":\"image\"}]}"), HONE_EUNSUPPORTED,
-         ":2: field `messages[0].content`", "`image`"},
+         ":2: field `messages[0].content[0]`", "`image`"},
         {TURNS("{\"role\":\"user\",\"content\":[{\"type\":\"text\"}]}"), HONE_EFORMAT,
-         ":2: field `messages[0].content`", "no `text`"},
-        {TURNS("{\"role\":\"user\",\"content\":[\"x\"]}"), HONE_EFORMAT, ":2: field `messages[0].content`",
-         "no `type`"},
+         ":2: field `messages[0].content[0]`", "no `text`"},
+        {TURNS("{\"role\":\"user\",\"content\":[\"x\",{\"image\":\"y\"}]}"), HONE_EFORMAT,
+         ":2: field `messages[0].content[1]`", "no `type`"},
+        {TURNS("{\"role\":\"user\",\"content\":[null]}"), HONE_EFORMAT, ":2: field `messages[0].content[0]`",
+         "found null"},
+        {TURNS("{\"role\":\"user\",\"content\":[{\"type\":\"image_url\",\"image_url\":{\"url\":\"u\"}}]}"),
+         HONE_EUNSUPPORTED, ":2: field `messages[0].content[0]`", "`image_url`"},
+        {TURNS(USER ",{\"role\":\"assistant\",\"content\":[]}"), HONE_EFORMAT,
+         ":2: field `messages[1].content`", "answer is empty"},
+        {TURNS(USER ",{\"role\":\"assistant\",\"content\":\"x\",\"tool_calls\":\"[\"}"), HONE_EFORMAT,
+         ":2: field `messages[1].tool_calls`", "expected JSON"},
+        {TURNS("{\"role\":\"user\",\"content\":\"x\",\"function_call\":{\"name\":\"f\"}}"), HONE_EFORMAT,
+         ":2: field `messages[0].function_call`", "belong to a turn of the assistant"},
+        {"{\"messages\":[{\"role\":\"system\",\"content\":\"x\",\"tools\":[{\"name\":\"f\"}]}," USER
+         ",{\"role\":\"assistant\",\"content\":\"a\"}],\"tools\":[{\"name\":\"g\"}]}",
+         HONE_EFORMAT, ":1: field `tools`", "other tools in another place"},
         {TURNS("{\"role\":\"user\",\"content\":\"x\",\"tool_calls\":[1]}"), HONE_EFORMAT,
-         ":2: field `messages[0]`", "tool_calls"},
+         ":2: field `messages[0].tool_calls`", "belong to a turn of the assistant"},
         {TURNS(USER ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":1}]}"), HONE_EFORMAT,
          ":2: field `messages[1]`", "a call"},
         {TURNS(USER ",{\"role\":\"assistant\",\"tool_calls\":[{\"name\":\"f\",\"arguments\":\"{\"}]}"),
