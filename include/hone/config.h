@@ -19,6 +19,11 @@ typedef struct hone_strings {
     size_t n;
 } hone_strings;
 
+typedef struct hone_numbers {
+    double *item;
+    size_t n;
+} hone_numbers;
+
 typedef enum hone_precision { HONE_PRECISION_AUTO, HONE_PRECISION_F32, HONE_PRECISION_BF16 } hone_precision;
 typedef enum hone_strategy { HONE_STRATEGY_NO, HONE_STRATEGY_STEPS, HONE_STRATEGY_EPOCH } hone_strategy;
 typedef enum hone_overlong {
@@ -47,6 +52,19 @@ typedef enum hone_finetuning {
 } hone_finetuning;
 
 typedef enum hone_text_rows { HONE_TEXT_PARAGRAPH, HONE_TEXT_LINE, HONE_TEXT_FILE } hone_text_rows;
+typedef enum hone_balance { HONE_BALANCE_NONE, HONE_BALANCE_TASK, HONE_BALANCE_LABEL } hone_balance;
+typedef enum hone_balance_method {
+    HONE_BALANCE_DOWN,       /* every class as large as the smallest */
+    HONE_BALANCE_UP,         /* as large as the largest, rows repeated */
+    HONE_BALANCE_TEMPERATURE /* shares in proportion to size^(1/T) */
+} hone_balance_method;
+typedef enum hone_order {
+    HONE_ORDER_FILE,
+    HONE_ORDER_SHUFFLE,
+    HONE_ORDER_CURRICULUM,
+    HONE_ORDER_STAGED
+} hone_order;
+typedef enum hone_split_by { HONE_SPLIT_ROW, HONE_SPLIT_GROUP, HONE_SPLIT_TASK } hone_split_by;
 typedef enum hone_invalid { HONE_INVALID_ERROR, HONE_INVALID_DROP } hone_invalid;
 
 /* What the files call the fields of a row and of a turn. NULL: one of the names that docs/data.md lists. */
@@ -128,6 +146,17 @@ typedef struct hone_config {
         hone_strings contamination_against;
         double contamination_share;  /* (0, 1] */
         int32_t contamination_ngram; /* characters */
+        hone_split_by split_by;
+        hone_strings scores_compute, scores_filter;
+        char *scores_sort, *scores_weight;
+        hone_balance mix_balance;
+        hone_balance_method mix_method;
+        double mix_temperature;
+        int64_t mix_max_per_task; /* 0 = no limit */
+        hone_numbers mix_weights; /* one per path of train_data_path */
+        hone_order mix_order;
+        char *mix_curriculum;
+        hone_numbers mix_stages; /* three shares */
         bool augmentation_enabled;
     } data;
     struct {

@@ -14,7 +14,7 @@
 #define HONE_DATA_H
 
 #include "chat.h"
-#include "config.h" /* hone_overlong, hone_row_fields, hone_text_rows */
+#include "config.h" /* hone_config and the types of its fields */
 
 #ifdef __cplusplus
 extern "C" {
@@ -170,20 +170,6 @@ typedef struct hone_scorer {
     void *ud;
 } hone_scorer;
 
-typedef enum hone_balance { HONE_BALANCE_NONE, HONE_BALANCE_TASK, HONE_BALANCE_LABEL } hone_balance;
-typedef enum hone_balance_method {
-    HONE_BALANCE_DOWN,       /* every class as large as the smallest */
-    HONE_BALANCE_UP,         /* as large as the largest, rows repeated */
-    HONE_BALANCE_TEMPERATURE /* shares in proportion to size^(1/T) */
-} hone_balance_method;
-typedef enum hone_order {
-    HONE_ORDER_FILE,
-    HONE_ORDER_SHUFFLE,
-    HONE_ORDER_CURRICULUM,
-    HONE_ORDER_STAGED
-} hone_order;
-typedef enum hone_split_by { HONE_SPLIT_ROW, HONE_SPLIT_GROUP, HONE_SPLIT_TASK } hone_split_by;
-
 typedef struct hone_choose_options {
     hone_balance balance;
     hone_balance_method method;
@@ -238,6 +224,10 @@ typedef struct hone_prepare_options {
     void (*progress)(void *ud, const hone_progress *p); /* now and then; NULL: not */
     void *ud;
 } hone_prepare_options;
+
+/* Options as a configuration has them, without files, callbacks and scorer; `out` points into `choose` and `c`. */
+HONE_API void hone_prepare_options_read(hone_prepare_options *out, hone_choose_options *choose,
+                                        const hone_config *c);
 
 /* Reads all rows, drops those that are no good, break a rule that drops, repeat an evaluation row, or repeat another
  * row; scores, filters and chooses among the rest; and writes them with a ledger of all. docs/data.md says what is

@@ -253,29 +253,17 @@ static char *file_in(const char *folder, const char *name)
 static int prepare_with(const hone_config *config, const char *output, const char *ledger, const common *c,
                         int64_t examples, bool json)
 {
-    const hone_strings *against = config->data.contamination_against.n ? &config->data.contamination_against
-                                                                       : &config->data.eval_data_path;
-    hone_prepare_options o = {.rows = {.fields = &config->data.fields,
-                                       .roles = &config->data.roles,
-                                       .text_rows = config->data.text_rows,
-                                       .mask_history = config->data.mask_history,
-                                       .keep_going = config->data.invalid == HONE_INVALID_DROP},
-                              .max_samples = config->data.max_samples,
-                              .exact = config->data.dedup_exact,
-                              .near = config->data.dedup_near,
-                              .threshold = config->data.dedup_threshold,
-                              .ngram = config->data.dedup_ngram,
-                              .against = (const char *const *)against->item,
-                              .n_against = against->n,
-                              .share = config->data.contamination_share,
-                              .contamination_ngram = config->data.contamination_ngram,
-                              .threads = (int32_t)c->threads,
-                              .output = output,
-                              .ledger = ledger};
+    hone_choose_options choose;
+    hone_prepare_options o;
     bool problems;
-    int rc = run_pass((const char *const *)config->data.train_data_path.item, config->data.train_data_path.n,
-                      &o, examples, json, &problems);
+    int rc;
 
+    hone_prepare_options_read(&o, &choose, config);
+    o.threads = (int32_t)c->threads;
+    o.output = output;
+    o.ledger = ledger;
+    rc = run_pass((const char *const *)config->data.train_data_path.item, config->data.train_data_path.n, &o,
+                  examples, json, &problems);
     if (!rc)
         note("%s and %s are written", output, ledger);
     return rc;

@@ -82,6 +82,36 @@ static int check_targets(const hone_config *c, hone_error *err)
     return 0;
 }
 
+/* That names and numbers of choosing rows go together; what needs the rows is checked when they are there. */
+static int check_mix(const hone_config *c, hone_error *err)
+{
+    static const char *const score[] = {"perplexity", "perplexity_alone", "ifd"};
+    const hone_strings *s = &c->data.scores_compute;
+    size_t i, j;
+
+    for (i = 0; i < s->n; i++) {
+        for (j = 0; j < HONE_COUNT(score) && strcmp(s->item[i], score[j]);)
+            j++;
+        if (j == HONE_COUNT(score))
+            return hone_error_set(
+                err, HONE_EINVAL,
+                "data.scores.compute: `%.60s` is unknown; known: perplexity, perplexity_alone, ifd",
+                s->item[i]);
+    }
+    if (c->data.mix_weights.n && c->data.mix_weights.n != c->data.train_data_path.n)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "data.mix.weights has %zu numbers, data.train_data_path %zu paths; one for each is needed",
+            c->data.mix_weights.n, c->data.train_data_path.n);
+    if (c->data.mix_stages.n && c->data.mix_stages.n != 3)
+        return hone_error_set(err, HONE_EINVAL, "data.mix.stages: three shares are needed, not %zu",
+                              c->data.mix_stages.n);
+    if (c->data.scores_sort && c->data.mix_order != HONE_ORDER_FILE)
+        return hone_error_set(err, HONE_EINVAL,
+                              "data.scores.sort and data.mix.order both say in which order rows stand");
+    return 0;
+}
+
 int hone_config_check(const hone_config *c, hone_error *err)
 {
     static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
@@ -99,6 +129,8 @@ int hone_config_check(const hone_config *c, hone_error *err)
         rc = check_report_to(c, err);
     if (!rc)
         rc = check_targets(c, err);
+    if (!rc)
+        rc = check_mix(c, err);
     if (rc)
         return rc;
     if (strcmp(c->lora.task_type, "CAUSAL_LM"))

@@ -57,6 +57,23 @@ static const config_choice text_choice[] = {{"paragraph", HONE_TEXT_PARAGRAPH, f
                                             {"line", HONE_TEXT_LINE, false},
                                             {"file", HONE_TEXT_FILE, false},
                                             {0}};
+static const config_choice balance_choice[] = {{"none", HONE_BALANCE_NONE, false},
+                                               {"task", HONE_BALANCE_TASK, false},
+                                               {"label", HONE_BALANCE_LABEL, false},
+                                               {0}};
+static const config_choice method_choice[] = {{"down", HONE_BALANCE_DOWN, false},
+                                              {"up", HONE_BALANCE_UP, false},
+                                              {"temperature", HONE_BALANCE_TEMPERATURE, false},
+                                              {0}};
+static const config_choice order_choice[] = {{"file", HONE_ORDER_FILE, false},
+                                             {"shuffle", HONE_ORDER_SHUFFLE, false},
+                                             {"curriculum", HONE_ORDER_CURRICULUM, false},
+                                             {"staged", HONE_ORDER_STAGED, false},
+                                             {0}};
+static const config_choice split_choice[] = {{"row", HONE_SPLIT_ROW, false},
+                                             {"group", HONE_SPLIT_GROUP, false},
+                                             {"task", HONE_SPLIT_TASK, false},
+                                             {0}};
 static const config_choice invalid_choice[] = {
     {"error", HONE_INVALID_ERROR, false}, {"drop", HONE_INVALID_DROP, false}, {0}};
 
@@ -249,6 +266,40 @@ const config_key config_keys[] = {
          "A row is contaminated when it holds this share of the n-grams of an evaluation row's question."},
     {"data", "contamination.ngram", NULL, KIND_INT, AT(data.contamination_ngram), "13", .min = 1, .max = 64,
      .help = "Characters of an n-gram for contamination."},
+    {"data", "split_by", NULL, KIND_CHOICE, AT(data.split_by), "row", .choice = split_choice,
+     .help = "What `hone data prepare` holds out for val_size: rows, whole groups, or of every task its share "
+             "(groups stay together)."},
+    {"data", "scores.compute", NULL, KIND_TEXTS, AT(data.scores_compute), .unset = "none",
+     .help = "Figures of every row by the model that `hone data prepare` computes: `perplexity` (of the "
+             "answers), `perplexity_alone` (without the questions), `ifd` (their ratio)."},
+    {"data", "scores.filter", NULL, KIND_TEXTS, AT(data.scores_filter), .unset = "none",
+     .help = "What a row's scores must be for it to stay: `ifd<1`, `perplexity<=200`. A row without the score "
+             "stays."},
+    {"data", "scores.sort", NULL, KIND_TEXT, AT(data.scores_sort), .unset = "no",
+     .help = "The rows are ordered by this score, the lowest first."},
+    {"data", "scores.weight", NULL, KIND_TEXT, AT(data.scores_weight), .unset = "no",
+     .help = "Rows are weighted by this score, or its inverse (`1/perplexity`), divided by its mean; between "
+             "0.1 and 10."},
+    {"data", "mix.balance", NULL, KIND_CHOICE, AT(data.mix_balance), "none", .choice = balance_choice,
+     .help = "`hone data prepare` evens out the numbers of rows of tasks or labels."},
+    {"data", "mix.method", NULL, KIND_CHOICE, AT(data.mix_method), "down", .choice = method_choice,
+     .help = "How: every class as small as the smallest, as large as the largest (rows are repeated), or in "
+             "proportion to size^(1/temperature)."},
+    {"data", "mix.temperature", NULL, KIND_NUMBER, AT(data.mix_temperature), "2", .min = 1, .max = 1e6,
+     .help = "1: as they are; the higher, the more even."},
+    {"data", "mix.max_per_task", NULL, KIND_INT64, AT(data.mix_max_per_task), "all", .min = 0,
+     .max = 9007199254740992.0, .zero = "all", .help = "At most so many rows of a task, chosen at random."},
+    {"data", "mix.weights", NULL, KIND_NUMBERS, AT(data.mix_weights), .unset = "as they come", NOT_NEGATIVE,
+     .help = "Shares of the paths of train_data_path in the mix, a number for each. Rows over a share are "
+             "dropped, none is repeated."},
+    {"data", "mix.order", NULL, KIND_CHOICE, AT(data.mix_order), "file", .choice = order_choice,
+     .help = "Order of the rows that are written. Train with `training.shuffle: false` to keep it."},
+    {"data", "mix.curriculum", NULL, KIND_TEXT, AT(data.mix_curriculum), "length",
+     .help = "What makes a row hard for `order: curriculum` and the last stage of `staged`: `length`, `turns` "
+             "or a score."},
+    {"data", "mix.stages", NULL, KIND_NUMBERS, AT(data.mix_stages), .unset = "[0.5, 0.3, 0.2]", .min = 0,
+     .max = 1,
+     .help = "Of `order: staged`: the shares of rows mixed at random, grouped by task, and of the hardest."},
     {"data", "augmentation.enabled", NULL, KIND_BOOL, AT(data.augmentation_enabled), "false",
      .help = "Only `false`."},
 
@@ -436,7 +487,8 @@ void config_type_text(char *out, size_t size, const config_key *key)
     hone_buf b = {0};
     const config_choice *c;
 
-    if (key->kind == KIND_INT || key->kind == KIND_INT64 || key->kind == KIND_NUMBER)
+    if (key->kind == KIND_INT || key->kind == KIND_INT64 || key->kind == KIND_NUMBER ||
+        key->kind == KIND_NUMBERS)
         range_text(range, sizeof range, key);
     switch (key->kind) {
     case KIND_BOOL:
@@ -466,6 +518,9 @@ void config_type_text(char *out, size_t size, const config_key *key)
         break;
     case KIND_PATHS:
         snprintf(out, size, "path or list of paths");
+        break;
+    case KIND_NUMBERS:
+        snprintf(out, size, "number%s, or list of them", range);
         break;
     case KIND_TARGETS:
         snprintf(out, size, "text or list of names");

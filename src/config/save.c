@@ -61,6 +61,24 @@ static void put_strings(hone_buf *b, const hone_strings *s, bool list)
     }
 }
 
+static int put_numbers(hone_buf *b, const hone_numbers *list, hone_error *err)
+{
+    char number[32];
+    size_t i;
+    int rc = 0;
+
+    if (!list->n)
+        hone_buf_puts(b, "null");
+    for (i = 0; !rc && i < list->n; i++) {
+        rc = config_number_format(number, list->item[i], err);
+        if (!rc)
+            hone_buf_printf(b, "%s%s", i ? ", " : "[", number);
+    }
+    if (list->n)
+        hone_buf_putc(b, ']');
+    return rc;
+}
+
 static int put_value(hone_buf *b, const hone_config *c, const config_key *key, hone_error *err)
 {
     const void *field = (const char *)c + key->offset;
@@ -100,6 +118,8 @@ static int put_value(hone_buf *b, const hone_config *c, const config_key *key, h
     case KIND_PATHS:
         put_strings(b, field, ((const hone_strings *)field)->n > 1);
         break;
+    case KIND_NUMBERS:
+        return put_numbers(b, field, err);
     case KIND_TARGETS:
         put_strings(b, field, c->lora.target_is_list);
         break;

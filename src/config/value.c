@@ -135,48 +135,64 @@ static int assign_bool(bool *out, const config_key *key, const config_value *v, 
     return 0;
 }
 
+/* One number within the bounds of its key. *n (may be NULL): the same as an integer, where the key takes one. */
+static int read_number(double *out, int64_t *n, const config_key *key, const config_value *v,
+                       const char *where, hone_error *err)
+{
+    const config_scalar *s = &v->item[0];
+    bool whole;
+    double x;
+    int rc;
+
+    if (!is_number(s, &whole) || (n && !whole)) {
+        config_scalar bare = {s->text, true};
+
+        return wrong_type(key, v, where, !s->plain && is_number(&bare, &whole) ? " (remove the quotes)" : "",
+                          err);
+    }
+    rc = config_number_parse(&x, s->text, err);
+    if (rc)
+        return rc;
+    errno = 0;
+    if (n)
+        *n = strtoll(s->text, NULL, 10);
+    if (!isfinite(x) || errno == ERANGE || x < key->min || x > key->max ||
+        (x == key->min && key->flags & KEY_ABOVE_MIN) || (x == key->max && key->flags & KEY_BELOW_MAX) ||
+        (key->flags & KEY_STEPS && x >= 1 && x != floor(x))) {
+        char type[160];
+
+        config_type_text(type, sizeof type, key);
+        return hone_error_set(err, HONE_ERANGE, "%s%s.%s: must be %s, not %.40s", where, key->section,
+                              key->key, type, s->text);
+    }
+    *out = x == 0 ? 0 : x; /* no -0 */
+    return 0;
+}
+
 static int assign_number(hone_config *c, const config_key *key, const config_value *v, const char *where,
                          hone_error *err)
 {
     const config_scalar *s = &v->item[0];
-    bool whole, integer = key->kind != KIND_NUMBER, zero = false;
+    bool zero = false;
     double x = 0;
     int64_t n = 0;
-    int rc;
+    int rc = 0;
 
     if (v->is_list)
         return wrong_type(key, v, where, "", err);
     if (key->zero && s->plain && (!strcmp(s->text, key->zero) || is_null(s)))
         zero =
             !is_null(s) || !strcmp(key->fallback, key->zero); /* null only where the default is that word */
-    if (!zero) {
-        if (!is_number(s, &whole) || (integer && !whole)) {
-            config_scalar bare = {s->text, true};
-
-            return wrong_type(key, v, where,
-                              !s->plain && is_number(&bare, &whole) ? " (remove the quotes)" : "", err);
-        }
-        rc = config_number_parse(&x, s->text, err);
-        if (rc)
-            return rc;
-        errno = 0;
-        n = integer ? strtoll(s->text, NULL, 10) : 0;
-        if (!isfinite(x) || errno == ERANGE || x < key->min || x > key->max ||
-            (x == key->min && key->flags & KEY_ABOVE_MIN) || (x == key->max && key->flags & KEY_BELOW_MAX) ||
-            (key->flags & KEY_STEPS && x >= 1 && x != floor(x))) {
-            char type[160];
-
-            config_type_text(type, sizeof type, key);
-            return hone_error_set(err, HONE_ERANGE, "%s%s.%s: must be %s, not %.40s", where, key->section,
-                                  key->key, type, s->text);
-        }
-    }
+    if (!zero)
+        rc = read_number(&x, key->kind == KIND_NUMBER ? NULL : &n, key, v, where, err);
+    if (rc)
+        return rc;
     if (key->kind == KIND_INT)
         *(int32_t *)field_of(c, key) = (int32_t)n;
     else if (key->kind == KIND_INT64)
         *(int64_t *)field_of(c, key) = n;
     else
-        *(double *)field_of(c, key) = x == 0 ? 0 : x; /* no -0 */
+        *(double *)field_of(c, key) = x;
     return 0;
 }
 
@@ -294,6 +310,33 @@ static int assign_texts(hone_config *c, const config_key *key, const config_valu
     return 0;
 }
 
+static int assign_numbers(hone_config *c, const config_key *key, const config_value *v, const char *where,
+                          hone_error *err)
+{
+    hone_numbers *field = field_of(c, key), fresh = {0};
+    int rc = 0;
+
+    if (v->is_list && !v->n)
+        return hone_error_set(err, HONE_EFORMAT, "%s%s.%s: the list is empty", where, key->section, key->key);
+    if (v->is_list || !is_null(&v->item[0])) {
+        fresh.item = hone_calloc(v->n, sizeof *fresh.item);
+        if (!fresh.item)
+            return out_of_memory(err);
+        for (; !rc && fresh.n < v->n; fresh.n++) {
+            config_value one = {false, 1, &v->item[fresh.n]};
+
+            rc = read_number(&fresh.item[fresh.n], NULL, key, &one, where, err);
+        }
+    }
+    if (rc) {
+        hone_free(fresh.item);
+        return rc;
+    }
+    hone_free(field->item);
+    *field = fresh;
+    return 0;
+}
+
 int config_assign(hone_config *c, const config_key *key, const config_value *v, const char *where,
                   const char *folder, hone_error *err)
 {
@@ -304,6 +347,8 @@ int config_assign(hone_config *c, const config_key *key, const config_value *v, 
     case KIND_INT64:
     case KIND_NUMBER:
         return assign_number(c, key, v, where, err);
+    case KIND_NUMBERS:
+        return assign_numbers(c, key, v, where, err);
     case KIND_CHOICE:
         return assign_choice(c, key, v, where, err);
     case KIND_TEXT:
@@ -323,6 +368,8 @@ void config_field_clear(hone_config *c, const config_key *key)
         hone_free(*(char **)field_of(c, key));
     else if (key->kind == KIND_TEXTS || key->kind == KIND_PATHS || key->kind == KIND_TARGETS)
         clear_strings(field_of(c, key));
+    else if (key->kind == KIND_NUMBERS)
+        hone_free(((hone_numbers *)field_of(c, key))->item);
 }
 
 int config_notice(hone_config *c, hone_error *err, const char *format, ...)

@@ -135,6 +135,18 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_string_equal(c->data.fields.weight, "importance");
     assert_int_equal(c->data.roles.user.n, 1);
     assert_string_equal(c->data.roles.assistant.item[1], "bot");
+    assert_int_equal(c->data.split_by, HONE_SPLIT_GROUP);
+    assert_int_equal(c->data.scores_compute.n, 2);
+    assert_string_equal(c->data.scores_filter.item[1], "perplexity<=200");
+    assert_null(c->data.scores_sort);
+    assert_string_equal(c->data.scores_weight, "ifd");
+    assert_int_equal(c->data.mix_balance, HONE_BALANCE_TASK);
+    assert_int_equal(c->data.mix_method, HONE_BALANCE_TEMPERATURE);
+    assert_true(c->data.mix_temperature == 3);
+    assert_true(c->data.mix_max_per_task == 500);
+    assert_true(c->data.mix_weights.n == 1 && c->data.mix_weights.item[0] == 1);
+    assert_int_equal(c->data.mix_order, HONE_ORDER_STAGED);
+    assert_true(c->data.mix_stages.n == 3 && c->data.mix_stages.item[1] == 0.25);
     assert_false(c->data.augmentation_enabled);
     assert_false(c->distributed.enabled);
     assert_string_equal(c->distributed.backend, "nccl");
@@ -267,6 +279,9 @@ static void wrong_files_are_refused_with_their_place(void **state)
     REFUSED("training:\n  learning_rate: .inf\n", HONE_EFORMAT, "`.inf`");
     REFUSED("training:\n  learning_rate: 1e999\n", HONE_ERANGE, "1e999");
     REFUSED("training:\n  learning_rate: 1e\n", HONE_EFORMAT, "`1e`");
+    REFUSED("data:\n  mix:\n    weights: [1, -2]\n", HONE_ERANGE, ":3: ", "data.mix.weights", "not -2");
+    REFUSED("data:\n  mix:\n    weights: [1, two]\n", HONE_EFORMAT, "data.mix.weights", "two");
+    REFUSED("data:\n  mix:\n    stages: []\n", HONE_EFORMAT, "data.mix.stages", "empty");
     REFUSED("training:\n  save_steps: 1.5\n", HONE_ERANGE, "whole");
     REFUSED("training:\n  shuffle: yes\n", HONE_EFORMAT, ":2: ", "`yes`", "(write true)");
     REFUSED("training:\n  shuffle: Off\n", HONE_EFORMAT, "(write false)");
@@ -423,6 +438,9 @@ static void check_refuses_by_name(void **state)
         {"lora.target_modules='q_proj,v_proj'", HONE_EINVAL, "[q_proj, v_proj]"},
         {"lora.task_type=SEQ_CLS", HONE_EUNSUPPORTED, "CAUSAL_LM"},
         {"training.metric_for_best_model=bleu", HONE_EINVAL, "eval_perplexity"},
+        {"data.scores.compute=[ifd, bleu]", HONE_EINVAL, "`bleu`"},
+        {"data.mix.weights=[1, 1]", HONE_EINVAL, "2 numbers, data.train_data_path 1 paths"},
+        {"data.mix.stages=[0.5, 0.5]", HONE_EINVAL, "three shares"},
         {"model.name_or_path=", HONE_EINVAL, "model.name_or_path is required"},
         {"training.output_dir=", HONE_EINVAL, "training.output_dir is required"},
         {"data.train_data_path=", HONE_EINVAL, "data.train_data_path is required"},
@@ -470,6 +488,13 @@ static void assert_same_text(const char *a, const char *b)
 
 /* Saves, loads from another folder, and compares: once field by field for what is not plain data, once bytewise for
  * all the rest. */
+static void assert_same_numbers(const hone_numbers *a, const hone_numbers *b)
+{
+    assert_int_equal(a->n, b->n);
+    if (a->n)
+        assert_memory_equal(a->item, b->item, a->n * sizeof *a->item);
+}
+
 static void assert_round_trip(const hone_config *c)
 {
     hone_error err = HONE_ERROR_INIT;
@@ -484,6 +509,7 @@ static void assert_round_trip(const hone_config *c)
     y = *d;
 #define TEXT(field) (assert_same_text(x.field, y.field), x.field = y.field = NULL)
 #define STRINGS(field) (assert_same_strings(&x.field, &y.field), x.field = y.field = (hone_strings){0})
+#define NUMBERS(field) (assert_same_numbers(&x.field, &y.field), x.field = y.field = (hone_numbers){0})
     TEXT(model.name_or_path);
     TEXT(model.cache_dir);
     TEXT(lora.task_type);
@@ -502,6 +528,13 @@ static void assert_round_trip(const hone_config *c)
     STRINGS(data.roles.assistant);
     STRINGS(data.roles.system);
     STRINGS(data.roles.tool);
+    STRINGS(data.scores_compute);
+    STRINGS(data.scores_filter);
+    TEXT(data.scores_sort);
+    TEXT(data.scores_weight);
+    TEXT(data.mix_curriculum);
+    NUMBERS(data.mix_weights);
+    NUMBERS(data.mix_stages);
     TEXT(data.fields.messages);
     TEXT(data.fields.instruction);
     TEXT(data.fields.input);
