@@ -267,14 +267,16 @@ const config_key config_keys[] = {
     {"data", "contamination.ngram", NULL, KIND_INT, AT(data.contamination_ngram), "13", .min = 1, .max = 64,
      .help = "Characters of an n-gram for contamination."},
     {"data", "split_by", NULL, KIND_CHOICE, AT(data.split_by), "row", .choice = split_choice,
-     .help = "What `hone data prepare` holds out for val_size: rows, whole groups, or of every task its share "
-             "(groups stay together)."},
+     .help =
+         "What `hone data prepare` holds out for val_size: rows, whole groups, or of every task its share "
+         "(groups stay together)."},
     {"data", "scores.compute", NULL, KIND_TEXTS, AT(data.scores_compute), .unset = "none",
      .help = "Figures of every row by the model that `hone data prepare` computes: `perplexity` (of the "
              "answers), `perplexity_alone` (without the questions), `ifd` (their ratio)."},
     {"data", "scores.filter", NULL, KIND_TEXTS, AT(data.scores_filter), .unset = "none",
-     .help = "What a row's scores must be for it to stay: `ifd<1`, `perplexity<=200`. A row without the score "
-             "stays."},
+     .help =
+         "What a row's scores must be for it to stay: `ifd<1`, `perplexity<=200`. A row without the score "
+         "stays."},
     {"data", "scores.sort", NULL, KIND_TEXT, AT(data.scores_sort), .unset = "no",
      .help = "The rows are ordered by this score, the lowest first."},
     {"data", "scores.weight", NULL, KIND_TEXT, AT(data.scores_weight), .unset = "no",
@@ -295,8 +297,9 @@ const config_key config_keys[] = {
     {"data", "mix.order", NULL, KIND_CHOICE, AT(data.mix_order), "file", .choice = order_choice,
      .help = "Order of the rows that are written. Train with `training.shuffle: false` to keep it."},
     {"data", "mix.curriculum", NULL, KIND_TEXT, AT(data.mix_curriculum), "length",
-     .help = "What makes a row hard for `order: curriculum` and the last stage of `staged`: `length`, `turns` "
-             "or a score."},
+     .help =
+         "What makes a row hard for `order: curriculum` and the last stage of `staged`: `length`, `turns` "
+         "or a score."},
     {"data", "mix.stages", NULL, KIND_NUMBERS, AT(data.mix_stages), .unset = "[0.5, 0.3, 0.2]", .min = 0,
      .max = 1,
      .help = "Of `order: staged`: the shares of rows mixed at random, grouped by task, and of the hardest."},
