@@ -265,13 +265,14 @@ int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
     return a->h.rows == 0 ? 0 : dev->ops.head_loss(dev, a, err);
 }
 
-int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err)
+int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                     hone_error *err)
 {
     int rc;
 
     if ((rc = check_first("head_logits", "h", &h, err)) || (rc = check_weight("head_logits", w, h.cols, err)))
         return rc;
-    return h.rows == 0 ? 0 : dev->ops.head_logits(dev, logits, h, w, err);
+    return h.rows == 0 ? 0 : dev->ops.head_logits(dev, logits, h, w, softcap, err);
 }
 
 double hone_sum_squares(hone_device *dev, const float *x, size_t n)

@@ -145,12 +145,14 @@ typedef struct hone_head {
     float *loss;           /* [n] = -log p(target), nats, whatever its weight */
     int32_t *best;         /* [n] = argmax, lowest id on ties; NULL: not wanted */
     hone_mat dh;           /* [n, C] = grad_scale * d(sum of weight * loss)/dh; data NULL: not wanted */
+    float softcap;         /* 0 = none; c: logits become c tanh(z / c) before the softmax */
     float grad_scale;      /* 1 / sum of the weights of the step */
 } hone_head;
 int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
 
-/* logits[n, V] f32 = h W^T. For generation. */
-int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);
+/* logits[n, V] f32 = h W^T, capped as above. For generation. */
+int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                     hone_error *err);
 
 /* ---- optimiser ------------------------------------------------------------------------------------------------------- */
 

@@ -27,7 +27,8 @@ typedef struct hone_ops {
                    hone_act act, hone_error *err);
     int (*add)(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);
     int (*head_loss)(hone_device *dev, const hone_head *a, hone_error *err);
-    int (*head_logits)(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);
+    int (*head_logits)(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                       hone_error *err);
     double (*sum_squares)(hone_device *dev, const float *x, size_t n);
     int (*adamw_step)(hone_device *dev, const hone_adamw *a, hone_error *err);
     size_t (*workspace_size)(const hone_device *dev, const hone_workspace_spec *s);

@@ -75,6 +75,10 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     LAYER("o", HONE_BUF_O, HD, e, 1, 0);
     if (p->training)
         LAYER("lse", HONE_BUF_LSE, r->n_head, 4, 1, 0);
+    if (r->post_norms) {
+        LAYER("a", HONE_BUF_A, C, e, 1, 0);
+        LAYER("m", HONE_BUF_M, C, e, 1, 0);
+    }
     LAYER("x2", HONE_BUF_X2, C, e, 1, 0);
     LAYER("n2", HONE_BUF_N2, C, e, 0, gate_up);
     LAYER("g", HONE_BUF_G, F, e, 1, 0);

@@ -18,9 +18,10 @@ enum bias_rule {
     BIAS_QKV
 };
 enum window_rule {
-    WINDOW_NONE, /* the key means nothing to this class */
-    WINDOW_ALL,  /* sliding_window, every layer */
-    WINDOW_FLAG  /* use_sliding_window, from layer max_window_layers on */
+    WINDOW_NONE,   /* the key means nothing to this class */
+    WINDOW_ALL,    /* sliding_window, every layer */
+    WINDOW_FLAG,   /* use_sliding_window, from layer max_window_layers on */
+    WINDOW_PATTERN /* sliding_window in all layers but every `pattern`-th */
 };
 
 static const struct family {
@@ -28,23 +29,96 @@ static const struct family {
     const char *hf_class;   /* config.json: architectures */
     const char *model_type; /* config.json: model_type */
     const char *gguf;       /* general.architecture; NULL: another row has the name */
+    int32_t n_head, vocab;  /* num_attention_heads, vocab_size when absent; 0 = they must be given */
     int32_t n_kv;           /* num_key_value_heads when absent; 0 = H */
     int32_t head_size;      /* head_dim when absent; 0 = C / H */
     int32_t context;        /* max_position_embeddings when absent */
     int32_t window;         /* sliding_window when absent */
+    int32_t pattern;        /* of WINDOW_PATTERN, when no layer_types or pattern is given */
+    int32_t
+        ratio_layers; /* GGUF: a model of this depth scales scores by (C / H)^-1/2, no key says so; 0: none does */
     enum window_rule window_rule;
     enum bias_rule bias;
     bool mlp_bias; /* the class knows mlp_bias */
     bool qk_norm;
     bool interleaved; /* GGUF: q and k rows are permuted */
+    bool gemma; /* GELU, norms after as before, weights of norms less 1, scaled embeddings, tied by default */
+    bool two_ropes;                          /* local layers have a theta of their own, and no scaling */
+    double theta;                            /* rope_theta when absent; 0 = 10000 */
+    double attention_softcap, final_softcap; /* when absent; 0 = none */
 } families[] = {
-    {"llama", "LlamaForCausalLM", "llama", "llama", 0, 0, 2048, 0, WINDOW_NONE, BIAS_FLAG, true, false, true},
-    {"llama", "MistralForCausalLM", "mistral", NULL, 8, 0, 131072, 4096, WINDOW_ALL, BIAS_NONE, false, false,
-     true},
-    {"qwen2", "Qwen2ForCausalLM", "qwen2", "qwen2", 32, 0, 32768, 4096, WINDOW_FLAG, BIAS_QKV, false, false,
-     false},
-    {"qwen3", "Qwen3ForCausalLM", "qwen3", "qwen3", 32, 128, 32768, 4096, WINDOW_FLAG, BIAS_FLAG, false, true,
-     false},
+    {.name = "llama",
+     .hf_class = "LlamaForCausalLM",
+     .model_type = "llama",
+     .gguf = "llama",
+     .context = 2048,
+     .bias = BIAS_FLAG,
+     .mlp_bias = true,
+     .interleaved = true},
+    {.name = "llama",
+     .hf_class = "MistralForCausalLM",
+     .model_type = "mistral",
+     .n_kv = 8,
+     .context = 131072,
+     .window = 4096,
+     .window_rule = WINDOW_ALL,
+     .bias = BIAS_NONE,
+     .interleaved = true},
+    {.name = "qwen2",
+     .hf_class = "Qwen2ForCausalLM",
+     .model_type = "qwen2",
+     .gguf = "qwen2",
+     .n_kv = 32,
+     .context = 32768,
+     .window = 4096,
+     .window_rule = WINDOW_FLAG,
+     .bias = BIAS_QKV},
+    {.name = "qwen3",
+     .hf_class = "Qwen3ForCausalLM",
+     .model_type = "qwen3",
+     .gguf = "qwen3",
+     .n_kv = 32,
+     .head_size = 128,
+     .context = 32768,
+     .window = 4096,
+     .window_rule = WINDOW_FLAG,
+     .bias = BIAS_FLAG,
+     .qk_norm = true},
+    {.name = "gemma2",
+     .hf_class = "Gemma2ForCausalLM",
+     .model_type = "gemma2",
+     .gguf = "gemma2",
+     .n_head = 8,
+     .vocab = 256000,
+     .n_kv = 4,
+     .head_size = 256,
+     .context = 8192,
+     .window = 4096,
+     .pattern = 2,
+     .ratio_layers = 46,
+     .window_rule = WINDOW_PATTERN,
+     .bias = BIAS_FLAG,
+     .gemma = true,
+     .attention_softcap = 50,
+     .final_softcap = 30},
+    {.name = "gemma3",
+     .hf_class = "Gemma3ForCausalLM",
+     .model_type = "gemma3_text",
+     .gguf = "gemma3",
+     .n_head = 8,
+     .vocab = 262208,
+     .n_kv = 4,
+     .head_size = 256,
+     .context = 131072,
+     .window = 4096,
+     .pattern = 6,
+     .ratio_layers = 62,
+     .window_rule = WINDOW_PATTERN,
+     .bias = BIAS_FLAG,
+     .qk_norm = true,
+     .gemma = true,
+     .two_ropes = true,
+     .theta = 1e6},
 };
 
 static int unsupported(const char *path, const char *what, hone_error *err)
@@ -112,26 +186,40 @@ static int add_eos(hone_arch *a, int64_t id, const char *where, hone_error *err)
 }
 
 /* The common end of both readers. */
-static int finish(hone_arch *a, const struct family *f, const hone_rope_spec *rope, const char *path,
-                  const char *where, hone_error *err)
+static int finish(hone_arch *a, const struct family *f, const hone_rope_spec *rope, double local_theta,
+                  const char *path, const char *where, hone_error *err)
 {
+    const hone_rope_spec local = {.type = HONE_ROPE_DEFAULT, .theta = local_theta};
     int rc;
 
     a->family = f->name;
     a->qk_norm = f->qk_norm;
+    a->post_norms = a->norm_offset = f->gemma;
+    a->act = f->gemma ? HONE_ACT_GELU_TANH : HONE_ACT_SILU;
     rc = check_numbers(a, where, err);
     if (rc)
         return rc;
-    a->attention_scale = 1 / sqrtf((float)a->head_size);
+    a->embed_scale = f->gemma ? sqrtf((float)a->width) : 1;
+    if (!(a->attention_scale > 0)) /* not set by the reader */
+        a->attention_scale = 1 / sqrtf((float)a->head_size);
     a->base_name = hone_strdup(path);
     if (!a->base_name)
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    if (f->two_ropes) {
+        rc = hone_arch_set_rope(a, &local, where, err);
+        if (rc)
+            return rc;
+        a->local_inv_freq = a->inv_freq;
+        a->inv_freq = NULL;
+    }
     return hone_arch_set_rope(a, rope, where, err);
 }
 
 void hone_arch_clear(hone_arch *a)
 {
     hone_free(a->inv_freq);
+    hone_free(a->local_inv_freq);
+    hone_free(a->local);
     hone_free(a->base_name);
     memset(a, 0, sizeof *a);
 }
@@ -234,12 +322,43 @@ static int find_family(const struct family **out, const config *c)
     return unsupported(c->path, name ? name : type ? type : "(not named)", c->err);
 }
 
-static void read_window(hone_arch *a, const struct family *f, config *c)
+/* Marks the local layers: those that layer_types calls so, or else those whose number `is_local` for the rule. A model of
+ * one kind of layer needs no marks. */
+static void mark_local(hone_arch *a, const struct family *f, config *c)
 {
     const json_t *types = get(c->root, "layer_types"), *v;
-    int32_t from, sliding = 0;
+    int32_t from = get_int(c, "max_window_layers", 28), i, sliding = 0;
+    int32_t pattern = get_int(c, "sliding_window_pattern", get_int(c, "_sliding_window_pattern", f->pattern));
+
+    if (types && (!json_is_array(types) || json_array_size(types) != (size_t)a->n_layer))
+        wrong(c, "layer_types", "a list with an entry for every layer");
+    if (f->window_rule == WINDOW_PATTERN && pattern < 1)
+        wrong(c, "sliding_window_pattern", "a positive number");
+    if (c->rc)
+        return;
+    a->local = hone_calloc((size_t)a->n_layer, 1);
+    if (!a->local) {
+        c->rc = hone_error_set(c->err, HONE_ENOMEM, "%s: out of memory", c->path);
+        return;
+    }
+    for (i = 0; i < a->n_layer; i++) {
+        v = json_array_get(types, (size_t)i);
+        if (v && strcmp(json_is_string(v) ? json_string_value(v) : "", "sliding_attention") != 0 &&
+            strcmp(json_is_string(v) ? json_string_value(v) : "", "full_attention") != 0)
+            wrong(c, "layer_types", "a list of \"full_attention\" and \"sliding_attention\"");
+        else if (v)
+            a->local[i] = strcmp(json_string_value(v), "sliding_attention") == 0;
+        else
+            a->local[i] = f->window_rule == WINDOW_FLAG ? i >= from : (i + 1) % pattern != 0;
+        sliding += a->local[i];
+    }
+    if (sliding == 0)
+        a->window = 0;
+}
+
+static void read_window(hone_arch *a, const struct family *f, config *c)
+{
     bool explicit_null = json_is_null(json_object_get(c->root, "sliding_window"));
-    size_t i;
 
     if (f->window_rule == WINDOW_NONE)
         return;
@@ -248,26 +367,10 @@ static void read_window(hone_arch *a, const struct family *f, config *c)
         wrong(c, "sliding_window", "a number of tokens");
     if (f->window_rule == WINDOW_ALL || c->rc)
         return;
-    if (!get_bool(c, c->root, "use_sliding_window", false)) {
+    if (f->window_rule == WINDOW_FLAG && !get_bool(c, c->root, "use_sliding_window", false))
         a->window = 0;
-        return;
-    }
-    if (types) {
-        json_array_foreach(types, i, v)
-        {
-            sliding += json_is_string(v) && strcmp(json_string_value(v), "sliding_attention") == 0;
-        }
-    } else {
-        from = get_int(c, "max_window_layers", 28);
-        sliding = from < a->n_layer ? a->n_layer - HONE_MAX(from, 0) : 0;
-    }
-    if (sliding == 0)
-        a->window = 0;
-    else if (sliding < a->n_layer && a->window && !c->rc)
-        c->rc =
-            hone_error_set(c->err, HONE_EUNSUPPORTED,
-                           "%s: a sliding window in %d of %d layers is not supported (in all or in none is)",
-                           c->path, sliding, a->n_layer);
+    else
+        mark_local(a, f, c);
 }
 
 static void read_eos(hone_arch *a, config *c)
@@ -289,22 +392,40 @@ static void read_eos(hone_arch *a, config *c)
         a->bos = (int32_t)json_integer_value(v);
 }
 
-static void read_rope(hone_rope_spec *s, const hone_arch *a, config *c)
+/* The nested form of transformers 5 for two kinds of layers, else the flat one; the local theta of both. */
+static const json_t *rope_dict(const struct family *f, config *c, double *local_theta)
+{
+    const json_t *dict = get(c->root, "rope_scaling"), *full, *sliding;
+
+    *local_theta = get_number(c, c->root, "rope_local_base_freq", 10000);
+    if (!dict) /* a rope_scaling of transformers 4 replaces the rope_parameters of 5 altogether */
+        dict = get(c->root, "rope_parameters");
+    full = get(dict, "full_attention");
+    sliding = get(dict, "sliding_attention");
+    if (!full && !sliding)
+        return dict;
+    if (!f->two_ropes && !c->rc)
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
+                               "%s: rope parameters by layer type are not supported in this architecture",
+                               c->path);
+    *local_theta = get_number(c, sliding, "rope_theta", *local_theta);
+    if (strcmp(get_string(c, sliding, "rope_type", "default"), "default") != 0 && !c->rc)
+        c->rc =
+            hone_error_set(c->err, HONE_EUNSUPPORTED,
+                           "%s: a scaled rope in the layers of sliding attention is not supported", c->path);
+    return full;
+}
+
+static void read_rope(hone_rope_spec *s, double *local_theta, const hone_arch *a, const struct family *f,
+                      config *c)
 {
     static const char *const names[] = {"default", "linear", "llama3", "yarn"};
-    const json_t *dict = get(c->root, "rope_scaling"), *truncate;
+    const json_t *dict = rope_dict(f, c, local_theta), *truncate;
     const char *type;
     size_t i;
 
-    if (!dict) /* a rope_scaling of transformers 4 replaces the rope_parameters of 5 altogether */
-        dict = get(c->root, "rope_parameters");
     if (dict && !json_is_object(dict)) {
         wrong(c, "rope_scaling", "an object");
-        return;
-    }
-    if (get(dict, "full_attention") || get(dict, "sliding_attention")) {
-        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
-                               "%s: rope parameters by layer type are not supported", c->path);
         return;
     }
     type = get_string(c, dict, "rope_type", get_string(c, dict, "type", "default"));
@@ -320,7 +441,8 @@ static void read_rope(hone_rope_spec *s, const hone_arch *a, config *c)
         return;
     }
     s->type = (int)i;
-    s->theta = get_number(c, dict, "rope_theta", get_number(c, c->root, "rope_theta", 10000));
+    s->theta = get_number(c, dict, "rope_theta",
+                          get_number(c, c->root, "rope_theta", f->theta > 0 ? f->theta : 10000));
     s->original = get_number(c, c->root, "original_max_position_embeddings",
                              get_number(c, dict, "original_max_position_embeddings", a->context));
     s->factor = get_number(c, dict, "factor", s->type == HONE_ROPE_YARN ? a->context / s->original : 0);
@@ -340,15 +462,25 @@ static void read_rope(hone_rope_spec *s, const hone_arch *a, config *c)
                                "%s: \"partial_rotary_factor\" other than 1 is not supported", c->path);
 }
 
+/* A cap; null means none. */
+static double softcap(config *c, const char *key, double otherwise)
+{
+    double cap = get_number(c, c->root, key, json_object_get(c->root, key) ? 0 : otherwise);
+
+    if (!(cap >= 0 && cap < 1e6))
+        wrong(c, key, "a positive number or null");
+    return cap;
+}
+
 static void read_numbers(hone_arch *a, const struct family *f, config *c)
 {
     bool kv_given = json_object_get(c->root, "num_key_value_heads") != NULL; /* null means H in every class */
 
     a->n_layer = need_int(c, "num_hidden_layers");
     a->width = need_int(c, "hidden_size");
-    a->n_head = need_int(c, "num_attention_heads");
+    a->n_head = f->n_head ? get_int(c, "num_attention_heads", f->n_head) : need_int(c, "num_attention_heads");
     a->ffn = need_int(c, "intermediate_size");
-    a->vocab = need_int(c, "vocab_size");
+    a->vocab = f->vocab ? get_int(c, "vocab_size", f->vocab) : need_int(c, "vocab_size");
     a->n_kv = get_int(c, "num_key_value_heads", kv_given || !f->n_kv ? a->n_head : f->n_kv);
     a->head_size = get_int(c, "head_dim", json_object_get(c->root, "head_dim") ? 0 : f->head_size);
     if (!c->rc && !a->head_size && a->n_head > 0) {
@@ -358,17 +490,28 @@ static void read_numbers(hone_arch *a, const struct family *f, config *c)
     }
     a->context = get_int(c, "max_position_embeddings", f->context);
     a->norm_eps = (float)get_number(c, c->root, "rms_norm_eps", 1e-6);
-    a->tied = get_bool(c, c->root, "tie_word_embeddings", false);
+    a->tied = get_bool(c, c->root, "tie_word_embeddings", f->gemma);
     a->qkv_bias = f->bias == BIAS_QKV;
     if (f->bias == BIAS_FLAG)
         a->qkv_bias = a->o_bias = get_bool(c, c->root, "attention_bias", false);
     a->mlp_bias = f->mlp_bias && get_bool(c, c->root, "mlp_bias", false);
+    if (!f->gemma)
+        return;
+    a->attention_scale = (float)(1 / sqrt(get_number(c, c->root, "query_pre_attn_scalar", 256)));
+    a->attention_softcap = (float)softcap(c, "attn_logit_softcapping", f->attention_softcap);
+    a->final_softcap = (float)softcap(c, "final_logit_softcapping", f->final_softcap);
+    if (!(a->attention_scale > 0 && a->attention_scale < 1e6f))
+        wrong(c, "query_pre_attn_scalar", "a positive number");
+    if (!c->rc && get_bool(c, c->root, "use_bidirectional_attention", false))
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
+                               "%s: \"use_bidirectional_attention\" is not supported", c->path);
 }
 
-static void refuse_foreign(config *c)
+static void refuse_foreign(const struct family *f, config *c)
 {
     const json_t *q = get(c->root, "quantization_config");
-    const char *method = json_string_value(get(q, "quant_method")), *act;
+    const char *method = json_string_value(get(q, "quant_method")), *act, *key = "hidden_act";
+    const char *wanted = f->gemma ? "gelu_pytorch_tanh" : "silu";
 
     if (q && !c->rc)
         c->rc =
@@ -376,10 +519,14 @@ static void refuse_foreign(config *c)
                            "%s: \"quantization_config\" (%.40s): checkpoints quantised in this form are not "
                            "supported; use 16-bit weights or GGUF",
                            c->path, method ? method : "unnamed");
-    act = get_string(c, c->root, "hidden_act", "silu");
-    if (strcmp(act, "silu") != 0 && strcmp(act, "swish") != 0 && !c->rc)
-        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
-                               "%s: \"hidden_act\": %.40s is not supported; silu is", c->path, act);
+    if (f->gemma && get(c->root, "hidden_activation")) /* hidden_act of these classes is without effect */
+        key = "hidden_activation";
+    act = get_string(c, c->root, key, wanted);
+    if (f->gemma && strcmp(key, "hidden_act") == 0)
+        act = wanted;
+    if (strcmp(act, wanted) != 0 && !(strcmp(act, "swish") == 0 && !f->gemma) && !c->rc)
+        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED, "%s: \"%s\": %.40s is not supported; %s is",
+                               c->path, key, act, wanted);
 }
 
 /* The ids of generation_config.json join those of config.json. */
@@ -410,24 +557,30 @@ static int read_config(hone_arch *a, const json_t *root, const char *dir, const 
     const struct family *f = NULL;
     hone_rope_spec rope = {0};
     const char *type;
+    double local_theta = 0;
     int rc;
 
     if (!json_is_object(root))
         return hone_error_set(err, HONE_EFORMAT, "%s: is no JSON object", path);
+    type = json_string_value(get(root, "model_type"));
+    if (type && !strcmp(type, "gemma3") && json_is_object(get(root, "text_config"))) {
+        read_eos(a, &c); /* stands at the top there */
+        c.root = get(root, "text_config");
+    }
     rc = find_family(&f, &c);
     if (rc)
         return rc;
-    type = get_string(&c, root, "model_type", f->model_type);
+    type = get_string(&c, c.root, "model_type", f->model_type);
     snprintf(a->model_type, sizeof a->model_type, "%s", type);
-    refuse_foreign(&c);
+    refuse_foreign(f, &c);
     read_numbers(a, f, &c);
     if (!c.rc)
         read_window(a, f, &c);
     if (!c.rc)
-        read_rope(&rope, a, &c);
+        read_rope(&rope, &local_theta, a, f, &c);
     read_eos(a, &c);
     if (!c.rc)
-        c.rc = finish(a, f, &rope, dir, path, err);
+        c.rc = finish(a, f, &rope, local_theta, dir, path, err);
     return c.rc ? c.rc : read_generation_config(a, dir, err);
 }
 
@@ -504,14 +657,14 @@ static bool is_text(const char *s, size_t len, const char *text)
 }
 
 /* The arguments of the scaling. A llama3 scaling has no keys: its tensor of divisors is applied by apply_divisors. */
-static void meta_rope(metadata *m, hone_rope_spec *s, const hone_arch *a)
+static void meta_rope(metadata *m, hone_rope_spec *s, const hone_arch *a, const struct family *f)
 {
     const char *type;
     size_t len;
     int32_t dims = meta_int(m, "rope.dimension_count", a->head_size, false);
     double attention;
 
-    s->theta = meta_double(m, "rope.freq_base", 10000);
+    s->theta = meta_double(m, "rope.freq_base", f->theta > 0 ? f->theta : 10000);
     s->factor = meta_double(m, "rope.scaling.factor", meta_double(m, "rope.scale_linear", 1));
     s->original = meta_int(m, "rope.scaling.original_context_length", a->context, false);
     s->beta_fast = meta_double(m, "rope.scaling.yarn_beta_fast", 32);
@@ -561,7 +714,7 @@ static int apply_divisors(hone_arch *a, const hone_gguf *g, hone_error *err)
     return 0;
 }
 
-static void meta_numbers(hone_arch *a, metadata *m)
+static void meta_numbers(hone_arch *a, metadata *m, const struct family *f)
 {
     const hone_tensor_info *embed = hone_gguf_find(m->g, "token_embd.weight");
     int32_t window, value_length;
@@ -585,7 +738,7 @@ static void meta_numbers(hone_arch *a, metadata *m)
         m->rc =
             hone_error_set(m->err, HONE_EUNSUPPORTED, "%s: heads with keys of %d and values of %d dimensions",
                            m->path, a->head_size, value_length);
-    else if (window > 0 && window < a->context)
+    else if (window > 0 && window < a->context && f->window_rule != WINDOW_PATTERN)
         m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
                                "%s: a sliding window in a GGUF file of this architecture", m->path);
     else if (meta_int(m, "expert_count", 0, false) > 0)
@@ -617,13 +770,40 @@ static void meta_tokens(hone_arch *a, metadata *m)
         a->bos = (int32_t)id;
 }
 
+/* What the converter leaves to the reader's knowledge of Gemma: which layers are local, how scores are scaled. */
+static void meta_gemma(hone_arch *a, metadata *m, const struct family *f)
+{
+    int32_t pattern, i;
+
+    a->window = meta_int(m, "attention.sliding_window", f->window, false);
+    pattern = meta_int(m, "attention.sliding_window_pattern", f->pattern, false);
+    a->attention_softcap = (float)meta_double(m, "attn_logit_softcapping", f->attention_softcap);
+    a->final_softcap = (float)meta_double(m, "final_logit_softcapping", f->final_softcap);
+    if (a->n_layer == f->ratio_layers && a->width > 0 && a->n_head > 0)
+        a->attention_scale = 1 / sqrtf((float)a->width / (float)a->n_head);
+    if (m->rc)
+        return;
+    if (a->window < 0 || pattern < 1 || a->n_layer < 1) {
+        m->rc = hone_error_set(m->err, HONE_EFORMAT, "%s: a sliding window of %d in %d of %d layers", m->path,
+                               a->window, pattern, a->n_layer);
+        return;
+    }
+    a->local = hone_calloc((size_t)a->n_layer, 1);
+    if (!a->local)
+        m->rc = hone_error_set(m->err, HONE_ENOMEM, "%s: out of memory", m->path);
+    for (i = 0; !m->rc && i < a->n_layer; i++)
+        a->local[i] = (i + 1) % pattern != 0;
+}
+
 static int read_gguf(hone_arch *a, metadata *m, const struct family *f)
 {
     hone_rope_spec rope = {0};
 
-    meta_numbers(a, m);
+    meta_numbers(a, m, f);
+    if (!m->rc && f->gemma)
+        meta_gemma(a, m, f);
     if (!m->rc)
-        meta_rope(m, &rope, a);
+        meta_rope(m, &rope, a, f);
     if (!m->rc)
         meta_tokens(a, m);
     if (m->rc)
@@ -633,7 +813,8 @@ static int read_gguf(hone_arch *a, metadata *m, const struct family *f)
     a->o_bias = f->bias == BIAS_FLAG && hone_gguf_find(m->g, "blk.0.attn_output.bias");
     a->mlp_bias = f->mlp_bias && hone_gguf_find(m->g, "blk.0.ffn_gate.bias");
     a->interleaved = f->interleaved;
-    m->rc = finish(a, f, &rope, m->path, m->path, m->err);
+    m->rc = finish(a, f, &rope, meta_double(m, "rope.freq_base_swa", 10000), m->path, m->path, m->err);
+    a->norm_offset = false; /* the converter has added it */
     return m->rc ? m->rc : apply_divisors(a, m->g, m->err);
 }
 

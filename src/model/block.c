@@ -4,8 +4,9 @@
  *     q, k = rope(norm(q)), rope(norm(k))   (norms only with qk_norm)
  *     o = attention(q, k, v)                x2 = x + o Wo^T
  *     n2 = norm(x2)                         g, u = n2 Wg^T, n2 Wu^T
- *     h = silu(g) u                         y = x2 + h Wd^T
+ *     h = act(g) u                          y = x2 + h Wd^T
  *
+ * With post_norms x2 = x + norm(a), a = o Wo^T, and y = x2 + norm(m), m = h Wd^T.
  * The base is frozen: backward makes the gradients of adapters and of the residual stream, nothing else. Whatever
  * differs between families is a switch of the architecture. Formulas stand at the ops (device/ops.h); sources: Zhang and
  * Sennrich 2019 (norm), Su et al. 2021 (RoPE), Shazeer 2020 (gated unit), Hu et al. 2021 (adapter). */
@@ -41,6 +42,10 @@ hone_block hone_block_view(const hone_activations *act, const hone_model *m, int
     };
     int p;
 
+    if (r->post_norms) {
+        b.a = hone_mat_make(at[HONE_BUF_A], m->act, n, C);
+        b.m = hone_mat_make(at[HONE_BUF_M], m->act, n, C);
+    }
     b.q0 = r->qk_norm ? hone_mat_make(at[HONE_BUF_Q0], m->act, n, HD) : b.q;
     b.k0 = r->qk_norm ? hone_mat_make(at[HONE_BUF_K0], m->act, n, KD) : b.k;
     b.keys = b.k;
@@ -112,7 +117,7 @@ static int project_bwd(const hone_pass_env *e, int layer, const hone_block *b, i
     return hone_linear_bwd(e->m->dev, &g, err);
 }
 
-static hone_attention attention_of(const hone_pass_env *e, const hone_block *b)
+static hone_attention attention_of(const hone_pass_env *e, int layer, const hone_block *b)
 {
     const hone_arch *r = &e->m->w->arch;
 
@@ -126,7 +131,8 @@ static hone_attention attention_of(const hone_pass_env *e, const hone_block *b)
         .n_kv = r->n_kv,
         .head_size = r->head_size,
         .scale = r->attention_scale,
-        .window = r->window,
+        .softcap = r->attention_softcap,
+        .window = hone_arch_window(r, layer),
         .n_seq = e->n_seq,
         .q_off = e->q_off,
         .kv_row = e->kv_row,
@@ -138,6 +144,28 @@ static hone_attention attention_of(const hone_pass_env *e, const hone_block *b)
     };
 }
 
+/* Rotates the heads of x by their positions, or back. Local layers have frequencies of their own, without a factor. */
+static int rotate(const hone_pass_env *e, int layer, hone_mat x, bool inverse, hone_error *err)
+{
+    const hone_arch *r = &e->m->w->arch;
+    const bool local = hone_arch_is_local(r, layer);
+
+    return hone_rope(e->m->dev, x, e->pos, local ? r->local_inv_freq : r->inv_freq, r->head_size,
+                     local ? 1 : r->rope_factor, inverse, err);
+}
+
+/* y = x + z, or x + norm(z) where the family norms the outputs of both halves. z and t are one buffer where it does not. */
+static int add_residual(const hone_pass_env *e, hone_mat y, hone_mat x, hone_mat z, hone_mat t,
+                        const float *norm, hone_error *err)
+{
+    const hone_arch *r = &e->m->w->arch;
+    int rc = 0;
+
+    if (r->post_norms)
+        rc = hone_rmsnorm_fwd(e->m->dev, t, NULL, z, norm, r->norm_eps, err);
+    return rc ? rc : hone_add(e->m->dev, y, x, t, err);
+}
+
 /* ---- forward: read downwards ------------------------------------------------------------------------------------- */
 
 int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_error *err)
@@ -145,8 +173,9 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
     hone_device *dev = e->m->dev;
     const hone_arch *r = &e->m->w->arch;
     const hone_layer_weights *w = &e->m->w->layer[layer];
-    const hone_attention att = attention_of(e, b);
+    const hone_attention att = attention_of(e, layer, b);
     const hone_mat qkv[] = {b->q0, b->k0, b->v}, gate_up[] = {b->g, b->u};
+    const hone_mat a = r->post_norms ? b->a : b->t, m = r->post_norms ? b->m : b->t;
     const int32_t D = r->head_size;
     int rc;
 
@@ -163,15 +192,14 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
                                    err)) < 0)
             return rc;
     }
-    if ((rc = hone_rope(dev, b->q, e->pos, r->inv_freq, D, r->rope_factor, false, err)) < 0 ||
-        (rc = hone_rope(dev, b->k, e->pos, r->inv_freq, D, r->rope_factor, false, err)) < 0)
+    if ((rc = rotate(e, layer, b->q, false, err)) < 0 || (rc = rotate(e, layer, b->k, false, err)) < 0)
         return rc;
     /* o [N, H D] */
     if ((rc = hone_attention_fwd(dev, &att, err)) < 0)
         return rc;
     /* x2 [N, C] */
-    if ((rc = project_fwd(e, layer, b, HONE_O, 1, &b->t, b->o, err)) < 0 ||
-        (rc = hone_add(dev, b->x2, b->x, b->t, err)) < 0)
+    if ((rc = project_fwd(e, layer, b, HONE_O, 1, &a, b->o, err)) < 0 ||
+        (rc = add_residual(e, b->x2, b->x, a, b->t, w->post_attn_norm, err)) < 0)
         return rc;
     /* n2 [N, C] */
     if ((rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
@@ -181,9 +209,9 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
         (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* y [N, C] */
-    if ((rc = project_fwd(e, layer, b, HONE_DOWN, 1, &b->t, b->h, err)) < 0)
+    if ((rc = project_fwd(e, layer, b, HONE_DOWN, 1, &m, b->h, err)) < 0)
         return rc;
-    return hone_add(dev, b->y, b->x2, b->t, err);
+    return add_residual(e, b->y, b->x2, m, b->t, w->post_ffn_norm, err);
 }
 
 /* ---- backward: the forward from its last line to its first -------------------------------------------------------- */
@@ -193,7 +221,8 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     hone_device *dev = e->m->dev;
     const hone_arch *r = &e->m->w->arch;
     const hone_layer_weights *w = &e->m->w->layer[layer];
-    const hone_attention att = attention_of(e, b);
+    const hone_attention att = attention_of(e, layer, b);
+    const hone_mat da = r->post_norms ? b->t : b->dx, dm = da; /* gradients of the outputs of o and down */
     const hone_mat dqkv[] = {b->dq, b->dk, b->dv}, dgate_up[] = {b->g, b->u}; /* dg, du lie over g, u */
     const unsigned adapted = hone_adapter_mask(e->a, layer);
     const bool again = e->recompute == 1; /* norms and h were not kept, what they are made of was */
@@ -202,14 +231,18 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
 
     if (e->recompute == 2 && (rc = hone_block_fwd(e, layer, b, err)) < 0)
         return rc;
-    /* y = x2 + h Wd^T: dx2 = dy, dh [N, F] = dy Wd */
+    /* y = x2 + norm(m): dx2 = dy, dm [N, C] = norm'(dy) */
+    if (r->post_norms &&
+        (rc = hone_rmsnorm_bwd(dev, dm, false, b->dx, b->m, w->post_ffn_norm, NULL, r->norm_eps, err)) < 0)
+        return rc;
+    /* m = h Wd^T: dh [N, F] = dm Wd */
     if (again && adapted >> HONE_DOWN && (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_DOWN, &b->dx, b->h, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_DOWN, &dm, b->h, err)) < 0)
         return rc;
     if (lowest == HONE_DOWN)
         return 0;
-    /* h = silu(g) u: dg, du [N, F] */
+    /* h = act(g) u: dg, du [N, F] */
     if ((rc = hone_glu_bwd(dev, b->g, b->u, b->dh, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* g, u = n2 Wg^T, n2 Wu^T: dn2 [N, C] = dg Wg + du Wu */
@@ -223,8 +256,12 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     /* n2 = norm(x2): dx2 += norm'(dn2) */
     if ((rc = hone_rmsnorm_bwd(dev, b->dx, true, b->t, b->x2, w->ffn_norm, NULL, r->norm_eps, err)) < 0)
         return rc;
-    /* x2 = x + o Wo^T: dx = dx2, do [N, H D] = dx2 Wo */
-    if ((rc = project_bwd(e, layer, b, HONE_O, 1, b->do_, lowest < HONE_O, &b->dx, b->o, err)) < 0)
+    /* x2 = x + norm(a): dx = dx2, da [N, C] = norm'(dx2) */
+    if (r->post_norms &&
+        (rc = hone_rmsnorm_bwd(dev, da, false, b->dx, b->a, w->post_attn_norm, NULL, r->norm_eps, err)) < 0)
+        return rc;
+    /* a = o Wo^T: do [N, H D] = da Wo */
+    if ((rc = project_bwd(e, layer, b, HONE_O, 1, b->do_, lowest < HONE_O, &da, b->o, err)) < 0)
         return rc;
     if (lowest == HONE_O)
         return 0;
@@ -232,8 +269,7 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if ((rc = hone_attention_bwd(dev, &att, err)) < 0)
         return rc;
     /* q, k = rope(...): rotated back */
-    if ((rc = hone_rope(dev, b->dq, e->pos, r->inv_freq, D, r->rope_factor, true, err)) < 0 ||
-        (rc = hone_rope(dev, b->dk, e->pos, r->inv_freq, D, r->rope_factor, true, err)) < 0)
+    if ((rc = rotate(e, layer, b->dq, true, err)) < 0 || (rc = rotate(e, layer, b->dk, true, err)) < 0)
         return rc;
     if (r->qk_norm) {
         hone_mat dq = by_head(b->dq, D), dk = by_head(b->dk, D);

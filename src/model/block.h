@@ -20,7 +20,7 @@ typedef struct hone_pass_env {
 
 /* Views of the buffers of one block for N tokens; names as in activations.h. */
 typedef struct hone_block {
-    hone_mat x, n1, q0, k0, q, k, v, o, x2, n2, g, u, h, t;
+    hone_mat x, n1, q0, k0, q, k, v, o, a, x2, n2, g, u, h, m, t;
     hone_mat keys,
         values; /* [M, K D] what attention reads: k and v themselves, or the cache that they are rows of */
     hone_mat y; /* [N, C] output; the next block's x */
@@ -29,6 +29,9 @@ typedef struct hone_block {
     hone_mat dx; /* [N, C] in: gradient of y; out: gradient of x */
     hone_mat dh, do_, dq, dk, dv;
 } hone_block;
+
+/* The factor of the embeddings, rounded as the activations are (so do the models that have one). */
+float hone_model_embed_scale(const hone_model *m);
 
 hone_block hone_block_view(const hone_activations *act, const hone_model *m, int layer, int64_t n);
 

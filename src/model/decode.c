@@ -112,7 +112,7 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
         pos[i] = past + i;
 
     b = hone_block_view(act, m, 0, n);
-    if ((rc = hone_embed(m->dev, b.x, &m->w->embed, ids, 1, err)) < 0)
+    if ((rc = hone_embed(m->dev, b.x, &m->w->embed, ids, hone_model_embed_scale(m), err)) < 0)
         return rc;
     for (layer = 0; layer < r->n_layer; layer++) {
         b = hone_block_view(act, m, layer, n);
@@ -131,7 +131,7 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
                              m->act, 1, r->width);
         normed = hone_mat_make(act->shared[HONE_BUF_NT], m->act, 1, r->width);
         if ((rc = hone_rmsnorm_fwd(m->dev, normed, NULL, last, m->w->final_norm, r->norm_eps, err)) < 0 ||
-            (rc = hone_head_logits(m->dev, logits, normed, &m->w->head, err)) < 0)
+            (rc = hone_head_logits(m->dev, logits, normed, &m->w->head, r->final_softcap, err)) < 0)
             return rc;
     }
     kv->length = kv_len;

@@ -135,12 +135,14 @@ static void add_arch(json_t *doc, const hone_arch *a, int rc, const hone_error *
         return;
     }
     set(doc, "architecture",
-        json_pack("{s:b,s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:f,s:b,s:b,s:b,s:b,s:b,s:i}", "supported", 1,
-                  "family", a->family, "model_type", a->model_type, "layers", a->n_layer, "width", a->width,
-                  "heads", a->n_head, "kv_heads", a->n_kv, "head_size", a->head_size, "ffn", a->ffn, "vocab",
-                  a->vocab, "context", a->context, "norm_eps", (double)a->norm_eps, "tied", a->tied,
-                  "qkv_bias", a->qkv_bias, "o_bias", a->o_bias, "mlp_bias", a->mlp_bias, "qk_norm",
-                  a->qk_norm, "window", a->window),
+        json_pack("{s:b,s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:i,s:f,s:b,s:b,s:b,s:b,s:b,s:b,s:i,s:f,s:f}",
+                  "supported", 1, "family", a->family, "model_type", a->model_type, "layers", a->n_layer,
+                  "width", a->width, "heads", a->n_head, "kv_heads", a->n_kv, "head_size", a->head_size,
+                  "ffn", a->ffn, "vocab", a->vocab, "context", a->context, "norm_eps", (double)a->norm_eps,
+                  "tied", a->tied, "qkv_bias", a->qkv_bias, "o_bias", a->o_bias, "mlp_bias", a->mlp_bias,
+                  "qk_norm", a->qk_norm, "post_norms", a->post_norms, "window", a->window,
+                  "attention_softcap", (double)a->attention_softcap, "final_softcap",
+                  (double)a->final_softcap),
         failed);
     eos = json_array();
     for (i = 0; i < a->n_eos; i++)

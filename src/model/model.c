@@ -70,6 +70,13 @@ hone_precision hone_model_precision(const hone_model *m)
     return m->precision;
 }
 
+float hone_model_embed_scale(const hone_model *m)
+{
+    float scale = m->w->arch.embed_scale;
+
+    return m->act == HONE_BF16 ? hone_bf16_to_f32(hone_f32_to_bf16(scale)) : scale;
+}
+
 /* ---- a pass ------------------------------------------------------------------------------------------------------ */
 
 static int check_batch(const hone_activations *act, const hone_batch *b, hone_error *err)
@@ -114,7 +121,7 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
     hone_block b = hone_block_view(act, e->m, 0, n);
     int layer, rc;
 
-    if ((rc = hone_embed(e->m->dev, b.x, &e->m->w->embed, ids, 1, err)) < 0)
+    if ((rc = hone_embed(e->m->dev, b.x, &e->m->w->embed, ids, hone_model_embed_scale(e->m), err)) < 0)
         return rc;
     for (layer = 0; layer < e->m->w->arch.n_layer; layer++) {
         b = hone_block_view(act, e->m, layer, n);
@@ -177,6 +184,7 @@ static int head(const hone_pass_env *e, const hone_activations *act, const hone_
         .weight = b->weight ? act->shared[HONE_BUF_WEIGHT] : NULL,
         .loss = act->shared[HONE_BUF_LOSS],
         .best = act->shared[HONE_BUF_BEST],
+        .softcap = w->arch.final_softcap,
         .grad_scale = grad_scale,
     };
     int32_t i;

@@ -24,11 +24,16 @@ static const char *const proj_names[HONE_N_PROJ][2] = {
     {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
 };
-static const char *const norm_names[4][2] = {
+/* With two norms in a block Hugging Face names the second one after what it follows, with four after what it precedes. */
+enum { NORM_ATTN, NORM_FFN, NORM_FFN_OF_FOUR, NORM_Q, NORM_K, NORM_POST_ATTN, NORM_POST_FFN };
+static const char *const norm_names[][2] = {
     {"input_layernorm", "attn_norm"},
     {"post_attention_layernorm", "ffn_norm"},
+    {"pre_feedforward_layernorm", "ffn_norm"},
     {"self_attn.q_norm", "attn_q_norm"},
     {"self_attn.k_norm", "attn_k_norm"},
+    {"post_attention_layernorm", "post_attention_norm"},
+    {"post_feedforward_layernorm", "post_ffw_norm"},
 };
 static const char *const top_names[3][2] = {
     {"model.embed_tokens", "token_embd"},
@@ -58,10 +63,27 @@ static const hone_tensor_info *tensor_at(const source *s, size_t i)
     return s->gguf ? hone_gguf_tensor(s->gguf, i) : hone_safetensors_tensor(s->st, i);
 }
 
+/* A multimodal checkpoint holds the text model under one of these names, by the version that wrote it. */
+static const hone_tensor_info *find_inside(const source *s, const char *name)
+{
+    const hone_tensor_info *t;
+    char inside[128];
+
+    snprintf(inside, sizeof inside, "language_model.%s", name);
+    t = hone_safetensors_find(s->st, inside);
+    if (!t && strncmp(name, "model.", 6) == 0) {
+        snprintf(inside, sizeof inside, "model.language_model.%s", name + 6);
+        t = hone_safetensors_find(s->st, inside);
+    }
+    return t;
+}
+
 static const hone_tensor_info *find(source *s, const char *name)
 {
     const hone_tensor_info *t = s->gguf ? hone_gguf_find(s->gguf, name) : hone_safetensors_find(s->st, name);
 
+    if (!t && s->st)
+        t = find_inside(s, name);
     if (t)
         s->used[t - tensor_at(s, 0)] = true;
     return t;
@@ -145,6 +167,17 @@ static int vector(source *s, float **out, const char *name, int32_t n, hone_erro
     return 0;
 }
 
+/* The weights of a norm, as the op multiplies by them. */
+static int norm(source *s, float **out, const char *name, int32_t n, hone_error *err)
+{
+    int rc = vector(s, out, name, n, err);
+    int32_t i;
+
+    for (i = 0; !rc && s->w->arch.norm_offset && i < n; i++)
+        (*out)[i] += 1;
+    return rc;
+}
+
 /* Rows of `size` bytes from ggml's interleaved order to rotate-half order, head by head. */
 static void reorder(char *out, const char *in, size_t size, int heads, int head_size)
 {
@@ -224,15 +257,30 @@ static int bind_layer(source *s, int layer, hone_error *err)
 {
     const hone_arch *a = &s->w->arch;
     hone_layer_weights *l = &s->w->layer[layer];
-    float **norms[4] = {&l->attn_norm, &l->ffn_norm, &l->q_norm, &l->k_norm};
+    const struct {
+        bool there;
+        int name;
+        float **to;
+        int32_t n;
+    } norms[] = {
+        {true, NORM_ATTN, &l->attn_norm, a->width},
+        {true, a->post_norms ? NORM_FFN_OF_FOUR : NORM_FFN, &l->ffn_norm, a->width},
+        {a->qk_norm, NORM_Q, &l->q_norm, a->head_size},
+        {a->qk_norm, NORM_K, &l->k_norm, a->head_size},
+        {a->post_norms, NORM_POST_ATTN, &l->post_attn_norm, a->width},
+        {a->post_norms, NORM_POST_FFN, &l->post_ffn_norm, a->width},
+    };
     char name[96];
+    size_t i;
     int p, rc = 0;
 
     for (p = 0; !rc && p < HONE_N_PROJ; p++)
         rc = bind_projection(s, layer, p, err);
-    for (p = 0; !rc && p < (a->qk_norm ? 4 : 2); p++) {
-        layer_name(s, name, layer, norm_names[p], ".weight");
-        rc = vector(s, norms[p], name, p < 2 ? a->width : a->head_size, err);
+    for (i = 0; !rc && i < HONE_COUNT(norms); i++) {
+        if (!norms[i].there)
+            continue;
+        layer_name(s, name, layer, norm_names[norms[i].name], ".weight");
+        rc = norm(s, norms[i].to, name, norms[i].n, err);
     }
     return rc;
 }
@@ -283,7 +331,9 @@ static bool ends_with(const char *s, const char *suffix)
 /* Tensors of the decoder that nothing above asked for. Stored constants (inverse frequencies) carry no information. */
 static int refuse_unused(const source *s, hone_error *err)
 {
-    static const char *const decoder[] = {"model.", "lm_head.", "blk.", "output", "token_embd"};
+    static const char *const decoder[] = {"model.", "lm_head.",   "blk.",
+                                          "output", "token_embd", "language_model."};
+    static const char *const others[] = {"model.vision_tower.", "model.multi_modal_projector."};
     static const char *const constants[] = {".inv_freq", ".attn_rot_embd", ".attn_rot_embd.weight"};
     size_t i, j;
 
@@ -293,6 +343,8 @@ static int refuse_unused(const source *s, hone_error *err)
 
         for (j = 0; j < HONE_COUNT(decoder); j++)
             ours |= starts_with(name, decoder[j]);
+        for (j = 0; j < HONE_COUNT(others); j++)
+            ours &= !starts_with(name, others[j]);
         for (j = 0; j < HONE_COUNT(constants); j++)
             ours &= !ends_with(name, constants[j]);
         if (ours && !s->used[i])
@@ -320,7 +372,7 @@ static int bind(source *s, hone_error *err)
     rc = bind_ends(s, err);
     if (!rc) {
         top_name(s, name, TOP_NORM);
-        rc = vector(s, &w->final_norm, name, w->arch.width, err);
+        rc = norm(s, &w->final_norm, name, w->arch.width, err);
     }
     for (i = 0; !rc && i < w->arch.n_layer; i++)
         rc = bind_layer(s, i, err);

@@ -13,9 +13,10 @@
 enum hone_proj { HONE_Q, HONE_K, HONE_V, HONE_O, HONE_GATE, HONE_UP, HONE_DOWN, HONE_N_PROJ };
 
 typedef struct hone_layer_weights {
-    hone_weight proj[HONE_N_PROJ]; /* [out, in] each */
-    float *attn_norm, *ffn_norm;   /* [C] */
-    float *q_norm, *k_norm;        /* [D] or NULL */
+    hone_weight proj[HONE_N_PROJ];         /* [out, in] each */
+    float *attn_norm, *ffn_norm;           /* [C] */
+    float *q_norm, *k_norm;                /* [D] or NULL */
+    float *post_attn_norm, *post_ffn_norm; /* [C] or NULL: with post_norms */
 } hone_layer_weights;
 
 typedef struct hone_weights hone_weights; /* owns mapping, copies and the arrays below */

@@ -174,7 +174,7 @@ static int build(hone_weights *w, const struct shape *s, hone_dtype dtype, uint6
     int rc;
 
     w->arch = s->arch;
-    w->arch.rope_factor = 1;
+    w->arch.rope_factor = w->arch.embed_scale = 1;
     w->arch.attention_scale = 1 / sqrtf((float)s->arch.head_size);
     w->arch.base_name = hone_strdup(s->name);
     w->layer = hone_calloc((size_t)s->arch.n_layer, sizeof *w->layer);

@@ -44,6 +44,13 @@ def bits(array):
 
 
 def rope(config):
+    full = config.rope_parameters.get("full_attention")
+    if full:  # two kinds of layers, each with a dictionary of its own
+        import copy
+        flat, local = copy.deepcopy(config), copy.deepcopy(config)
+        flat.rope_parameters, local.rope_parameters = full, config.rope_parameters["sliding_attention"]
+        flat.layer_types = local.layer_types = None
+        return dict(rope(flat), local_inv_freq=rope(local)["inv_freq"])
     e = LlamaRotaryEmbedding(config)
     return {"inv_freq": bits(e.inv_freq.numpy()), "rope_factor": float(e.attention_scaling)}
 
@@ -59,6 +66,11 @@ def numbers(config):
                 n_kv=config.num_key_value_heads, head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
                 ffn=config.intermediate_size, vocab=config.vocab_size, context=config.max_position_embeddings,
                 norm_eps=config.rms_norm_eps, tied=bool(config.tie_word_embeddings), window=window or 0,
+                local=[t == "sliding_attention" for t in types] if types and window else [],
+                scale=(getattr(config, "query_pre_attn_scalar", None) or getattr(config, "head_dim", None)
+                       or config.hidden_size // heads) ** -0.5,
+                attention_softcap=getattr(config, "attn_logit_softcapping", None) or 0,
+                final_softcap=getattr(config, "final_logit_softcapping", None) or 0,
                 eos=eos if isinstance(eos, list) else [] if eos is None else [eos],
                 bos=-1 if config.bos_token_id is None else config.bos_token_id)
 
@@ -87,7 +99,9 @@ def make_models():
         dtype = torch.float16 if name == "mistral" else torch.bfloat16
         m = make_model(name, dtype=dtype, **({"num_hidden_layers": 1} if name != "llama3" else {}))
         save_folder(m, os.path.join(OUT, name), max_shard_size="40KB" if name == "llama3" else "10GB")
-        values = {k: v.detach().float().numpy() for k, v in m.state_dict().items()
+        less = 1 if "gemma" in name else 0  # norms are stored less 1 there
+        values = {k: v.detach().float().numpy() + (less if k.endswith("norm.weight") else 0)
+                  for k, v in m.state_dict().items()
                   if not (k == "lm_head.weight" and m.config.tie_word_embeddings)}
         expected[name] = dict(numbers(m.config), family=name.split("_")[0].replace("llama3", "llama")
                               .replace("mistral", "llama"), tensors=hashes(values))
@@ -97,7 +111,7 @@ def make_models():
         turn = iter(range(1000))
         return lambda _: mixed[next(turn) % len(mixed)]
 
-    for name in ("llama3", "llama_linear", "qwen2", "qwen3"):
+    for name in ("llama3", "llama_linear", "qwen2", "qwen3", "gemma2", "gemma3"):
         m = make_model(name, num_hidden_layers=1)
         path = os.path.join(OUT, name + ".gguf")
         values = save_gguf(m, path, type_of=by_turns())
@@ -131,6 +145,10 @@ LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_s
 MISTRAL = dict(LLAMA, architectures=["MistralForCausalLM"], model_type="mistral", head_dim=64)
 QWEN2 = dict(LLAMA, architectures=["Qwen2ForCausalLM"], model_type="qwen2", num_key_value_heads=2)
 QWEN3 = dict(LLAMA, architectures=["Qwen3ForCausalLM"], model_type="qwen3", num_key_value_heads=4)
+BARE = {k: v for k, v in LLAMA.items() if k not in ("num_attention_heads", "vocab_size", "hidden_act", "rms_norm_eps",
+                                                    "max_position_embeddings", "architectures", "model_type")}
+GEMMA2 = dict(BARE, architectures=["Gemma2ForCausalLM"], model_type="gemma2")
+GEMMA3 = dict(BARE, architectures=["Gemma3ForCausalLM"], model_type="gemma3_text")
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
 
 CONFIGS = {
@@ -170,7 +188,26 @@ CONFIGS = {
     "qwen2, window of all layers": dict(QWEN2, use_sliding_window=True, sliding_window=64, max_window_layers=0),
     "qwen2, layer types of transformers 5": dict(QWEN2, use_sliding_window=False, sliding_window=None,
                                                  layer_types=["full_attention"] * 3),
+    "qwen2, window from layer 2 on": dict(QWEN2, use_sliding_window=True, sliding_window=64, max_window_layers=2),
     "qwen3, head_dim absent": dict(QWEN3),
+    "gemma 2 of 2B as transformers 4 wrote it": dict(
+        GEMMA2, head_dim=256, hidden_size=2304, num_attention_heads=8, num_key_value_heads=4, intermediate_size=9216,
+        num_hidden_layers=5, query_pre_attn_scalar=256, sliding_window=4096, attn_logit_softcapping=50.0,
+        final_logit_softcapping=30.0, rope_theta=10000.0, cache_implementation="hybrid"),
+    "gemma 2, much absent": dict(GEMMA2),
+    "gemma 2, caps null, layer types": dict(
+        GEMMA2, attn_logit_softcapping=None, final_logit_softcapping=None, query_pre_attn_scalar=144,
+        layer_types=["full_attention", "sliding_attention", "full_attention"]),
+    "gemma 3 of 1B as transformers 4 wrote it": dict(
+        GEMMA3, num_hidden_layers=13, num_attention_heads=4, num_key_value_heads=1, head_dim=256, rope_theta=1000000,
+        rope_local_base_freq=10000, rope_scaling=None, sliding_window=512, sliding_window_pattern=6,
+        query_pre_attn_scalar=256),
+    "gemma 3 of 4B, text part, much absent": dict(
+        GEMMA3, num_hidden_layers=7, sliding_window=1024, rope_scaling={"factor": 8.0, "rope_type": "linear"}),
+    "gemma 3 as transformers 5 writes it": dict(
+        GEMMA3, layer_types=["full_attention", "sliding_attention", "sliding_attention"],
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 500000.0},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 20000.0}}),
     "qwen3, attention bias": dict(QWEN3, head_dim=32, attention_bias=True),
 }
 

@@ -23,6 +23,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import save_file
 from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -103,6 +107,39 @@ FAMILIES = {
             tie_word_embeddings=True,
         ),
     ),
+    "gemma2": (
+        Gemma2ForCausalLM,
+        Gemma2Config,
+        dict(
+            num_hidden_layers=3,
+            intermediate_size=72,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            head_dim=24,
+            query_pre_attn_scalar=20,
+            sliding_window=6,
+            attn_logit_softcapping=1.5,
+            final_logit_softcapping=4.0,
+        ),
+    ),
+    "gemma3": (
+        Gemma3ForCausalLM,
+        Gemma3TextConfig,
+        dict(
+            num_hidden_layers=4,
+            intermediate_size=72,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=24,
+            query_pre_attn_scalar=28,
+            sliding_window=6,
+            layer_types=["sliding_attention", "sliding_attention", "full_attention", "sliding_attention"],
+            rope_parameters=dict(
+                full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0),
+                sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+            ),
+        ),
+    ),
 }
 
 
@@ -110,11 +147,11 @@ def make_model(family, seed):
     """A random model in f32 whose weights are bf16 values; norms off one and biases off zero, so that both count."""
     model_class, config_class, special = FAMILIES[family]
     torch.manual_seed(seed)
-    model = model_class(config_class(**COMMON, **special)).eval()
+    model = model_class(config_class(**{**COMMON, **special})).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if "norm" in name:
-                p.copy_(1 + 0.2 * torch.randn_like(p))
+            if "norm" in name:  # Gemma's are stored less 1
+                p.copy_((0 if family.startswith("gemma") else 1) + 0.2 * torch.randn_like(p))
             elif name.endswith("bias"):
                 p.copy_(0.3 * torch.randn_like(p))
             else:

@@ -12,8 +12,8 @@ import os
 import gguf
 import numpy as np
 import torch
-from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config, LlamaForCausalLM, MistralForCausalLM, \
-    Qwen2ForCausalLM, Qwen3ForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, \
+    LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              vocab_size=96, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -35,6 +35,13 @@ FAMILIES = {
     "qwen3": (Qwen3ForCausalLM, Qwen3Config, dict(
         SIZES, head_dim=32, tie_word_embeddings=True,
         rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config, dict(
+        SIZES, head_dim=32, query_pre_attn_scalar=32, sliding_window=7,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0})),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig, dict(
+        SIZES, head_dim=32, query_pre_attn_scalar=32, sliding_window=7,
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})),
 }
 
 
@@ -44,12 +51,13 @@ def make_model(family, seed=0, dtype=torch.float32, **changes):
     config = config_cls(**dict(keys, **changes))
     config._attn_implementation = "eager"
     model = cls(config)
-    generator = torch.Generator().manual_seed(seed + 1000 * sorted(FAMILIES).index(family))
+    order = ["llama3", "llama_linear", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"]
+    generator = torch.Generator().manual_seed(seed + 1000 * order.index(family))
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
             noise = torch.randn(p.shape, generator=generator)
             if name.endswith("norm.weight") or "layernorm" in name:
-                p.copy_(1 + 0.1 * noise)
+                p.copy_((0 if "gemma" in family else 1) + 0.1 * noise)
             elif name.endswith(".bias"):
                 p.copy_(0.1 * noise)
             else:
@@ -71,15 +79,17 @@ NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
          "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+GEMMA = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+         "post_feedforward_layernorm": "post_ffw_norm"}
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
 
 
-def gguf_name(name):
+def gguf_name(name, gemma=False):
     stem, suffix = name.rsplit(".", 1)
     if stem in TOP:
         return f"{TOP[stem]}.{suffix}"
     layer, rest = stem[len("model.layers."):].split(".", 1)
-    return f"blk.{layer}.{NAMES[rest]}.{suffix}"
+    return f"blk.{layer}.{dict(NAMES, **GEMMA)[rest] if gemma else NAMES[rest]}.{suffix}"
 
 
 def rope_divisors(config):
@@ -106,7 +116,9 @@ def save_gguf(model, path, type_of=lambda name: gguf.GGMLQuantizationType.F32, s
     raw block data that is written as it is (with its rows permuted where the format asks for it). extra(writer) adds
     metadata. Returns {HF name: values as stored, f32, in HF row order}."""
     config = model.config
-    arch = {"mistral": "llama"}.get(config.model_type, config.model_type)
+    arch = {"mistral": "llama", "gemma3_text": "gemma3"}.get(config.model_type, config.model_type)
+    gemma = arch.startswith("gemma")
+    rope = config.rope_parameters.get("full_attention", config.rope_parameters)
     w = gguf.GGUFWriter(path, arch, **(split or {}))
     heads, kv = config.num_attention_heads, config.num_key_value_heads
     d = getattr(config, "head_dim", None) or config.hidden_size // heads
@@ -122,14 +134,20 @@ def save_gguf(model, path, type_of=lambda name: gguf.GGMLQuantizationType.F32, s
         w.add_key_length(d)
         w.add_value_length(d)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
-    w.add_rope_freq_base(config.rope_parameters["rope_theta"])
+    w.add_rope_freq_base(rope["rope_theta"])
     w.add_rope_dimension_count(d)
-    kind = config.rope_parameters["rope_type"]
+    kind = rope["rope_type"]
     if kind in ("linear", "yarn"):
         w.add_rope_scaling_type(gguf.RopeScalingType(kind))
-        w.add_rope_scaling_factor(config.rope_parameters["factor"])
+        w.add_rope_scaling_factor(rope["factor"])
     if kind == "yarn":
-        w.add_rope_scaling_orig_ctx_len(config.rope_parameters["original_max_position_embeddings"])
+        w.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    if gemma:
+        w.add_sliding_window(config.sliding_window)
+        if config.attn_logit_softcapping:
+            w.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        if config.final_logit_softcapping:
+            w.add_final_logit_softcapping(config.final_logit_softcapping)
     if arch == "llama":
         w.add_vocab_size(config.vocab_size)
     eos = config.eos_token_id
@@ -146,6 +164,8 @@ def save_gguf(model, path, type_of=lambda name: gguf.GGMLQuantizationType.F32, s
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         data = t.detach().to(torch.float32).numpy()
+        if gemma and name.endswith("norm.weight"):
+            data = data + 1
         qtype = type_of(name) if data.ndim == 2 else gguf.GGMLQuantizationType.F32
         if stored and name in stored:
             data = stored[name]
@@ -156,7 +176,7 @@ def save_gguf(model, path, type_of=lambda name: gguf.GGMLQuantizationType.F32, s
             data = permute(data, heads)
         if arch == "llama" and ".k_proj." in name:
             data = permute(data, kv)
-        w.add_tensor(gguf_name(name), np.ascontiguousarray(data), raw_dtype=qtype)
+        w.add_tensor(gguf_name(name, gemma), np.ascontiguousarray(data), raw_dtype=qtype)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()

@@ -117,7 +117,8 @@ int hone_ref_glu_bwd(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, ho
                      hone_act act, hone_error *err);
 int hone_ref_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *err);
 int hone_ref_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
-int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);
+int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                         hone_error *err);
 double hone_ref_sum_squares(hone_device *dev, const float *x, size_t n);
 int hone_ref_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
 double hone_ref_peak_gflops(hone_device *dev, bool bf16, double seconds);

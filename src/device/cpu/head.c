@@ -31,7 +31,8 @@ static int n_parts(int64_t vocab)
 hone_need hone_fast_need_head(int64_t n, int64_t vocab, int64_t width)
 {
     int64_t rows = chunk_rows(n, vocab);
-    hone_need need = {hone_align(hone_product_scratch_size()),
+    /* a thread keeps a row of capped logits beside their softmax */
+    hone_need need = {hone_align(HONE_MAX(hone_product_scratch_size(), sizeof(float) * (size_t)vocab)),
                       hone_align(sizeof(float) * (size_t)(rows * vocab)) +
                           hone_align(sizeof(float) * (size_t)(rows * width)) * (size_t)n_parts(vocab)};
 
@@ -68,13 +69,17 @@ static void softmax_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     const hone_kernels *k = j->dev->kernels;
-    int64_t vocab = j->a->w->rows, r;
+    int64_t vocab = j->a->w->rows, r, v;
+    float *capped = hone_scratch(j->dev, thread), cap = j->a->softcap;
 
-    (void)thread;
     for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++) {
         float *z = j->logits + r * vocab, max, sum, hit, scale = j->a->grad_scale;
         int32_t target = j->a->target[j->r0 + r], *best = j->a->best ? j->a->best + j->r0 + r : NULL;
 
+        if (cap > 0) {
+            k->softcap(z, vocab, 1, cap);
+            memcpy(capped, z, sizeof *z * (size_t)vocab);
+        }
         max = k->max(z, vocab, best);
         hit = z[target];
         sum = k->exp_sum(z, vocab, 1, max);
@@ -85,6 +90,8 @@ static void softmax_task(void *ctx, int task, int thread)
             scale *= j->a->weight[j->r0 + r];
         k->scale(z, vocab, scale / sum);
         z[target] -= scale;
+        for (v = 0; cap > 0 && v < vocab; v++)
+            z[v] *= 1 - capped[v] / cap * (capped[v] / cap);
     }
 }
 
@@ -159,13 +166,18 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 }
 
 /* The head as a projection without bias or adapter, whose output is f32. */
-int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err)
+int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                          hone_error *err)
 {
     hone_linear g = {.x = h, .n_parts = 1};
     hone_weight plain = *w;
+    int rc;
 
     plain.bias = NULL;
     g.part[0].w = &plain;
     g.part[0].y = hone_mat_make(logits, HONE_F32, h.rows, w->rows);
-    return hone_fast_linear_fwd(dev, &g, err);
+    rc = hone_fast_linear_fwd(dev, &g, err);
+    if (!rc && softcap > 0)
+        dev->kernels->softcap(logits, h.rows * w->rows, 1, softcap);
+    return rc;
 }

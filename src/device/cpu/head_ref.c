@@ -12,7 +12,7 @@ struct job {
     const hone_head *a;
     hone_mat h;
     const hone_weight *w;
-    float *logits;
+    float *logits, softcap;
 };
 
 hone_need hone_ref_need_head(int64_t vocab, int64_t width)
@@ -32,6 +32,11 @@ static float dot(const void *x, hone_dtype t, const float *w, int64_t n)
     return s;
 }
 
+static float capped(float z, float cap)
+{
+    return cap > 0 ? cap * tanhf(z / cap) : z;
+}
+
 static void loss_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -47,11 +52,14 @@ static void loss_task(void *ctx, int task, int thread)
             z[(r - r0) * vocab + v] = dot(hone_mat_row(&a->h, r), a->h.dtype, row, width);
     }
     for (r = r0; r < r1; r++) {
-        float *x = z + (r - r0) * vocab, max = x[0], lse,
+        float *x = z + (r - r0) * vocab, max, lse, hit,
               scale = a->weight ? a->grad_scale * a->weight[r] : a->grad_scale;
         int32_t best = 0;
         double sum = 0;
 
+        for (v = 0; a->softcap > 0 && v < vocab; v++)
+            x[v] = capped(x[v], a->softcap);
+        max = x[0];
         for (v = 1; v < vocab; v++)
             if (x[v] > max) {
                 max = x[v];
@@ -60,12 +68,17 @@ static void loss_task(void *ctx, int task, int thread)
         for (v = 0; v < vocab; v++)
             sum += (double)expf(x[v] - max);
         lse = max + (float)log(sum);
-        a->loss[r] = lse - x[a->target[r]];
+        hit = x[a->target[r]];
+        a->loss[r] = lse - hit;
         if (a->best)
             a->best[r] = best;
-        for (v = 0; v < vocab; v++)
-            x[v] = expf(x[v] - lse) * scale;
-        x[a->target[r]] -= scale;
+        for (v = 0; v < vocab; v++) {
+            float t = a->softcap > 0 ? x[v] / a->softcap : 0;
+
+            x[v] = expf(x[v] - lse) * scale * (1 - t * t);
+        }
+        hit = a->softcap > 0 ? hit / a->softcap : 0;
+        x[a->target[r]] -= scale * (1 - hit * hit);
     }
     if (!a->dh.data)
         return;
@@ -103,13 +116,15 @@ static void logits_task(void *ctx, int task, int thread)
     for (v = (int64_t)task * VOCAB; v < HONE_MIN((int64_t)(task + 1) * VOCAB, j->w->rows); v++) {
         hone_ref_weight_row(row, j->w, v, j->h.dtype);
         for (r = 0; r < j->h.rows; r++)
-            j->logits[r * j->w->rows + v] = dot(hone_mat_row(&j->h, r), j->h.dtype, row, j->w->cols);
+            j->logits[r * j->w->rows + v] =
+                capped(dot(hone_mat_row(&j->h, r), j->h.dtype, row, j->w->cols), j->softcap);
     }
 }
 
-int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err)
+int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                         hone_error *err)
 {
-    struct job j = {.dev = dev, .h = h, .w = w, .logits = logits};
+    struct job j = {.dev = dev, .h = h, .w = w, .logits = logits, .softcap = softcap};
     int rc = hone_cpu_require(dev, hone_ref_need_rows(w->cols, 0), "head_logits", err);
 
     if (rc)

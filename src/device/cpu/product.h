@@ -71,7 +71,8 @@ void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_
 int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);
 int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err);
 int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
-int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, hone_error *err);
+int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_weight *w, float softcap,
+                          hone_error *err);
 int hone_fast_attention_fwd(hone_device *dev, const hone_attention *a, hone_error *err);
 int hone_fast_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *err);
 void hone_fast_rows(hone_ops *ops);

@@ -353,6 +353,7 @@ static void adamw(void **state)
 struct hcase {
     int n, width, vocab;
     hone_dtype w, act;
+    float softcap;
 };
 
 struct hrun {
@@ -385,6 +386,7 @@ static void head_setup(struct hrun *r, const struct hcase *c)
                        .loss = r->loss.data,
                        .best = r->best,
                        .dh = r->dh,
+                       .softcap = c->softcap,
                        .grad_scale = 0.25f};
 }
 
@@ -401,7 +403,7 @@ static void head_compare(hone_device *dev, const struct hcase *c)
 {
     int n = c->n, d = c->width, vocab = c->vocab, r, v, i;
     double *dh = calloc((size_t)(n * d), 8), *loss = calloc((size_t)n, 8),
-           *z = calloc((size_t)(n * vocab), 8), *w;
+           *z = calloc((size_t)(n * vocab), 8), *w, cap = (double)c->softcap;
     /* the loss is a small difference of large sums: judged against the logits' size below */
     struct hrun run;
 
@@ -413,6 +415,8 @@ static void head_compare(hone_device *dev, const struct hcase *c)
         for (v = 0; v < vocab; v++) {
             for (i = 0; i < d; i++)
                 x[v] += get(&run.h, r, i) * w[v * d + i];
+            if (cap > 0)
+                x[v] = cap * tanh(x[v] / cap);
             max = fmax(max, x[v]);
         }
         for (v = 0; v < vocab; v++)
@@ -421,11 +425,14 @@ static void head_compare(hone_device *dev, const struct hcase *c)
         loss[r] = lse - x[run.target[r]];
         if (run.a.weight)
             scale *= (double)run.a.weight[r];
-        for (v = 0; v < vocab; v++)
+        for (v = 0; v < vocab; v++) {
+            double slope = cap > 0 ? 1 - pow(x[v] / cap, 2) : 1;
+
             for (i = 0; i < d; i++)
-                dh[r * d + i] += scale * (exp(x[v] - lse) - (v == run.target[r])) * w[v * d + i];
+                dh[r * d + i] += scale * slope * (exp(x[v] - lse) - (v == run.target[r])) * w[v * d + i];
+        }
     }
-    OK(hone_head_logits(dev, run.logits.data, run.h, &run.w, err));
+    OK(hone_head_logits(dev, run.logits.data, run.h, &run.w, c->softcap, err));
     check_nmse("logits", &run.logits, z, 1e-11);
     OK(hone_head_loss(dev, &run.a, err));
     if (vocab > 1) {
@@ -451,11 +458,12 @@ static void head_compare(hone_device *dev, const struct hcase *c)
 static void head_of_every_size(void **state)
 {
     static const struct hcase cases[] = {
-        {1, 1, 1, HONE_F32, HONE_F32},        {3, 7, 5, HONE_F32, HONE_F32},
-        {17, 64, 131, HONE_F16, HONE_F32},    {67, 64, 2053, HONE_Q8_0, HONE_F32},
-        {67, 64, 2053, HONE_Q8_0, HONE_BF16}, {40, 256, 333, HONE_Q6_K, HONE_F32},
-        {40, 256, 333, HONE_Q6_K, HONE_BF16}, {280, 32, 97, HONE_F32, HONE_F32},
-        {33, 97, 515, HONE_BF16, HONE_BF16},
+        {1, 1, 1, HONE_F32, HONE_F32, 0},        {3, 7, 5, HONE_F32, HONE_F32, 0},
+        {17, 64, 131, HONE_F16, HONE_F32, 0},    {67, 64, 2053, HONE_Q8_0, HONE_F32, 0},
+        {67, 64, 2053, HONE_Q8_0, HONE_BF16, 0}, {40, 256, 333, HONE_Q6_K, HONE_F32, 0},
+        {40, 256, 333, HONE_Q6_K, HONE_BF16, 0}, {280, 32, 97, HONE_F32, HONE_F32, 0},
+        {33, 97, 515, HONE_BF16, HONE_BF16, 0},  {33, 97, 515, HONE_F32, HONE_F32, 0.5f},
+        {40, 64, 333, HONE_F32, HONE_F32, 30},   {33, 97, 515, HONE_BF16, HONE_BF16, 2},
     };
     size_t i;
 
@@ -468,6 +476,7 @@ static void head_of_every_size(void **state)
 static void frozen_cross_entropy(void **state)
 {
     static const double dh[] = {.455799853, .713316411, .077320518, .290417297};
+    static const double capped[] = {.069769582, .247035582, .034439889, .172105943}; /* at 1 */
     float w[10];
     int32_t target[] = {4, 1}, best[2];
     int i;
@@ -489,6 +498,10 @@ static void frozen_cross_entropy(void **state)
         OK(hone_head_loss(dev, &a, err));
         assert_true(fabs((double)(loss[0] + loss[1]) / 2 - 2.153278187) < 1e-6);
         close_to(&grad, dh, 4);
+        a.softcap = 1;
+        OK(hone_head_loss(dev, &a, err));
+        assert_true(fabs((double)(loss[0] + loss[1]) / 2 - 1.891198011) < 1e-6);
+        close_to(&grad, capped, 4);
         mat_free(&h);
         mat_free(&grad);
     }
@@ -519,7 +532,7 @@ static void ties_go_to_the_lowest_id(void **state)
 static void threads_do_not_change_bits(void **state)
 {
     static const int threads[] = {1, 2, 3, 5};
-    struct hcase c[] = {{150, 64, 1031, HONE_Q8_0, HONE_F32}, {150, 64, 1031, HONE_Q8_0, HONE_BF16}};
+    struct hcase c[] = {{150, 64, 1031, HONE_Q8_0, HONE_F32, 0}, {150, 64, 1031, HONE_Q8_0, HONE_BF16, 0}};
     size_t k, i;
     int isa;
 
@@ -536,7 +549,7 @@ static void threads_do_not_change_bits(void **state)
                 test_rng = hone_rng_make(8, 1);
                 head_setup(&r, &c[i]);
                 OK(hone_head_loss(dev, &r.a, err));
-                OK(hone_head_logits(dev, r.logits.data, r.h, &r.w, err));
+                OK(hone_head_logits(dev, r.logits.data, r.h, &r.w, r.a.softcap, err));
                 hone_device_close(dev);
                 if (k == 0) {
                     first = r;
@@ -555,7 +568,7 @@ static void threads_do_not_change_bits(void **state)
 /* d (sum of weight * loss) / dh by central differences. */
 static void head_gradient_is_a_derivative(void **state)
 {
-    struct hcase c = {5, 6, 11, HONE_F32, HONE_F32};
+    struct hcase c = {5, 6, 11, HONE_F32, HONE_F32, 0};
     const float step = 0x1p-7f;
     struct hrun r;
     int i, j, k, side;

@@ -41,14 +41,16 @@ static void partial_adapters_train_alike(void **state)
             float *part_grad, *all_grad;
             hone_pass pass;
             double loss;
+            int n_proj;
 
             fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+            n_proj = f.m->w->arch.n_layer * HONE_N_PROJ;
             part = adapter_for(f.m, some[s]);
             all = adapter_for(f.m, "all-linear");
             part_grad = hone_calloc(part->n, sizeof(float));
             all_grad = hone_calloc(all->n, sizeof(float));
             assert_true(part_grad && all_grad);
-            for (p = 0; p < 2 * HONE_N_PROJ; p++) {
+            for (p = 0; p < n_proj; p++) {
                 const hone_weight *w = &f.m->w->layer[p / HONE_N_PROJ].proj[p % HONE_N_PROJ];
                 const size_t na = (size_t)(3 * w->cols), nb = (size_t)(3 * w->rows);
                 float *to = all->value + (all->lora[p].a - all->value);
@@ -68,7 +70,7 @@ static void partial_adapters_train_alike(void **state)
                 memset(part_grad, 0, part->n * sizeof(float));
                 OK(hone_model_train(f.m, part, f.act, &f.batch, 0.25f, 0, 0, &pass, err));
                 assert_true(fabs(pass.loss_sum - loss) <= 1e-5 * loss);
-                for (p = 0; p < 2 * HONE_N_PROJ; p++) {
+                for (p = 0; p < n_proj; p++) {
                     const hone_weight *w = &f.m->w->layer[p / HONE_N_PROJ].proj[p % HONE_N_PROJ];
                     double d;
 

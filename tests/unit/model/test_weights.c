@@ -58,9 +58,8 @@ static int64_t int_of(const json_t *e, const char *key)
 }
 
 /* Frequencies to two units in the last place: the platform's powf is free to differ in one. */
-static void check_rope(const hone_arch *a, const json_t *e, const char *what)
+static void check_frequencies(const hone_arch *a, const float *inv_freq, const char *hex, const char *what)
 {
-    const char *hex = json_string_value(json_object_get(e, "inv_freq"));
     int i, j;
 
     assert_int_equal(strlen(hex), 8 * (size_t)(a->head_size / 2));
@@ -75,16 +74,25 @@ static void check_rope(const hone_arch *a, const json_t *e, const char *what)
             u = u << 8 | byte;
         }
         memcpy(&wanted, &u, 4);
-        if (!(fabsf(a->inv_freq[i] - wanted) <= 2.4e-7f * wanted))
-            fail_msg("%s: inv_freq[%d] is %.9g, wanted %.9g", what, i, (double)a->inv_freq[i],
-                     (double)wanted);
+        if (!(fabsf(inv_freq[i] - wanted) <= 2.4e-7f * wanted))
+            fail_msg("%s: inv_freq[%d] is %.9g, wanted %.9g", what, i, (double)inv_freq[i], (double)wanted);
     }
+}
+
+static void check_rope(const hone_arch *a, const json_t *e, const char *what)
+{
+    const json_t *local = json_object_get(e, "local_inv_freq");
+
+    check_frequencies(a, a->inv_freq, json_string_value(json_object_get(e, "inv_freq")), what);
+    assert_int_equal(a->local_inv_freq != NULL, local != NULL);
+    if (local)
+        check_frequencies(a, a->local_inv_freq, json_string_value(local), what);
     assert_float_equal(a->rope_factor, json_number_value(json_object_get(e, "rope_factor")), 1e-6);
 }
 
 static void check_arch(const hone_arch *a, const json_t *e, const char *what)
 {
-    const json_t *eos = json_object_get(e, "eos");
+    const json_t *eos = json_object_get(e, "eos"), *local = json_object_get(e, "local");
     size_t i;
 
 #define SAME(field)                                                                                          \
@@ -103,7 +111,13 @@ static void check_arch(const hone_arch *a, const json_t *e, const char *what)
     SAME(bos);
 #undef SAME
     assert_float_equal(a->norm_eps, json_number_value(json_object_get(e, "norm_eps")), 1e-9);
-    assert_float_equal(a->attention_scale, 1 / sqrt(a->head_size), 1e-7);
+    assert_float_equal(a->attention_scale, json_number_value(json_object_get(e, "scale")), 1e-7);
+    assert_float_equal(a->attention_softcap, json_number_value(json_object_get(e, "attention_softcap")),
+                       1e-6);
+    assert_float_equal(a->final_softcap, json_number_value(json_object_get(e, "final_softcap")), 1e-6);
+    for (i = 0; i < json_array_size(local); i++)
+        if ((hone_arch_window(a, (int)i) > 0) != json_is_true(json_array_get(local, i)))
+            fail_msg("%s: layer %zu has a window of %d", what, i, hone_arch_window(a, (int)i));
     assert_int_equal(a->n_eos, json_array_size(eos));
     for (i = 0; i < json_array_size(eos); i++)
         assert_int_equal(a->eos[i], json_integer_value(json_array_get(eos, i)));
@@ -158,7 +172,14 @@ static void check_weights(const hone_weights *w, const json_t *hashes)
         snprintf(name, sizeof name, "model.layers.%d.input_layernorm.weight", i);
         check_values(hashes, name, l->attn_norm, HONE_F32, a->width, &count);
         snprintf(name, sizeof name, "model.layers.%d.post_attention_layernorm.weight", i);
-        check_values(hashes, name, l->ffn_norm, HONE_F32, a->width, &count);
+        check_values(hashes, name, a->post_norms ? l->post_attn_norm : l->ffn_norm, HONE_F32, a->width,
+                     &count);
+        if (a->post_norms) {
+            snprintf(name, sizeof name, "model.layers.%d.pre_feedforward_layernorm.weight", i);
+            check_values(hashes, name, l->ffn_norm, HONE_F32, a->width, &count);
+            snprintf(name, sizeof name, "model.layers.%d.post_feedforward_layernorm.weight", i);
+            check_values(hashes, name, l->post_ffn_norm, HONE_F32, a->width, &count);
+        }
         if (!a->qk_norm)
             continue;
         snprintf(name, sizeof name, "model.layers.%d.self_attn.q_norm.weight", i);
@@ -196,7 +217,7 @@ static void models_are_read_exactly(void **state)
         n++;
     }
     json_decref(all);
-    assert_int_equal(n, 12);
+    assert_int_equal(n, 16);
 }
 
 static void configs_mean_what_transformers_says(void **state)
@@ -317,30 +338,41 @@ static void bad_configs_are_refused_by_name(void **state)
     assert_int_equal(hone_arch_read_config(&(hone_arch){0}, folder, NULL), HONE_EFORMAT);
 }
 
-/* A window in some layers only is another mask per layer, which the forward pass does not have. */
-static void mixed_windows_are_refused(void **state)
+static void windows_by_layer(void **state)
 {
-    static const char *const bad[] = {
+    static const char *const some[] = {
         "\"use_sliding_window\": true, \"sliding_window\": 8, \"max_window_layers\": 1",
         "\"use_sliding_window\": true, \"sliding_window\": 8, \"layer_types\": [\"full_attention\", "
         "\"sliding_attention\"]",
+        "\"use_sliding_window\": true, \"sliding_window\": 8, \"layer_types\": [\"full_attention\"]",
+        "\"use_sliding_window\": true, \"sliding_window\": 8, \"layer_types\": [\"full_attention\", "
+        "\"linear_attention\"]",
     };
     size_t i;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(bad); i++) {
+    for (i = 0; i < HONE_COUNT(some); i++) {
         hone_error err = HONE_ERROR_INIT;
         hone_arch a;
         char text[512];
+        int rc;
 
         snprintf(text, sizeof text,
                  "{\"model_type\": \"qwen3\", \"hidden_size\": 64, \"intermediate_size\": 96, "
                  "\"num_hidden_layers\": 2,"
                  " \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"vocab_size\": 96, %s}",
-                 bad[i]);
+                 some[i]);
         write_text("config.json", text);
-        assert_int_equal(hone_arch_read_config(&a, folder, &err), HONE_EUNSUPPORTED);
-        assert_non_null(strstr(err.message, "sliding window"));
+        rc = hone_arch_read_config(&a, folder, &err);
+        if (i >= 2) {
+            assert_int_equal(rc, HONE_EFORMAT);
+            assert_non_null(strstr(err.message, "layer_types"));
+            continue;
+        }
+        assert_int_equal(rc, 0);
+        assert_int_equal(hone_arch_window(&a, 0), 0);
+        assert_int_equal(hone_arch_window(&a, 1), 8);
+        hone_arch_clear(&a);
     }
 }
 
@@ -799,7 +831,7 @@ int main(void)
         cmocka_unit_test(configs_mean_what_transformers_says),
         cmocka_unit_test(generation_config_adds_ids),
         cmocka_unit_test(bad_configs_are_refused_by_name),
-        cmocka_unit_test(mixed_windows_are_refused),
+        cmocka_unit_test(windows_by_layer),
         cmocka_unit_test(wrong_tensors_are_named),
         cmocka_unit_test(tied_heads),
         cmocka_unit_test(different_head_is_kept),
