@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# tools/setup.sh [build] [fetch] [lint] [peers]: installs what the named purposes need and this machine lacks.
+# tools/setup.sh [build] [fetch] [lint] [peers] [aarch64]: installs what the named purposes need and this machine lacks.
 #
 # It looks for the tools and libraries themselves, so a machine that has them by any way is left alone and nothing is
 # asked of a package registry. What is missing is installed with apt, as root or through sudo, without a question.
@@ -19,6 +19,7 @@ header() { printf '#include <stddef.h>\n#include <%s>\n' "$1" | "${CC:-cc}" -E -
 c_headers() { printf '#include <stdio.h>\n' | "${CC:-cc}" -E -x c -; }
 pip_there() { python3 -m pip --version || /usr/bin/python3 -m pip --version; }
 venv_there() { python3 -c 'import venv, ensurepip'; }
+arm64_there() { dpkg-query -W -f='${Status}' "$1:arm64" | grep -q 'ok installed'; }
 c_plus_plus() { command -v c++; }
 
 for purpose in "$@"; do
@@ -49,12 +50,21 @@ for purpose in "$@"; do
         need clang-format command_there clang-format
         need shellcheck command_there shellcheck
         ;;
+    aarch64)
+        for package in jansson yaml pcre2 utf8proc edit csv snappy cmocka zstd; do
+            need "lib$package-dev:arm64" arm64_there "lib$package-dev"
+        done
+        need zlib1g-dev:arm64 arm64_there zlib1g-dev
+        need gcc-aarch64-linux-gnu command_there aarch64-linux-gnu-gcc
+        need libc6-dev-arm64-cross test -e /usr/aarch64-linux-gnu/include/stdio.h
+        need qemu-user command_there qemu-aarch64
+        ;;
     peers)
         need python3-venv venv_there
         need g++ c_plus_plus
         ;;
     *)
-        echo "setup: unknown purpose '$purpose' (build, fetch, lint, peers)" >&2
+        echo "setup: unknown purpose '$purpose' (build, fetch, lint, peers, aarch64)" >&2
         exit 2
         ;;
     esac
@@ -74,6 +84,9 @@ if [ "$(id -u)" != 0 ]; then
     [ ! -t 0 ] || as_root=(sudo)
 fi
 echo "setup: installing ${missing[*]}" >&2
+if [[ " ${missing[*]} " == *:arm64* ]] && ! dpkg --print-foreign-architectures | grep -qx arm64; then
+    "${as_root[@]}" dpkg --add-architecture arm64
+fi
 apt() {
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 "$@" </dev/null >&2
 }
