@@ -157,6 +157,10 @@ typedef struct hone_config {
         hone_order mix_order;
         char *mix_curriculum;
         hone_numbers mix_stages; /* three shares */
+        bool quality_enabled;
+        hone_strings quality_rules;                           /* files */
+        hone_strings quality_set, quality_only, quality_skip; /* texts rule.parameter=value; names of rules */
+        char *label_pattern, *label_words;                    /* a regular expression; a file */
         bool augmentation_enabled;
     } data;
     struct {

@@ -160,6 +160,9 @@ typedef struct hone_quality_options {
     const char *label_words;   /* file of labels, a line each with its synonyms; NULL: none */
 } hone_quality_options;
 
+/* The rules that come with hone, as the YAML text that a person copies and changes. */
+HONE_API const char *hone_quality_rules(void);
+
 /* Figures of rows by a model, computed in batches (hone/train.h makes one). Higher layers fill it in. */
 typedef struct hone_scorer {
     const char *const *name; /* [n] "perplexity", "perplexity_alone", "ifd" */

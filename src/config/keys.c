@@ -303,6 +303,24 @@ const config_key config_keys[] = {
     {"data", "mix.stages", NULL, KIND_NUMBERS, AT(data.mix_stages), .unset = "[0.5, 0.3, 0.2]", .min = 0,
      .max = 1,
      .help = "Of `order: staged`: the shares of rows mixed at random, grouped by task, and of the hardest."},
+    {"data", "quality.enabled", NULL, KIND_BOOL, AT(data.quality_enabled), "true",
+     .help = "`hone data` checks rows by the rules of docs/quality.md."},
+    {"data", "quality.rules", NULL, KIND_PATHS, AT(data.quality_rules), .unset = "the built-in rules",
+     .help = "YAML files that add rules or change the built-in ones by name."},
+    {"data", "quality.set", NULL, KIND_TEXTS, AT(data.quality_set), .unset = "nothing",
+     .help = "Texts `rule.parameter=value`, applied after the files: `too_short.min=20`, "
+             "`refusal.action=drop`, `email.enabled=false`."},
+    {"data", "quality.only", NULL, KIND_TEXTS, AT(data.quality_only), .unset = "all rules",
+     .help = "Names of the only rules to check."},
+    {"data", "quality.skip", NULL, KIND_TEXTS, AT(data.quality_skip), .unset = "none",
+     .help = "Names of rules that are not checked."},
+    {"data", "label.pattern", NULL, KIND_TEXT, AT(data.label_pattern), .unset = "none",
+     .help =
+         "Regular expression (PCRE2) whose first group is the label of a row without a label field; it is "
+         "searched in the answer."},
+    {"data", "label.words", NULL, KIND_PATH, AT(data.label_words), .unset = "none",
+     .help = "File of labels, one a line, synonyms behind tabs or commas: the first that an answer holds is "
+             "its label."},
     {"data", "augmentation.enabled", NULL, KIND_BOOL, AT(data.augmentation_enabled), "false",
      .help = "Only `false`."},
 

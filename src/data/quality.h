@@ -22,6 +22,8 @@ typedef enum quality_action {
 typedef struct quality_rule_info {
     const char *name;     /* "repetition"; [a-z0-9_]+ */
     const char *title[2]; /* for a person: English, Chinese */
+    const char *explain
+        [2]; /* what is found and why it harms, a sentence or two; "" when the rule's file says nothing */
     quality_action action;
     int severity; /* 1 note, 2 warning, 3 error */
     bool corpus;
