@@ -21,6 +21,7 @@ enum {
 #define STACK 64
 #define MIN_TOKENS 4      /* below, an ending says nothing */
 #define PROSE_LINE 10     /* tokens of a last line that is prose */
+#define TAIL 4            /* tokens behind the last mark: fewer are a name below a quotation, a tag */
 #define BRACKET_REACH 400 /* characters: an older open bracket is sloppy, not a cut */
 
 static bool is_closer(uint32_t c)
@@ -183,7 +184,7 @@ static bool ends_in_word(const text_scan *s, const rule *r, uint32_t *begin)
 /* Prose that uses final marks, and whose last line lacks one. */
 static bool lacks_mark(const text_scan *s, uint32_t last_line)
 {
-    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, inner = 0;
+    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0;
     unsigned class = scan_class(s, s->last - 1);
 
     if (class != CHAR_HAN && class != CHAR_LATIN)
@@ -191,9 +192,13 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
     line_of(s, last_line, &begin, &end);
     if (marker_at(s, begin, end))
         return false;
-    for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin;)
-        tokens++;
-    if (tokens < PROSE_LINE)
+    last_mark = begin;
+    for (i = begin; i < end; i++)
+        if (is_final(s->cp[i]))
+            last_mark = i;
+    for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin; tokens++)
+        tail += s->token_at[i] >= last_mark;
+    if (tokens < PROSE_LINE || tail < TAIL)
         return false;
     for (i = begin; i < end; i++) {
         uint32_t c = s->cp[i];
@@ -219,7 +224,7 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
 int unfinished_row(check *c, rule *r)
 {
     const text_scan *s = c->text;
-    uint32_t end = s->last, last_line = s->n_lines, begin, line_end, at;
+    uint32_t end = s->last, last_line = s->n_lines, begin = 0, line_end = 0, at;
     unsigned find = r->p.find;
     char quote[100];
 

@@ -69,7 +69,8 @@ int pattern_row(check *c, rule *r)
 
         while (n < MATCHES_COUNTED && at <= to &&
                (found = regex_find(r->regex[i], c->s->work, s->text, to, at, 0, &begin, &end)) == 1) {
-            if (!is_excepted(r, s->text + begin, end - begin)) {
+            if (!is_excepted(r, s->text + begin, end - begin) &&
+                (r->p.code || begin == s->len || scan_class(s, char_at(s, begin)) != CHAR_CODE)) {
                 n++;
                 if (begin < first) {
                     first = begin;
@@ -242,6 +243,15 @@ static bool sentence_matches(check *c, rule *r, uint32_t begin, uint32_t end, si
     return false;
 }
 
+/* End of the clause that begins at i, its comma included. */
+static uint32_t clause_end(const text_scan *s, uint32_t i, uint32_t end)
+{
+    for (; i + 1 < end; i++)
+        if (s->cp[i] == ',' || s->cp[i] == 0xff0c || s->cp[i] == 0xff1b || s->cp[i] == ';')
+            return i + 1;
+    return end;
+}
+
 int sentences_row(check *c, rule *r)
 {
     const text_scan *s = c->text;
@@ -254,6 +264,8 @@ int sentences_row(check *c, rule *r)
         return 0;
     for (i = s->first; i < s->last; i = end) {
         end = scan_sentence_end(s, i);
+        if (r->p.choice)
+            end = clause_end(s, i, end);
         all += end - i;
         if (!sentence_matches(c, r, i, end, &hit))
             continue;
@@ -266,5 +278,5 @@ int sentences_row(check *c, rule *r)
     share = all ? (double)matched / (double)all : 0;
     if (!n || n < r->p.times || share < r->p.share)
         return 0;
-    return check_found(c, r, first, first_end, "%lld sentences, %.0f %%", (long long)n, 100 * share);
+    return check_found(c, r, first, first_end, "%lld ×, %.0f %%", (long long)n, 100 * share);
 }

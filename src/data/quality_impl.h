@@ -166,7 +166,7 @@ enum rule_on { ON_ANSWER, ON_QUESTION, ON_SYSTEM, ON_TOOL, ON_ALL };
 typedef struct rule_params {
     int64_t min, max, times, passage, within, question, answer;
     double share, low, high;
-    bool all, ignore_case;
+    bool all, ignore_case, code;
     int choice;    /* of the kind's own list */
     unsigned find; /* bits of the kind's own list */
     texts words, patterns, except;

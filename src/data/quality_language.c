@@ -52,6 +52,7 @@ static const char *const small_words[N_LANGS] = {
 };
 
 #define WORD_SLOTS 1024
+#define PURE 0.92 /* share of its language in a question that is in that one for sure */
 
 typedef struct language_words {
     struct {
@@ -194,8 +195,8 @@ int language_row(check *c, rule *r)
         return 0;
     if (expected == LANG_NONE) {
         expected = text_language(w, c->question, r->p.min, &question_share);
-        if (expected == LANG_NONE || expected == is || question_share < r->p.share)
-            return 0;
+        if (expected == LANG_NONE || expected == is || question_share < PURE)
+            return 0; /* a question that holds words of the other language may be about them */
     }
     return check_found(c, r, c->text->first, c->text->last, "%s, not %s", language_name[is],
                        language_name[expected]);

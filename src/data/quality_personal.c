@@ -36,8 +36,8 @@ static int found(check *c, rule *r, uint32_t begin, uint32_t end, const char *wh
                    strlen(r->p.except.item[i])))
             return 0;
     return check_found(c, r, begin, end, "%s %.*s…%.*s", what, (int)(s->at[begin + keep] - s->at[begin]),
-                       s->text + s->at[begin], (int)(s->at[end] - s->at[end - keep + 1]),
-                       s->text + s->at[end - keep + 1]);
+                       s->text + s->at[begin], (int)(s->at[end] - s->at[end - keep]),
+                       s->text + s->at[end - keep]);
 }
 
 static bool is_leap(int y)

@@ -25,6 +25,7 @@ static const char *const find_personal[] = {"id_card", "mobile", "email", "bank_
 static const char *const length_units[] = {"characters", "tokens", "bytes", NULL};
 static const char *const ratio_of[] = {"punctuation", "digits", "letters", "han",    "latin",
                                        "symbols",     "spaces", "code",    "answer", NULL};
+static const char *const parts[] = {"sentence", "clause", NULL};
 static const char *const languages[] = {"question", "zh",         "en",          "ja", "ko", "ru",
                                         "fr",       "de",         "es",          "pt", "it", "ar",
                                         "th",       "simplified", "traditional", NULL};
@@ -33,6 +34,7 @@ static const rule_param pattern_params[] = {
     {"patterns", PARAM_TEXTS, P(patterns), 0, 0, 0, NULL},
     {"words", PARAM_TEXTS, P(words), 0, 0, 0, NULL},   /* only where one of these stands */
     {"except", PARAM_TEXTS, P(except), 0, 0, 0, NULL}, /* not a match that is one of these */
+    {"code", PARAM_BOOL, P(code), 1, 0, 0, NULL},      /* matches inside of code count */
     {"ignore_case", PARAM_BOOL, P(ignore_case), 1, 0, 0, NULL},
     {"times", PARAM_INTEGER, P(times), 1, 1, UNLIMITED, NULL},
     {"within", PARAM_INTEGER, P(within), 0, 0, UNLIMITED, NULL},
@@ -61,6 +63,7 @@ static const rule_param ratio_params[] = {{"of", PARAM_CHOICE, P(choice), 0, 0, 
 static const rule_param sentences_params[] = {{"patterns", PARAM_TEXTS, P(patterns), 0, 0, 0, NULL},
                                               {"words", PARAM_TEXTS, P(words), 0, 0, 0, NULL},
                                               {"ignore_case", PARAM_BOOL, P(ignore_case), 1, 0, 0, NULL},
+                                              {"by", PARAM_CHOICE, P(choice), 0, 0, 0, parts},
                                               {"share", PARAM_NUMBER, P(share), 0.5, 0, 1, NULL},
                                               {"times", PARAM_INTEGER, P(times), 1, 1, UNLIMITED, NULL},
                                               END};

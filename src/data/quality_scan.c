@@ -100,12 +100,12 @@ void char_table_make(uint8_t table[0x10000])
 
 static int reserve(text_scan *s, size_t n, hone_error *err)
 {
-    size_t want = HONE_MAX(n, s->capacity + s->capacity / 2);
+    size_t want = HONE_MAX(n + 1, s->capacity + s->capacity / 2);
     uint32_t **array[] = {&s->cp, &s->at, &s->token, &s->token_at, &s->line};
     uint8_t *class;
     size_t i;
 
-    if (n <= s->capacity)
+    if (n < s->capacity)
         return 0;
     for (i = 0; i < HONE_COUNT(array); i++) {
         uint32_t *grown = hone_realloc_array(*array[i], want + 2, sizeof *grown);

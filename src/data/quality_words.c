@@ -161,7 +161,7 @@ int words_add(words *w, uint16_t set, uint32_t word, const char *text, hone_erro
             return rc;
         e = find_edge(w, node, (uint32_t)cp);
         if (!e->to) {
-            uint32_t made;
+            uint32_t made = 0;
 
             rc = new_node(w, &made, err);
             if (rc)
