@@ -136,6 +136,14 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_int_equal(c->data.roles.user.n, 1);
     assert_string_equal(c->data.roles.assistant.item[1], "bot");
     assert_int_equal(c->data.split_by, HONE_SPLIT_GROUP);
+    assert_true(c->data.quality_enabled);
+    assert_non_null(strstr(c->data.quality_rules.item[0], "/rules/domain.yaml"));
+    assert_int_equal(c->data.quality_set.n, 2);
+    assert_string_equal(c->data.quality_set.item[0], "too_short.min=20");
+    assert_int_equal(c->data.quality_only.n, 0);
+    assert_string_equal(c->data.quality_skip.item[0], "email");
+    assert_string_equal(c->data.label_pattern, "证型：(\\S+)");
+    assert_non_null(strstr(c->data.label_words, "/syndromes.txt"));
     assert_int_equal(c->data.scores_compute.n, 2);
     assert_string_equal(c->data.scores_filter.item[1], "perplexity<=200");
     assert_null(c->data.scores_sort);
@@ -528,6 +536,12 @@ static void assert_round_trip(const hone_config *c)
     STRINGS(data.roles.assistant);
     STRINGS(data.roles.system);
     STRINGS(data.roles.tool);
+    STRINGS(data.quality_rules);
+    STRINGS(data.quality_set);
+    STRINGS(data.quality_only);
+    STRINGS(data.quality_skip);
+    TEXT(data.label_pattern);
+    TEXT(data.label_words);
     STRINGS(data.scores_compute);
     STRINGS(data.scores_filter);
     TEXT(data.scores_sort);
