@@ -180,6 +180,17 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
     return out.rows == 0 ? 0 : dev->ops.embed(dev, out, table, ids, scale, err);
 }
 
+int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, const int32_t *ids,
+                   float scale, hone_error *err)
+{
+    int rc;
+
+    if ((rc = check_first("embed_bwd", "dy", &dy, err)) ||
+        (rc = check_ids("embed_bwd", ids, dy.rows, vocab, err)))
+        return rc;
+    return dy.rows == 0 ? 0 : dev->ops.embed_bwd(dev, dtable, dy, ids, scale, err);
+}
+
 int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
                      hone_error *err)
 {
@@ -201,6 +212,16 @@ int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_
         (rc = check("rmsnorm_bwd", "dy", &dy, x.rows, x.cols, x.dtype, err)))
         return rc;
     return x.rows == 0 ? 0 : dev->ops.rmsnorm_bwd(dev, dx, add, dy, x, w, rstd, eps, err);
+}
+
+int hone_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err)
+{
+    int rc;
+
+    if ((rc = check_first("rmsnorm_bwd_w", "x", &x, err)) ||
+        (rc = check("rmsnorm_bwd_w", "dy", &dy, x.rows, x.cols, x.dtype, err)))
+        return rc;
+    return x.rows == 0 ? 0 : dev->ops.rmsnorm_bwd_w(dev, dw, dy, x, eps, err);
 }
 
 int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,

@@ -64,6 +64,7 @@ typedef struct hone_linear {
         hone_mat y;            /* fwd: = [N, out]; bwd: not read */
         float *u;    /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
         hone_mat dy; /* bwd: [N, out], read */
+        float *dw, *dbias; /* bwd: += gradients of the projection itself, [out, in] and [out]; NULL: frozen */
     } part[HONE_MAX_PARTS];
     hone_mat dx; /* bwd: [N, in]; data NULL: not wanted */
     bool add_dx; /* dx += instead of = */
@@ -72,6 +73,7 @@ typedef struct hone_linear {
 /* fwd:  y_p = x W_p^T + bias_p + scale_p u_p B_p^T,  u_p = drop(x) A_p^T
  * bwd:  du_p = scale_p dy_p B_p;  dB_p += scale_p dy_p^T u_p;  dA_p += du_p^T drop(x);
  *       dx (+)= sum_p ( dy_p W_p + undrop(du_p A_p) )      flash-attention.md 6, row LoRA
+ *       dW_p += dy_p^T x;  dbias_p += sum over tokens of dy_p
  * N = 1..16 uses dot products per weight format (decoding); larger N the blocked product. */
 int hone_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);
 int hone_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err);
@@ -107,6 +109,10 @@ int hone_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *er
 int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                hone_error *err);
 
+/* dtable[ids[n], :] += scale * dy[n, :] for the tokens in order; dtable is [vocab, C] f32. ids are checked. */
+int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, const int32_t *ids,
+                   float scale, hone_error *err);
+
 /* y = w * x rstd, rstd[n] = (mean x^2 + eps)^-1/2, over rows of x. Heads (q/k norm): pass a view [N*H, D].
  * rstd NULL: not kept. y may alias x (then backward needs a copy of x kept elsewhere). */
 int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
@@ -114,6 +120,9 @@ int hone_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, cons
 /* dx (+)= rstd (G - xhat mean(G xhat)), G = dy w. dx may alias dy when add is false. rstd is recomputed when NULL. */
 int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w,
                      const float *rstd, float eps, hone_error *err);
+
+/* dw[c] += sum over rows of dy[n, c] x[n, c] rstd[n]: the gradient of w, for a norm that is trained. dw is [C] f32. */
+int hone_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err);
 
 /* Rotates pairs (i, i + D/2) of every head of x [N, heads * D] in place by pos[n] * inv_freq[i], times factor;
  * inverse rotates back (the gradient). */
@@ -146,6 +155,7 @@ typedef struct hone_head {
     int32_t *best;         /* [n] = argmax, lowest id on ties; NULL: not wanted */
     hone_mat dh;           /* [n, C] = grad_scale * d(sum of weight * loss)/dh; data NULL: not wanted */
     float softcap;         /* 0 = none; c: logits become c tanh(z / c) before the softmax */
+    float *dw;             /* [V, C] f32 += the gradient of w; NULL: frozen. Wanted only together with dh */
     float grad_scale;      /* 1 / sum of the weights of the step */
 } hone_head;
 int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);

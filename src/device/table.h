@@ -16,10 +16,13 @@ typedef struct hone_ops {
     int (*attention_bwd)(hone_device *dev, const hone_attention *a, hone_error *err);
     int (*embed)(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                  hone_error *err);
+    int (*embed_bwd)(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
+                     hone_error *err);
     int (*rmsnorm_fwd)(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
                        hone_error *err);
     int (*rmsnorm_bwd)(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w,
                        const float *rstd, float eps, hone_error *err);
+    int (*rmsnorm_bwd_w)(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err);
     int (*rope)(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
                 float factor, bool inverse, hone_error *err);
     int (*glu_fwd)(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err);

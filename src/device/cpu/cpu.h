@@ -98,6 +98,14 @@ int hone_cpu_require(const hone_device *dev, hone_need n, const char *op, hone_e
 /* What the ops need for the largest shapes: reference, and the blocked ops. */
 hone_need hone_ref_need(const hone_workspace_spec *s);
 
+/* Rows of one partial sum of hone_rmsnorm_bwd_w: a function of the rows alone, so that the bits are. */
+#define HONE_NORM_PARTS 32
+
+static inline int64_t hone_norm_part(int64_t rows)
+{
+    return HONE_MAX((rows + HONE_NORM_PARTS - 1) / HONE_NORM_PARTS, 16);
+}
+
 /* ---- the reference ops -------------------------------------------------------------------------------------------- */
 
 int hone_ref_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);
@@ -106,10 +114,13 @@ int hone_ref_attention_fwd(hone_device *dev, const hone_attention *a, hone_error
 int hone_ref_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *err);
 int hone_ref_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                    hone_error *err);
+int hone_ref_embed_bwd(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
+                       hone_error *err);
 int hone_ref_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,
                          hone_error *err);
 int hone_ref_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_mat x, const float *w,
                          const float *rstd, float eps, hone_error *err);
+int hone_ref_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err);
 int hone_ref_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
                   float factor, bool inverse, hone_error *err);
 int hone_ref_glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err);

@@ -106,7 +106,10 @@ static void gradient_task(void *ctx, int task, int thread)
     hone_mat out = hone_mat_make((char *)j->part +
                                      hone_align(sizeof(float) * (size_t)(j->rows * w->cols)) * (size_t)task,
                                  HONE_F32, j->rows, w->cols);
-    hone_term t = {z, NULL, {hone_weight_row(w, v0), w->dtype, (int32_t)len, w->cols, NULL}, false, true, 1};
+    hone_term t = {.a = z,
+                   .b = {hone_weight_row(w, v0), w->dtype, (int32_t)len, w->cols, NULL},
+                   .frozen = true,
+                   .scale = 1};
 
     p.term[0] = t;
     hone_product_store(&p, &s, &out, 0, j->rows, 0, w->cols, NULL, false);
@@ -147,8 +150,11 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
     chunks = (a->h.rows + chunk - 1) / chunk;
     chunk = (a->h.rows + chunks - 1) / chunks; /* equal chunks */
     for (j.r0 = 0; j.r0 < a->h.rows; j.r0 += j.rows) {
-        hone_term t = {
-            {hone_mat_row(&a->h, j.r0), a->h.dtype, 0, a->h.cols, a->h.ld}, NULL, *a->w, true, true, 1};
+        hone_term t = {.a = {hone_mat_row(&a->h, j.r0), a->h.dtype, 0, a->h.cols, a->h.ld},
+                       .b = *a->w,
+                       .transposed = true,
+                       .frozen = true,
+                       .scale = 1};
 
         j.rows = HONE_MIN(chunk, a->h.rows - j.r0);
         t.a.rows = j.rows;

@@ -35,6 +35,8 @@ typedef struct hone_kernels {
     void (*scale_round)(float *x, int64_t n, float scale, bool round);
     /* panel[p * nr + i] = rows[i * ld + p], i < m, p < k; zero for m <= i < nr. */
     void (*transpose)(float *panel, const float *rows, int64_t ld, int m, int64_t k);
+    /* out[p * ldo + i] = rows[i * ld + p], i < m, p < k; ldo is m rounded up to a multiple of 8, the rest zero. */
+    void (*turn)(float *out, int64_t ldo, const float *rows, int64_t ld, int m, int64_t k);
     void (*to_f32)(float *out, const uint16_t *in, int64_t n);
     void (*to_bf16)(uint16_t *out, const float *in, int64_t n);
     /* Pairs of rows of f32 as a bf16 panel: straight (rows p of nr columns), transposed (rows i of k values). */
@@ -46,6 +48,8 @@ typedef struct hone_kernels {
     void (*dots)(float *out, const float *w, const float *x, int64_t ldx, int n, int64_t k);
     /* y += a x */
     void (*axpy)(float *y, const float *x, float a, int64_t n);
+    /* y += a (u x), element by element */
+    void (*product_sum)(float *y, const float *u, const float *x, float a, int64_t n);
 
     /* Dropout of elements index .. index + n of a stream: out = kept ? scale * x : 0. */
     void (*drop)(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index,

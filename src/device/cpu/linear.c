@@ -4,7 +4,8 @@
  *   backward  dx  = [dy_1 .. dy_P | du_1 .. du_P] [W_1 .. W_P ; A_1 .. A_P]     du_p = scale dy_p B_p first
  *
  * so an adapter costs a few more rows of K. With dropout its part of dx is masked and therefore added by itself. The
- * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. */
+ * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. A trained
+ * projection's own gradient, dW += dy^T x, is a product over the tokens: blocks of dW are dealt to the tasks. */
 #include "device/cpu/product.h"
 
 #define COLS 64    /* columns of a gradient task */
@@ -19,7 +20,9 @@ struct job {
     int64_t group_cols[HONE_MAX_PARTS];
     float *du[HONE_MAX_PARTS]; /* [N, r] */
     hone_mat x;                /* few rows: x in f32 */
-    int dx_tasks, da_blocks;
+    int dx_tasks, da_blocks, skinny_tasks;
+    hone_cut dw_cut[HONE_MAX_PARTS];
+    int dw_tasks[HONE_MAX_PARTS], dw_groups[HONE_MAX_PARTS];
 };
 
 hone_need hone_fast_need_linear(int64_t n, int64_t in, int rank)
@@ -46,7 +49,11 @@ static hone_need need_of(const hone_linear *g)
 static hone_term term_of(const hone_mat *a, const void *b, hone_dtype t, int64_t rows, int64_t cols,
                          bool transposed, bool frozen, float scale)
 {
-    hone_term term = {*a, NULL, {b, t, (int32_t)rows, (int32_t)cols, NULL}, transposed, frozen, scale};
+    hone_term term = {.a = *a,
+                      .b = {b, t, (int32_t)rows, (int32_t)cols, NULL},
+                      .transposed = transposed,
+                      .frozen = frozen,
+                      .scale = scale};
 
     return term;
 }
@@ -368,6 +375,67 @@ static void db_task(struct job *j, int task, float *sum, float *copy)
             l->db[(c + o) * l->r + r] += l->scale * sum[r * COLS + o];
 }
 
+void hone_product_over_rows(const hone_kernels *k, const hone_product_scratch *s, const hone_mat *left,
+                            const hone_mat *x, float *out, int64_t r0, int64_t r1, int64_t c0, int64_t c1)
+{
+    hone_product p = {.k = k, .round = x->dtype == HONE_BF16, .n_terms = 1};
+    int64_t n0;
+    int nn;
+
+    p.pairs = p.round && k->gemm_bf16;
+    p.term[0] = term_of(left, x->data, x->dtype, x->rows, x->cols, false, false, 1);
+    p.term[0].turned = true;
+    p.term[0].ldb = x->ld;
+    for (n0 = c0; n0 < c1; n0 += nn) {
+        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        hone_product_block(&p, s, r0, r1, n0, nn, out + r0 * x->cols + n0, x->cols, true);
+    }
+}
+
+/* Rows of dW, and of the bias's gradient with the first columns. */
+static void dw_task(const struct job *j, int p, int task, const hone_product_scratch *s)
+{
+    const struct hone_linear_part *part = &j->g->part[p];
+    const hone_cut *cut = &j->dw_cut[p];
+    const hone_kernels *k = j->dev->kernels;
+    int64_t r0 = task / j->dw_groups[p] * cut->rows, r1 = HONE_MIN(r0 + cut->rows, part->w->rows), t;
+    int64_t c0 = task % j->dw_groups[p] * cut->cols, c1 = HONE_MIN(c0 + cut->cols, j->g->x.cols);
+
+    if (part->dw)
+        hone_product_over_rows(k, s, &part->dy, &j->g->x, part->dw, r0, r1, c0, c1);
+    for (t = 0; t < j->g->x.rows && part->dbias && c0 == 0; t++) {
+        const float *dy = (const float *)hone_mat_row(&part->dy, t) + r0;
+
+        if (part->dy.dtype == HONE_BF16) {
+            k->to_f32(s->t, (const uint16_t *)hone_mat_row(&part->dy, t) + r0, r1 - r0);
+            dy = s->t;
+        }
+        k->axpy(part->dbias + r0, dy, 1, r1 - r0);
+    }
+}
+
+/* Cuts the gradients of the projections themselves into tasks; returns their number. */
+static int cut_dw(struct job *j)
+{
+    const hone_linear *g = j->g;
+    int threads = hone_pool_threads(j->dev->pool), total = 0, p;
+
+    for (p = 0; p < g->n_parts; p++) {
+        hone_cut *cut = &j->dw_cut[p];
+
+        if (!g->part[p].dw && !g->part[p].dbias)
+            continue;
+        *cut = hone_product_cut(g->part[p].w->rows, g->x.cols, threads);
+        cut->cols = (cut->cols + HONE_PRODUCT_COLS - 1) / HONE_PRODUCT_COLS * HONE_PRODUCT_COLS;
+        if (!g->part[p].dw)
+            cut->cols = g->x.cols;
+        j->dw_groups[p] = (int)((g->x.cols + cut->cols - 1) / cut->cols);
+        j->dw_tasks[p] = cut->row_tasks * j->dw_groups[p];
+        total += j->dw_tasks[p];
+    }
+    return total;
+}
+
 static void bwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -379,8 +447,15 @@ static void bwd_task(void *ctx, int task, int thread)
         dx_task(j, task, &s);
     else if ((task -= j->dx_tasks) < j->da_blocks * j->g->n_parts)
         da_task(j, task, copy);
-    else
+    else if (task < j->skinny_tasks)
         db_task(j, task - j->da_blocks * j->g->n_parts, sum, copy);
+    else {
+        int p = 0;
+
+        for (task -= j->skinny_tasks; task >= j->dw_tasks[p]; p++)
+            task -= j->dw_tasks[p];
+        dw_task(j, p, task, &s);
+    }
 }
 
 int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err)
@@ -413,7 +488,8 @@ int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err
     }
     j.da_blocks = train ? (int)((g->x.cols + COLS - 1) / COLS) : 0;
     for (p = 0; p < g->n_parts && train; p++)
-        tasks += j.da_blocks + (g->part[p].w->rows + COLS - 1) / COLS;
+        j.skinny_tasks += j.da_blocks + (g->part[p].w->rows + COLS - 1) / COLS;
+    tasks += j.skinny_tasks + cut_dw(&j);
     hone_pool_run(dev->pool, tasks, bwd_task, &j);
     return 0;
 }

@@ -255,20 +255,51 @@ static void db_task(void *ctx, int task, int thread)
         }
 }
 
+/* dW and dbias of ROWS rows: dW += dy^T x, dbias += dy summed over the tokens. */
+static void dw_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_linear *g = j->g;
+    const struct hone_linear_part *part;
+    int64_t t, o, i;
+    int p = 0, blocks;
+
+    (void)thread;
+    while (task >= (blocks = (g->part[p].w->rows + ROWS - 1) / ROWS)) {
+        task -= blocks;
+        p++;
+    }
+    part = &g->part[p];
+    for (o = (int64_t)task * ROWS; o < HONE_MIN((task + 1) * ROWS, part->w->rows); o++)
+        for (t = 0; t < g->x.rows; t++) {
+            float d = hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o);
+            const void *x = hone_mat_row(&g->x, t);
+
+            if (part->dbias)
+                part->dbias[o] += d;
+            for (i = 0; part->dw && i < g->x.cols; i++)
+                part->dw[o * g->x.cols + i] += d * hone_elem_get(x, g->x.dtype, i);
+        }
+}
+
 int hone_ref_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err)
 {
     struct job j = {g, dev, {NULL}};
     hone_need need = need_of(g);
-    int rc = hone_cpu_require(dev, need, "linear_bwd", err), p, tasks = 0;
-    bool lora = false;
+    int rc = hone_cpu_require(dev, need, "linear_bwd", err), p, tasks = 0, row_tasks = 0;
+    bool lora = false, weights = false;
 
     if (rc)
         return rc;
     for (p = 0; p < g->n_parts; p++) {
         j.du[p] = (float *)((char *)hone_shared(dev) + need.shared / (size_t)g->n_parts * (size_t)p);
         tasks += (g->part[p].w->rows + COLS - 1) / COLS;
+        row_tasks += (g->part[p].w->rows + ROWS - 1) / ROWS;
         lora |= g->part[p].lora != NULL;
+        weights |= g->part[p].dw || g->part[p].dbias;
     }
+    if (weights)
+        hone_pool_run(dev->pool, row_tasks, dw_task, &j);
     if (lora) {
         hone_pool_run(dev->pool, (int)g->x.rows, du_task, &j);
         hone_pool_run(dev->pool, (int)((g->x.cols + COLS - 1) / COLS) * g->n_parts, da_task, &j);

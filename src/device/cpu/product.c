@@ -24,11 +24,18 @@ hone_product_scratch hone_product_scratch_at(void *base)
     return s;
 }
 
+static const void *b_row(const hone_term *t, int64_t row)
+{
+    if (!t->ldb)
+        return hone_weight_row(&t->b, row);
+    return (const char *)t->b.data + (size_t)(row * t->ldb) * hone_elem_size(t->b.dtype);
+}
+
 /* Elements [c, c + n) of a stored row as the product sees them. */
 static void expand_row(const hone_product *p, const hone_term *t, float *out, int64_t row, int64_t c,
                        int64_t n)
 {
-    const char *src = (const char *)hone_weight_row(&t->b, row) + hone_dtype_bytes(t->b.dtype, c);
+    const char *src = (const char *)b_row(t, row) + hone_dtype_bytes(t->b.dtype, c);
     bool round = p->round && t->frozen && t->b.dtype != HONE_BF16;
 
     p->k->expand[t->b.dtype](out, src, n);
@@ -43,7 +50,7 @@ static const float *plain_rows(const hone_product *p, const hone_term *t, int64_
 
     if (t->b.dtype != HONE_F32 || t->scale != 1.0f || (p->round && t->frozen && !p->pairs))
         return NULL;
-    f = (const float *)t->b.data + row * t->b.cols + c;
+    f = (const float *)b_row(t, row) + c;
     return (uintptr_t)f % sizeof *f ? NULL : f;
 }
 
@@ -96,6 +103,24 @@ static void expand_block(const hone_product *p, const hone_term *t, const hone_p
     }
 }
 
+/* A[r..r+m, k0..k0+kn) of a term that reads it by columns: rows of *ra floats in `out`. t: scratch for conversion. */
+static const float *a_turned(const hone_product *p, const hone_term *t, float *out, float *tmp, int64_t r,
+                             int64_t m, int64_t k0, int64_t kn, int64_t *ra)
+{
+    const float *from = (const float *)hone_mat_row(&t->a, k0) + r;
+    int64_t ld = t->a.ld, i;
+
+    if (t->a.dtype == HONE_BF16) {
+        for (i = 0; i < kn; i++)
+            p->k->to_f32(tmp + i * m, (const uint16_t *)hone_mat_row(&t->a, k0 + i) + r, m);
+        from = tmp;
+        ld = m;
+    }
+    *ra = (kn + 7) & ~(int64_t)7;
+    p->k->turn(out, *ra, from, ld, (int)kn, m);
+    return out;
+}
+
 /* A[r..r+m, k0..k0+kn) in f32: where it lies, or a copy in scratch. */
 static const float *a_block(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m,
                             int64_t k0, int64_t kn, int64_t *ra)
@@ -121,12 +146,19 @@ static const float *a_block(const hone_product *p, const hone_term *t, float *co
     return copy;
 }
 
-static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, float *copy, int64_t r,
-                                    int64_t m, int64_t k0, int64_t kn, int64_t *ra)
+static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
+                                    int64_t r, int64_t m, int64_t k0, int64_t kn, int64_t *ra)
 {
-    uint16_t *out = (uint16_t *)copy;
+    uint16_t *out = (uint16_t *)s->a;
+    const float *f;
     int64_t i;
 
+    if (t->turned) { /* rounded where it lies: writing stays behind reading */
+        f = a_turned(p, t, s->a, s->t, r, m, k0, kn, ra);
+        for (i = 0; i < m; i++)
+            p->k->to_bf16(out + i * *ra, f + i * *ra, *ra);
+        return out;
+    }
     if (t->a.dtype == HONE_BF16) {
         *ra = t->a.ld;
         return (const uint16_t *)hone_mat_row(&t->a, r) + k0;
@@ -159,24 +191,25 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
 
     for (i = 0; i < p->n_terms; i++) {
         const hone_term *t = &p->term[i];
-        int64_t step = k_step(p, t, t->a.cols);
+        const int64_t K = t->turned ? t->a.rows : t->a.cols, step = k_step(p, t, K);
 
-        for (k0 = 0; k0 < t->a.cols; k0 += step) {
-            kn = HONE_MIN(step, t->a.cols - k0);
+        for (k0 = 0; k0 < K; k0 += step) {
+            kn = HONE_MIN(step, K - k0);
             expand_block(p, t, s, k0, kn, n0, nn);
             for (m0 = r0; m0 < r1; m0 += m) {
                 float *out = c + (m0 - r0) * ldc;
 
                 m = HONE_MIN(HONE_MC, r1 - m0);
                 if (p->pairs) {
-                    const uint16_t *a = a_block_bf16(p, t, s->a, m0, m, k0, kn, &ra);
+                    const uint16_t *a = a_block_bf16(p, t, s, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
                         p->k->gemm_bf16(out + q, ldc, a, ra,
                                         (uint16_t *)(s->panels + q / nr * ((kn + 1) / 2 * nr)), (int)m,
                                         HONE_MIN(nr, nn - q), kn, add);
                 } else {
-                    const float *a = a_block(p, t, s->a, m0, m, k0, kn, &ra);
+                    const float *a = t->turned ? a_turned(p, t, s->a, s->t, m0, m, k0, kn, &ra)
+                                               : a_block(p, t, s->a, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
                         p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q * kn, nr, true, (int)m,

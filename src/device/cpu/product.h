@@ -15,12 +15,14 @@
 #define HONE_MAX_TERMS (2 * HONE_MAX_PARTS)
 
 typedef struct hone_term {
-    hone_mat a;            /* [M, K] */
+    hone_mat a;            /* [M, K], or [K, M] when turned */
     const hone_lora *drop; /* NULL, or the dropout that A goes through */
     hone_weight b;         /* [K, N], or [N, K] when transposed */
     bool transposed;
     bool frozen; /* rounded to bf16 when `round`: a weight of the model, not of an adapter */
     float scale; /* of B */
+    bool turned; /* A is read by columns: a product over tokens; without dropout */
+    int64_t ldb; /* elements from row to row of an f32 or bf16 B that is an activation; 0: stored rows */
 } hone_term;
 
 typedef struct hone_product {
@@ -51,6 +53,10 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
 /* out[r0..r1, c0..c1) = the sum + bias, in out's type; add: on top of what is there. */
 void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0,
                         int64_t r1, int64_t c0, int64_t c1, const float *bias, bool add);
+
+/* out[r0..r1, c0..c1) += (left^T x) there: left is [N, M], x [N, K], out f32 [M, K]. The sum over N is in order. */
+void hone_product_over_rows(const hone_kernels *k, const hone_product_scratch *s, const hone_mat *left,
+                            const hone_mat *x, float *out, int64_t r0, int64_t r1, int64_t c0, int64_t c1);
 
 /* Cuts M rows x `cols` columns into tasks for a number of threads: bits do not depend on it. */
 typedef struct hone_cut {

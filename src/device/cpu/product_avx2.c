@@ -214,6 +214,20 @@ static void axpy(float *y, const float *x, float a, int64_t n)
         y[i] = fmaf(a, x[i], y[i]);
 }
 
+static void product_sum(float *y, const float *u, const float *x, float a, int64_t n)
+{
+    __m256 va = _mm256_set1_ps(a);
+    int64_t i = 0;
+
+    for (; i + 8 <= n; i += 8) {
+        __m256 by = _mm256_mul_ps(va, _mm256_mul_ps(_mm256_loadu_ps(u + i), _mm256_loadu_ps(x + i)));
+
+        _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i), by));
+    }
+    for (; i < n; i++)
+        y[i] += a * (u[i] * x[i]);
+}
+
 #define PEAK_UNROLL 12
 
 static double peak(int64_t rounds, float *sink)
@@ -244,6 +258,8 @@ void hone_kernels_avx2(hone_kernels *k)
     k->dot = dot;
     k->dots = dots;
     k->axpy = axpy;
+    k->product_sum = product_sum;
+    k->turn = hone_transpose_avx2;
     k->peak = peak;
     k->peak_bf16 = peak;
     hone_expand_avx2(k);

@@ -5,6 +5,7 @@
 
 #define ROWS 8          /* rows of a task */
 #define HEADS 64        /* short rows (heads) of a task */
+#define COLS 64         /* columns of a task of a table's gradient */
 #define ELEMS (1 << 15) /* elements of an AdamW task */
 #define SUMS 256        /* partial sums of hone_sum_squares */
 
@@ -22,6 +23,7 @@ struct job {
     int32_t head_size;
     hone_act act;
     bool flag;
+    float *sum; /* of a weight gradient */
 };
 
 hone_need hone_fast_need_rows(int64_t width, int head_size)
@@ -66,6 +68,35 @@ static int embed(hone_device *dev, hone_mat out, const hone_weight *table, const
     return rc;
 }
 
+/* COLS columns of the table for all tokens: a row that several tokens share is summed in their order. */
+static void embed_bwd_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    int64_t c = (int64_t)task * COLS, n = HONE_MIN(COLS, j->a.cols - c), r;
+    float row[COLS];
+
+    (void)thread;
+    for (r = 0; r < j->a.rows; r++) {
+        const float *dy = (const float *)hone_mat_row(&j->a, r) + c;
+
+        if (j->a.dtype == HONE_BF16) {
+            j->k->to_f32(row, (const uint16_t *)hone_mat_row(&j->a, r) + c, n);
+            dy = row;
+        }
+        j->k->axpy(j->sum + j->ids[r] * j->a.cols + c, dy, j->scale, n);
+    }
+}
+
+static int embed_bwd(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
+                     hone_error *err)
+{
+    struct job j = {.dev = dev, .k = dev->kernels, .a = dy, .ids = ids, .scale = scale, .sum = dtable};
+
+    (void)err;
+    hone_pool_run(dev->pool, (int)((dy.cols + COLS - 1) / COLS), embed_bwd_task, &j);
+    return 0;
+}
+
 static void rmsnorm_fwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -105,6 +136,41 @@ static int rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hon
 
     (void)err;
     run_rows(&j, &x, rmsnorm_bwd_task);
+    return 0;
+}
+
+static void rmsnorm_bwd_w_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const int64_t n = j->b.cols, rows = hone_norm_part(j->b.rows), r0 = task * rows;
+    float *sum = j->sum + task * n, *tx = hone_scratch(j->dev, thread), *tdy = tx + n;
+    int64_t r;
+
+    memset(sum, 0, (size_t)n * sizeof *sum);
+    for (r = r0; r < HONE_MIN(r0 + rows, j->b.rows); r++) {
+        const float *x = hone_mat_row(&j->b, r), *dy = hone_mat_row(&j->a, r);
+
+        if (j->b.dtype == HONE_BF16) {
+            j->k->to_f32(tx, hone_mat_row(&j->b, r), n);
+            j->k->to_f32(tdy, hone_mat_row(&j->a, r), n);
+            x = tx;
+            dy = tdy;
+        }
+        j->k->product_sum(sum, dy, x, 1.0f / sqrtf(j->k->dot(x, x, n) / (float)n + j->scale), n);
+    }
+}
+
+static int rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err)
+{
+    struct job j = {.dev = dev, .k = dev->kernels, .a = dy, .b = x, .scale = eps, .sum = hone_shared(dev)};
+    int parts = (int)((x.rows + hone_norm_part(x.rows) - 1) / hone_norm_part(x.rows)), i;
+    int rc = hone_cpu_require(dev, hone_fast_need_rows(x.cols, 0), "rmsnorm_bwd_w", err);
+
+    if (rc)
+        return rc;
+    hone_pool_run(dev->pool, parts, rmsnorm_bwd_w_task, &j);
+    for (i = 0; i < parts; i++)
+        j.k->axpy(dw, j.sum + i * x.cols, 1, x.cols);
     return 0;
 }
 
@@ -272,8 +338,10 @@ static int adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err)
 void hone_fast_rows(hone_ops *ops)
 {
     ops->embed = embed;
+    ops->embed_bwd = embed_bwd;
     ops->rmsnorm_fwd = rmsnorm_fwd;
     ops->rmsnorm_bwd = rmsnorm_bwd;
+    ops->rmsnorm_bwd_w = rmsnorm_bwd_w;
     ops->rope = rope;
     ops->glu_fwd = glu_fwd;
     ops->glu_bwd = glu_bwd;

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #define ROWS 16         /* rows of a task */
+#define COLS 64         /* columns of a task of a table's gradient */
 #define ELEMS (1 << 15) /* elements of an AdamW task */
 #define SUMS 256        /* partial sums of hone_sum_squares */
 
@@ -19,11 +20,13 @@ struct job {
     int32_t head_size;
     hone_act act;
     bool add;
+    float *sum; /* of a weight gradient */
 };
 
 hone_need hone_ref_need_rows(int64_t width, int head_size)
 {
-    hone_need need = {hone_align((size_t)(HONE_MAX(2 * width, head_size)) * sizeof(float)), 0};
+    hone_need need = {hone_align((size_t)(HONE_MAX(2 * width, head_size)) * sizeof(float)),
+                      HONE_NORM_PARTS * (size_t)width * sizeof(float)};
 
     return need;
 }
@@ -71,6 +74,29 @@ static float rstd_of(const void *x, hone_dtype t, int64_t n, float eps)
         sum += v * v;
     }
     return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
+}
+
+/* COLS columns of the table for all tokens: a row that several tokens share is summed in their order. */
+static void embed_bwd_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    int64_t c0 = (int64_t)task * COLS, c1 = HONE_MIN(c0 + COLS, j->a.cols), r, c;
+
+    (void)thread;
+    for (r = 0; r < j->a.rows; r++)
+        for (c = c0; c < c1; c++)
+            j->sum[j->ids[r] * j->a.cols + c] +=
+                j->scale * hone_elem_get(hone_mat_row(&j->a, r), j->a.dtype, c);
+}
+
+int hone_ref_embed_bwd(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
+                       hone_error *err)
+{
+    struct job j = {.dev = dev, .a = dy, .ids = ids, .scale = scale, .sum = dtable};
+
+    (void)err;
+    hone_pool_run(dev->pool, (int)((dy.cols + COLS - 1) / COLS), embed_bwd_task, &j);
+    return 0;
 }
 
 static void rmsnorm_fwd_task(void *ctx, int task, int thread)
@@ -135,6 +161,39 @@ int hone_ref_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, h
 
     (void)err;
     run_rows(&j, x.rows, rmsnorm_bwd_task);
+    return 0;
+}
+
+static void rmsnorm_bwd_w_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    int64_t rows = hone_norm_part(j->b.rows), r0 = task * rows, r1 = HONE_MIN(r0 + rows, j->b.rows), r, c;
+    float *sum = j->sum + task * j->b.cols;
+
+    (void)thread;
+    memset(sum, 0, (size_t)j->b.cols * sizeof *sum);
+    for (r = r0; r < r1; r++) {
+        const void *dy = hone_mat_row(&j->a, r), *x = hone_mat_row(&j->b, r);
+        float rstd = rstd_of(x, j->b.dtype, j->b.cols, j->scale);
+
+        for (c = 0; c < j->b.cols; c++)
+            sum[c] += hone_elem_get(dy, j->a.dtype, c) * hone_elem_get(x, j->b.dtype, c) * rstd;
+    }
+}
+
+int hone_ref_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err)
+{
+    struct job j = {.dev = dev, .a = dy, .b = x, .scale = eps, .sum = hone_shared(dev)};
+    int parts = (int)((x.rows + hone_norm_part(x.rows) - 1) / hone_norm_part(x.rows)), i;
+    int rc = hone_cpu_require(dev, hone_ref_need_rows(x.cols, 0), "rmsnorm_bwd_w", err);
+    int64_t c;
+
+    if (rc)
+        return rc;
+    hone_pool_run(dev->pool, parts, rmsnorm_bwd_w_task, &j);
+    for (i = 0; i < parts; i++)
+        for (c = 0; c < x.cols; c++)
+            dw[c] += j.sum[i * x.cols + c];
     return 0;
 }
 

@@ -17,11 +17,13 @@ struct lrun {
     float *bias[HONE_MAX_PARTS];
     hone_lora lora[HONE_MAX_PARTS];
     hone_mat a[HONE_MAX_PARTS], b[HONE_MAX_PARTS], da[HONE_MAX_PARTS], db[HONE_MAX_PARTS], u[HONE_MAX_PARTS];
+    hone_mat dw[HONE_MAX_PARTS], dbias[HONE_MAX_PARTS];
     hone_linear g;
 };
 
 static void setup(struct lrun *r, const struct lcase *c)
 {
+    hone_rng beside;
     int p, o;
 
     memset(r, 0, sizeof *r);
@@ -42,6 +44,14 @@ static void setup(struct lrun *r, const struct lcase *c)
         part->y = mat_new(c->act, c->n, c->out[p], 5);
         part->dy = mat_new(c->act, c->n, c->out[p], 1);
         mat_random(&part->dy, 1);
+        r->dw[p] = mat_new(HONE_F32, c->out[p], c->in, 0);
+        r->dbias[p] = mat_new(HONE_F32, 1, c->out[p], 0);
+        beside = test_rng; /* the other matrices stay what they are */
+        mat_random(&r->dw[p], 1);
+        mat_random(&r->dbias[p], 1);
+        test_rng = beside;
+        part->dw = p != 1 ? r->dw[p].data : NULL; /* each alone, too */
+        part->dbias = p != 2 ? r->dbias[p].data : NULL;
         if (c->rank && p != 1) { /* the middle part has no adapter */
             r->a[p] = mat_new(HONE_F32, c->rank, c->in, 0);
             r->b[p] = mat_new(HONE_F32, c->out[p], c->rank, 0);
@@ -79,6 +89,8 @@ static void teardown(struct lrun *r)
         mat_free(&r->da[p]);
         mat_free(&r->db[p]);
         mat_free(&r->u[p]);
+        mat_free(&r->dw[p]);
+        mat_free(&r->dbias[p]);
         mat_free(&r->g.part[p].y);
         mat_free(&r->g.part[p].dy);
     }
@@ -101,6 +113,27 @@ static double dropped(const struct lrun *r, int p, int t, int i, double v)
 static double limit_for(hone_device *dev, hone_dtype act, int values)
 {
     return act == HONE_BF16 && hone_device_has_bf16(dev) && values < 64 ? 1e-3 : limit_of(act);
+}
+
+/* What dW and dbias of part p must be after the backward pass: what they hold, and dy^T x where they are wanted. */
+static void weight_gradients(const struct lrun *r, int p, double *out[2])
+{
+    const struct hone_linear_part *part = &r->g.part[p];
+    const int in = r->c.in, rows = r->c.out[p];
+    int o, i, t;
+
+    out[0] = calloc((size_t)rows * (size_t)in, sizeof **out);
+    out[1] = calloc((size_t)rows, sizeof **out);
+    for (o = 0; o < rows; o++) {
+        out[1][o] = get(&r->dbias[p], 0, o);
+        for (t = 0; part->dbias && t < r->c.n; t++)
+            out[1][o] += get(&part->dy, t, o);
+        for (i = 0; i < in; i++) {
+            out[0][o * in + i] = get(&r->dw[p], o, i);
+            for (t = 0; part->dw && t < r->c.n; t++)
+                out[0][o * in + i] += get(&part->dy, t, o) * get(&r->g.x, t, i);
+        }
+    }
 }
 
 /* Runs both directions on dev and compares with double. */
@@ -173,7 +206,17 @@ static void compare(hone_device *dev, const struct lcase *c)
                     }
         }
         if (p == r.parts - 1) {
+            double *dw[HONE_MAX_PARTS][2];
+
+            for (i = 0; i < r.parts; i++)
+                weight_gradients(&r, i, dw[i]);
             OK(hone_linear_bwd(dev, &r.g, err));
+            for (i = 0; i < r.parts; i++) {
+                check_nmse("dW", &r.dw[i], dw[i][0], 1e-10);
+                check_nmse("dbias", &r.dbias[i], dw[i][1], 1e-10);
+                free(dw[i][0]);
+                free(dw[i][1]);
+            }
             if (c->dx)
                 check_nmse("dx", &r.g.dx, dx, limit_for(dev, c->act, n * in));
         }
@@ -287,6 +330,8 @@ static void threads_do_not_change_bits(void **state)
                 mat_same_bits(&r.g.dx, &first.g.dx);
                 for (p = 0; p < r.parts; p++) {
                     mat_same_bits(&r.g.part[p].y, &first.g.part[p].y);
+                    mat_same_bits(&r.dw[p], &first.dw[p]);
+                    mat_same_bits(&r.dbias[p], &first.dbias[p]);
                     if (!r.g.part[p].lora)
                         continue;
                     mat_same_bits(&r.u[p], &first.u[p]);

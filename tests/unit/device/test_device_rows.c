@@ -104,6 +104,77 @@ static void norm_of_every_size(void **state)
                 }
 }
 
+/* Gradients of norms and tables against sums in double, on top of what is there; the same bits for 1 and 3 threads. */
+static void weight_gradients_of_rows(void **state)
+{
+    static const int rows[] = {1, 15, 64, 611}, cols[] = {1, 24, 65, 576};
+    size_t a, b, t;
+    int r, c, k;
+
+    (void)state;
+    for (int isa = FIRST_ISA; isa <= HONE_ISA_AVX512BF16; isa++)
+        for (a = 0; a < HONE_COUNT(rows); a++)
+            for (b = 0; b < HONE_COUNT(cols); b++)
+                for (t = 0; t < 2; t++) {
+                    const int n = rows[a], d = cols[b], vocab = 7;
+                    hone_mat x = mat_new(types[t], n, d, 3), dy = mat_new(types[t], n, d, 2), dw[2], dt[2];
+                    int32_t ids[611];
+                    bool done = false;
+                    double *ww = calloc((size_t)d, 8), *wt = calloc((size_t)(vocab * d), 8);
+
+                    mat_random(&x, 2);
+                    mat_random(&dy, 1);
+                    for (r = 0; r < n; r++)
+                        ids[r] = (int32_t)hone_rng_below(&test_rng, (uint32_t)vocab - 1); /* one row stays */
+                    for (k = 0; k < 2; k++) {
+                        hone_device *dev = device_new((hone_isa)isa, k ? 3 : 1);
+
+                        dw[k] = mat_new(HONE_F32, 1, d, 0);
+                        dt[k] = mat_new(HONE_F32, vocab, d, 0);
+                        for (c = 0; c < d; c++)
+                            put(&dw[k], 0, c, 0.5f * (float)(c % 5));
+                        for (r = 0; r < vocab; r++)
+                            for (c = 0; c < d; c++)
+                                put(&dt[k], r, c, 0.5f * (float)((r + c) % 5));
+                        done = dev != NULL; /* else this machine lacks the instruction set */
+                        if (!dev)
+                            continue;
+                        OK(hone_rmsnorm_bwd_w(dev, dw[k].data, dy, x, 1e-5f, err));
+                        OK(hone_embed_bwd(dev, dt[k].data, vocab, dy, ids, 1.5f, err));
+                        hone_device_close(dev);
+                    }
+                    for (c = 0; c < d; c++)
+                        ww[c] = 0.5 * (c % 5);
+                    for (r = 0; r < vocab; r++)
+                        for (c = 0; c < d; c++)
+                            wt[r * d + c] = 0.5 * ((r + c) % 5);
+                    for (r = 0; r < n; r++) {
+                        double ss = 0;
+
+                        for (c = 0; c < d; c++)
+                            ss += get(&x, r, c) * get(&x, r, c);
+                        for (c = 0; c < d; c++) {
+                            ww[c] += get(&dy, r, c) * get(&x, r, c) / sqrt(ss / d + 1e-5);
+                            wt[ids[r] * d + c] += 1.5 * get(&dy, r, c);
+                        }
+                    }
+                    if (done) {
+                        check_nmse("dw", &dw[0], ww, 1e-10);
+                        check_nmse("dtable", &dt[0], wt, 1e-10);
+                        mat_same_bits(&dw[0], &dw[1]);
+                        mat_same_bits(&dt[0], &dt[1]);
+                    }
+                    for (k = 0; k < 2; k++) {
+                        mat_free(&dw[k]);
+                        mat_free(&dt[k]);
+                    }
+                    mat_free(&x);
+                    mat_free(&dy);
+                    free(ww);
+                    free(wt);
+                }
+}
+
 static void rotation_of_every_size(void **state)
 {
     static const int d[] = {2, 6, 64, 80, 128};
@@ -608,6 +679,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frozen_norm_and_rotation),
         cmocka_unit_test(norm_of_every_size),
+        cmocka_unit_test(weight_gradients_of_rows),
         cmocka_unit_test(rotation_of_every_size),
         cmocka_unit_test(gated_unit),
         cmocka_unit_test(sum_of_two),
