@@ -281,6 +281,8 @@ int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
         (rc = check_weight("head_loss", a->w, a->h.cols, err)) ||
         (rc = check_ids("head_loss", a->target, a->h.rows, a->w->rows, err)))
         return rc;
+    if (a->dw && !a->dh.data)
+        return hone_error_set(err, HONE_ESHAPE, "head_loss: dW is wanted without dh");
     if (a->dh.data && (rc = check("head_loss", "dh", &a->dh, a->h.rows, a->h.cols, a->h.dtype, err)))
         return rc;
     return a->h.rows == 0 ? 0 : dev->ops.head_loss(dev, a, err);

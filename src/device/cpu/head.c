@@ -115,6 +115,19 @@ static void gradient_task(void *ctx, int task, int thread)
     hone_product_store(&p, &s, &out, 0, j->rows, 0, w->cols, NULL, false);
 }
 
+/* dW of VOCAB rows: the chunk's gradient of the logits, by columns, times its rows of h. */
+static void weight_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const int64_t vocab = j->a->w->rows, v0 = (int64_t)task * VOCAB;
+    hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
+    hone_mat z = hone_mat_make(j->logits, HONE_F32, j->rows, vocab), h = j->a->h;
+
+    h.data = hone_mat_row(&j->a->h, j->r0);
+    h.rows = j->rows;
+    hone_product_over_rows(j->dev->kernels, &s, &z, &h, j->a->dw, v0, HONE_MIN(v0 + VOCAB, vocab), 0, h.cols);
+}
+
 static void sum_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -167,6 +180,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
             continue;
         hone_pool_run(dev->pool, n_parts(vocab), gradient_task, &j);
         hone_pool_run(dev->pool, groups, sum_task, &j);
+        if (a->dw)
+            hone_pool_run(dev->pool, (int)((vocab + VOCAB - 1) / VOCAB), weight_task, &j);
     }
     return 0;
 }

@@ -94,16 +94,25 @@ static void loss_task(void *ctx, int task, int thread)
     }
     for (r = r0; r < r1; r++)
         hone_row_put(&a->dh, r, 0, width, acc + (r - r0) * width);
+    for (r = r0; r < r1 && a->dw; r++)
+        for (v = 0; v < vocab; v++)
+            for (c = 0; c < width; c++)
+                a->dw[v * width + c] +=
+                    z[(r - r0) * vocab + v] * hone_elem_get(hone_mat_row(&a->h, r), a->h.dtype, c);
 }
 
 int hone_ref_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 {
     struct job j = {.dev = dev, .a = a};
-    int rc = hone_cpu_require(dev, hone_ref_need_head(a->w->rows, a->w->cols), "head_loss", err);
+    int rc = hone_cpu_require(dev, hone_ref_need_head(a->w->rows, a->w->cols), "head_loss", err), tasks, i;
 
     if (rc)
         return rc;
-    hone_pool_run(dev->pool, (int)((a->h.rows + ROWS - 1) / ROWS), loss_task, &j);
+    tasks = (int)((a->h.rows + ROWS - 1) / ROWS);
+    if (!a->dw)
+        hone_pool_run(dev->pool, tasks, loss_task, &j);
+    for (i = 0; i < tasks && a->dw; i++) /* every task adds to all of dW: one after the other */
+        loss_task(&j, i, 0);
     return 0;
 }
 

@@ -428,7 +428,7 @@ struct hcase {
 };
 
 struct hrun {
-    hone_mat h, dh, loss, logits;
+    hone_mat h, dh, dw, loss, logits;
     hone_weight w;
     int32_t target[300], best[300];
     float weight[300]; /* half of the cases */
@@ -442,6 +442,8 @@ static void head_setup(struct hrun *r, const struct hcase *c)
     memset(r, 0, sizeof *r);
     r->h = mat_new(c->act, c->n, c->width, 3);
     r->dh = mat_new(c->act, c->n, c->width, 5);
+    r->dw = mat_new(HONE_F32, c->vocab, c->width, 0);
+    memset(r->dw.data, 0, (size_t)(c->vocab * c->width) * sizeof(float));
     r->loss = mat_new(HONE_F32, c->n, 1, 0);
     r->logits = mat_new(HONE_F32, c->n, c->vocab, 0);
     mat_random(&r->h, 1);
@@ -458,6 +460,7 @@ static void head_setup(struct hrun *r, const struct hcase *c)
                        .best = r->best,
                        .dh = r->dh,
                        .softcap = c->softcap,
+                       .dw = r->dw.data,
                        .grad_scale = 0.25f};
 }
 
@@ -465,6 +468,7 @@ static void head_teardown(struct hrun *r)
 {
     mat_free(&r->h);
     mat_free(&r->dh);
+    mat_free(&r->dw);
     mat_free(&r->loss);
     mat_free(&r->logits);
     weight_free(&r->w);
@@ -474,7 +478,8 @@ static void head_compare(hone_device *dev, const struct hcase *c)
 {
     int n = c->n, d = c->width, vocab = c->vocab, r, v, i;
     double *dh = calloc((size_t)(n * d), 8), *loss = calloc((size_t)n, 8),
-           *z = calloc((size_t)(n * vocab), 8), *w, cap = (double)c->softcap;
+           *z = calloc((size_t)(n * vocab), 8), *dw = calloc((size_t)(vocab * d), 8), *w,
+           cap = (double)c->softcap;
     /* the loss is a small difference of large sums: judged against the logits' size below */
     struct hrun run;
 
@@ -497,10 +502,13 @@ static void head_compare(hone_device *dev, const struct hcase *c)
         if (run.a.weight)
             scale *= (double)run.a.weight[r];
         for (v = 0; v < vocab; v++) {
-            double slope = cap > 0 ? 1 - pow(x[v] / cap, 2) : 1;
+            double slope = cap > 0 ? 1 - pow(x[v] / cap, 2) : 1,
+                   g = scale * slope * (exp(x[v] - lse) - (v == run.target[r]));
 
-            for (i = 0; i < d; i++)
-                dh[r * d + i] += scale * slope * (exp(x[v] - lse) - (v == run.target[r])) * w[v * d + i];
+            for (i = 0; i < d; i++) {
+                dh[r * d + i] += g * w[v * d + i];
+                dw[v * d + i] += g * get(&run.h, r, i);
+            }
         }
     }
     OK(hone_head_logits(dev, run.logits.data, run.h, &run.w, c->softcap, err));
@@ -509,6 +517,7 @@ static void head_compare(hone_device *dev, const struct hcase *c)
     if (vocab > 1) {
         check_nmse("loss", &run.loss, loss, 1e-10);
         check_nmse("dh", &run.dh, dh, c->act == HONE_F32 ? 1e-10 : 3e-5);
+        check_nmse("dW", &run.dw, dw, c->act == HONE_F32 ? 1e-10 : 3e-5);
     }
     for (r = 0; r < n; r++) {
         double top = z[r * vocab + run.best[r]];
@@ -517,9 +526,11 @@ static void head_compare(hone_device *dev, const struct hcase *c)
             assert_true(z[r * vocab + v] <= top + 1e-5);
     }
     run.a.dh.data = NULL;
+    run.a.dw = NULL;
     run.a.best = NULL;
     OK(hone_head_loss(dev, &run.a, err));
     free(dh);
+    free(dw);
     free(loss);
     free(z);
     free(w);
@@ -627,6 +638,7 @@ static void threads_do_not_change_bits(void **state)
                     continue;
                 }
                 mat_same_bits(&r.dh, &first.dh);
+                mat_same_bits(&r.dw, &first.dw);
                 mat_same_bits(&r.loss, &first.loss);
                 mat_same_bits(&r.logits, &first.logits);
                 head_teardown(&r);
