@@ -24,6 +24,12 @@ typedef struct hone_numbers {
     size_t n;
 } hone_numbers;
 
+/* Numbers by name, in the order they were given; owned by the configuration. */
+typedef struct hone_patterns {
+    hone_strings name;
+    double *value; /* [name.n] */
+} hone_patterns;
+
 typedef enum hone_precision { HONE_PRECISION_AUTO, HONE_PRECISION_F32, HONE_PRECISION_BF16 } hone_precision;
 typedef enum hone_strategy { HONE_STRATEGY_NO, HONE_STRATEGY_STEPS, HONE_STRATEGY_EPOCH } hone_strategy;
 typedef enum hone_overlong {

@@ -38,18 +38,43 @@ HONE_API hone_precision hone_model_precision(const hone_model *m); /* F32 or BF1
  * document, allocated, freed with hone_free. */
 HONE_API int hone_inspect(char **json, const char *path, hone_error *err);
 
-/* A new adapter over `m`: A as PEFT's kaiming-uniform initialisation U(-1/sqrt(in), 1/sqrt(in)) from Philox(seed),
- * B = 0. targets: NULL or {"all-linear"} = the seven projections; else names or paths, PEFT's matching rules
- * (is_list false: the one entry is a regular expression over the whole path). HONE_EINVAL when nothing matches. */
+/* An adapter is what a run changes of a model: low-rank factors beside its projections, whole tensors instead of its
+ * own, or both. The model itself stays as it is: with and without the adapter it answers in one process.
+ *
+ * A new one over `m`: A as PEFT's kaiming-uniform initialisation U(-1/sqrt(in), 1/sqrt(in)) from Philox(seed), B = 0.
+ * targets: NULL or {"all-linear"} = the seven projections; else names or paths, PEFT's matching rules (is_list false:
+ * the one entry is a regular expression over the whole path). HONE_EINVAL when nothing matches. */
 typedef struct hone_adapter_params {
     int r;
     double alpha, dropout;
     const hone_strings *targets;
     bool targets_are_list;
+    bool rslora;    /* the scale is alpha / sqrt(r), not alpha / r */
+    bool dora;      /* the magnitude of each output row is trained apart (Liu et al. 2024) */
+    hone_bias bias; /* biases that train beside the factors: of all modules, or of the adapted ones */
+    /* Other ranks and alphas for modules whose path ends in a match of the name, a regular expression; the first that
+     * matches counts. NULL: none. */
+    const hone_patterns *rank_pattern, *alpha_pattern;
+    const hone_strings
+        *modules_to_save; /* modules trained whole, as copies ("embed_tokens", "lm_head"); NULL: none */
+    double lr_ratio;      /* LoRA+: learning rate of B over that of A; 0 = 1 */
     uint64_t seed;
 } hone_adapter_params;
 HONE_API int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p,
                               hone_error *err);
+
+/* Whole tensors, started as f32 copies of the base's values: full fine-tuning (NULL), or what `p` selects, by the rules
+ * of LLaMA-Factory's freeze method. HONE_EINVAL when a name matches nothing (the message lists the names). */
+typedef struct hone_tensors_params {
+    int layers; /* n > 0: the last n layers; < 0: the first -n; 0: none */
+    const hone_strings
+        *modules; /* of these layers: "all", or names like "mlp", "self_attn", "input_layernorm" */
+    const hone_strings *extra; /* outside of layers: "embed_tokens", "norm", "lm_head"; NULL: none */
+    const char *pattern;       /* and every tensor whose name holds a match of this expression; NULL: none */
+} hone_tensors_params;
+HONE_API int hone_adapter_tensors(hone_adapter **out, hone_model *m, const hone_tensors_params *p,
+                                  hone_error *err);
+HONE_API bool hone_adapter_is_low_rank(const hone_adapter *a); /* false: whole tensors only */
 
 /* Reads a PEFT adapter directory (adapter_config.json, adapter_model.safetensors); refuses settings that hone lacks
  * by name; shapes are checked against the model. */

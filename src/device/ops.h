@@ -62,8 +62,8 @@ typedef struct hone_linear {
         const hone_weight *w;
         const hone_lora *lora; /* NULL: none */
         hone_mat y;            /* fwd: = [N, out]; bwd: not read */
-        float *u;    /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
-        hone_mat dy; /* bwd: [N, out], read */
+        float *u;          /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
+        hone_mat dy;       /* bwd: [N, out], read */
         float *dw, *dbias; /* bwd: += gradients of the projection itself, [out, in] and [out]; NULL: frozen */
     } part[HONE_MAX_PARTS];
     hone_mat dx; /* bwd: [N, in]; data NULL: not wanted */

@@ -23,27 +23,6 @@ typedef struct buffer {
 
 #define MAX_BUFFERS (HONE_N_LAYER_BUF + HONE_N_SHARED_BUF)
 
-unsigned hone_adapter_mask(const hone_adapter *a, int layer)
-{
-    unsigned mask = 0;
-    int p;
-
-    for (p = 0; a && p < HONE_N_PROJ; p++)
-        if (a->lora[layer * HONE_N_PROJ + p].r > 0)
-            mask |= 1u << p;
-    return mask;
-}
-
-int hone_adapter_first(const hone_adapter *a, int n_layer)
-{
-    int layer;
-
-    for (layer = 0; layer < n_layer; layer++)
-        if (hone_adapter_mask(a, layer))
-            break;
-    return layer;
-}
-
 /* Every buffer of a pass with these parameters, in the order it lies in the block. Returns their number. */
 static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter *a,
                 const hone_activation_params *p)
@@ -84,8 +63,8 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     LAYER("g", HONE_BUF_G, F, e, 1, 0);
     LAYER("u", HONE_BUF_U, F, e, 1, 0);
     LAYER("h", HONE_BUF_H, F, e, 0, 1u << HONE_DOWN);
-    for (i = 0; a && i < HONE_N_PROJ; i++)
-        LAYER(lora_name[i], HONE_BUF_LORA + i, a->r, 4, 1, 1u << i);
+    for (i = 0; a && a->r && i < HONE_N_PROJ; i++)
+        LAYER(lora_name[i], HONE_BUF_LORA + i, a->max_rank, 4, 1, 1u << i);
     SHARED("t", LIFE_PASS, HONE_BUF_T, N, C, e);
     SHARED("pos", LIFE_PASS, HONE_BUF_POS, N, 1, 4);
     SHARED("kv_row", LIFE_PASS, HONE_BUF_KV_ROW, p->max_seq, 1, 4);
@@ -117,7 +96,7 @@ static bool keeps(const buffer *b, const hone_adapter *a, const hone_activation_
 {
     if (!p->training || layer < first || layer >= n_layer || p->recompute > b->keep_to)
         return false;
-    return !b->readers || (hone_adapter_mask(a, layer) & b->readers);
+    return !b->readers || (hone_adapter_reads(a, layer) & b->readers);
 }
 
 static size_t align(size_t n)
@@ -247,7 +226,7 @@ int hone_activations_new(hone_activations **out, const hone_model *m, const hone
                               p->max_seq, p->recompute);
     if (a && a->model != m)
         return hone_error_set(err, HONE_EINVAL, "the adapter belongs to another model");
-    if (p->training && hone_adapter_first(a, m->w->arch.n_layer) == m->w->arch.n_layer)
+    if (p->training && !a)
         return hone_error_set(err, HONE_EINVAL, "training needs an adapter");
     size = hone_activations_size(m, a, p);
     act = hone_big_alloc(size);
@@ -258,7 +237,7 @@ int hone_activations_new(hone_activations **out, const hone_model *m, const hone
     act->a = a;
     act->p = *p;
     act->first = hone_adapter_first(a, m->w->arch.n_layer);
-    act->max_rank = a ? a->r : 0;
+    act->max_rank = a ? a->max_rank : 0;
     cut(act, m, a, p, &sum);
     *out = act;
     return 0;
@@ -287,7 +266,7 @@ void hone_model_workspace_spec(hone_workspace_spec *s, const hone_model *m, cons
         .n_kv = r->n_kv,
         .head_size = r->head_size,
         .max_kv = HONE_MAX(p->max_kv, p->tokens),
-        .max_rank = a ? a->r : 0,
+        .max_rank = a ? a->max_rank : 0,
         .activation = m->act,
         .training = p->training,
     };

@@ -51,15 +51,30 @@ struct hone_activations {
     size_t size;           /* of the whole block, this struct included */
     const hone_adapter *a; /* made for it; NULL: base only */
     hone_activation_params p;
-    int first; /* lowest layer with an adapter; L without */
+    int first; /* lowest layer that the backward pass reaches */
     int32_t max_rank;
     void *shared[HONE_N_SHARED_BUF];
     void *layer[][HONE_N_LAYER_BUF]; /* [L + 1]; layer L has X only */
 };
 
-/* Bit p is set when projection p of the layer is adapted. a NULL: 0. */
-unsigned hone_adapter_mask(const hone_adapter *a, int layer);
-/* Lowest layer with an adapter; L when there is none. */
+/* Where a block's backward pass may end: its trained parts in the order of the forward pass. */
+enum hone_stage {
+    HONE_STAGE_ATTN_NORM,
+    HONE_STAGE_QKV,
+    HONE_STAGE_QK_NORM,
+    HONE_STAGE_O,
+    HONE_STAGE_POST_ATTN_NORM,
+    HONE_STAGE_FFN_NORM,
+    HONE_STAGE_GATE_UP,
+    HONE_STAGE_DOWN,
+    HONE_STAGE_POST_FFN_NORM
+};
+
+/* Bit p is set when the gradients of projection p read its input again. a NULL: 0. */
+unsigned hone_adapter_reads(const hone_adapter *a, int layer);
+/* Bit s is set when something trains at stage s of the layer. a NULL: 0. */
+unsigned hone_adapter_stages(const hone_adapter *a, int layer);
+/* Lowest layer that the backward pass reaches; L when none trains. A trained embedding lies below all of them. */
 int hone_adapter_first(const hone_adapter *a, int n_layer);
 
 #endif

@@ -1,277 +1,99 @@
-/* Adapters: which projections are adapted, and their values in one block.
+/* Adapters: what of a model trains, and its values in one block.
  *
- * Values, and gradients and moments elsewhere, lie layer by layer, projection by projection, A then B. Which modules a
- * target names is PEFT's rule, on the module paths of the Hugging Face spelling, whatever file the base came from;
- * Python's re.fullmatch becomes PCRE2 anchored at both ends, with a bound on its work. */
+ * Two kinds share everything above them: factors beside projections (LoRA and its variants, with biases and whole
+ * modules when asked), and whole tensors alone (full fine-tuning, or a part of the tensors). Which modules a name means is
+ * PEFT's rule for the first and LLaMA-Factory's for the second (adapter_match.c). */
 #include <math.h>
 #include <string.h>
-#include <strings.h>
-
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
 
 #include "model/adapter.h"
+#include "model/adapter_match.h"
+#include "model/weights_own.h"
 
-#define MATCH_LIMIT 1000000
 /* Streams below this belong to dropout: micro-batch << 32 | projection. */
 #define INIT_STREAM 0xffffffff00000000u
 
-/* ---- targets ------------------------------------------------------------------------------------------------------ */
-
-typedef struct matcher {
-    const hone_strings *targets; /* a list; or NULL: all projections */
-    pcre2_code *regex;           /* instead of a list */
-    pcre2_match_data *match;
-    pcre2_match_context *context;
-} matcher;
-
-static void matcher_clear(matcher *t)
+int hone_strings_copy(hone_strings *out, const hone_strings *in)
 {
-    pcre2_match_context_free(t->context);
-    pcre2_match_data_free(t->match);
-    pcre2_code_free(t->regex);
-}
+    size_t i;
 
-static int matcher_init(matcher *t, const hone_strings *targets, bool is_list, const char *where,
-                        hone_error *err)
-{
-    PCRE2_UCHAR text[200];
-    PCRE2_SIZE at;
-    int code;
-
-    *t = (matcher){0};
-    if (!targets || targets->n == 0 || (targets->n == 1 && !strcasecmp(targets->item[0], "all-linear")))
+    *out = (hone_strings){0};
+    if (!in || !in->n)
         return 0;
-    if (is_list) {
-        t->targets = targets;
-        return 0;
-    }
-    if (targets->n != 1)
-        return hone_error_set(err, HONE_EINVAL, "%s: target_modules: one regular expression, not %zu", where,
-                              targets->n);
-    t->regex = pcre2_compile((PCRE2_SPTR)targets->item[0], PCRE2_ZERO_TERMINATED,
-                             PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF, &code, &at, NULL);
-    if (!t->regex) {
-        pcre2_get_error_message(code, text, sizeof text);
-        return hone_error_set(err, HONE_EINVAL, "%s: target_modules: \"%s\": %s at offset %zu", where,
-                              targets->item[0], (const char *)text, (size_t)at);
-    }
-    t->match = pcre2_match_data_create_from_pattern(t->regex, NULL);
-    t->context = pcre2_match_context_create(NULL);
-    if (!t->match || !t->context) {
-        matcher_clear(t);
-        return hone_error_set(err, HONE_ENOMEM, "%s: target_modules: out of memory", where);
-    }
-    pcre2_set_match_limit(t->context, MATCH_LIMIT);
-    return 0;
-}
-
-static bool ends_with_name(const char *path, const char *name)
-{
-    const size_t n = strlen(path), k = strlen(name);
-
-    if (k > n || strcmp(path + n - k, name) != 0)
-        return false;
-    return k == n || path[n - k - 1] == '.';
-}
-
-/* 1: the path is a target, 0: it is not, negative: error. */
-static int matches(const matcher *t, const char *path, const char *where, hone_error *err)
-{
-    size_t i;
-    int rc;
-
-    if (t->regex) {
-        rc = pcre2_match(t->regex, (PCRE2_SPTR)path, PCRE2_ZERO_TERMINATED, 0, 0, t->match, t->context);
-        if (rc >= 0 || rc == PCRE2_ERROR_NOMATCH)
-            return rc >= 0;
-        return hone_error_set(err, HONE_ELIMIT,
-                              "%s: target_modules: the regular expression takes too long on \"%s\"", where,
-                              path);
-    }
-    if (!t->targets)
-        return 1;
-    for (i = 0; i < t->targets->n; i++)
-        if (ends_with_name(path, t->targets->item[i]))
-            return 1;
-    return 0;
-}
-
-/* Modules that PEFT would adapt too when asked, and hone does not. */
-static int refuse_others(const matcher *t, const char *where, hone_error *err)
-{
-    static const char *const other[] = {"model.embed_tokens", "lm_head"};
-    size_t i;
-    int rc;
-
-    for (i = 0; (t->regex || t->targets) && i < HONE_COUNT(other); i++)
-        if ((rc = matches(t, other[i], where, err)) != 0)
-            return rc < 0 ? rc
-                          : hone_error_set(err, HONE_EUNSUPPORTED,
-                                           "%s: target_modules: %s cannot be adapted; the projections "
-                                           "q_proj, k_proj, v_proj, "
-                                           "o_proj, gate_proj, up_proj, down_proj can",
-                                           where, other[i]);
-    return 0;
-}
-
-/* The names for adapter_config.json: PEFT expands all-linear to the list of projections. */
-static int copy_names(hone_adapter *a, const matcher *t, const hone_strings *targets, bool is_list)
-{
-    const bool all = !t->regex && !t->targets;
-    const size_t n = all ? HONE_N_PROJ : targets->n;
-    size_t i;
-
-    a->targets_are_list = all || is_list;
-    a->target_names.item = hone_calloc(n, sizeof *a->target_names.item);
-    if (!a->target_names.item)
+    out->item = hone_calloc(in->n, sizeof *out->item);
+    if (!out->item)
         return HONE_ENOMEM;
-    a->target_names.n = n;
-    for (i = 0; i < n; i++)
-        if (!(a->target_names.item[i] = hone_strdup(all ? hone_proj_name[i] : targets->item[i])))
+    out->n = in->n;
+    for (i = 0; i < in->n; i++)
+        if (!(out->item[i] = hone_strdup(in->item[i])))
             return HONE_ENOMEM;
     return 0;
 }
 
-/* ---- values -------------------------------------------------------------------------------------------------------- */
-
-/* Points the factors of every adapted projection into the block, in order. Returns the number of values. */
-static size_t place(hone_adapter *a)
+void hone_strings_clear(hone_strings *s)
 {
-    const hone_model *m = a->model;
-    size_t at = 0;
-    int l, p;
+    size_t i;
 
-    for (l = 0; l < m->w->arch.n_layer; l++)
-        for (p = 0; p < HONE_N_PROJ; p++) {
-            const hone_weight *w = &m->w->layer[l].proj[p];
-            hone_lora *lora = &a->lora[l * HONE_N_PROJ + p];
-
-            if (!lora->r)
-                continue;
-            if (a->value) {
-                lora->a = a->value + at;
-                lora->b = lora->a + (size_t)lora->r * (size_t)w->cols;
-            }
-            at += (size_t)lora->r * ((size_t)w->cols + (size_t)w->rows);
-        }
-    return at;
+    for (i = 0; i < s->n; i++)
+        hone_free(s->item[i]);
+    hone_free(s->item);
+    *s = (hone_strings){0};
 }
 
-int hone_adapter_make(hone_adapter **out, hone_model *m, int r, double alpha, double dropout, bool rslora,
-                      const hone_strings *targets, bool targets_are_list, const char *where, hone_error *err)
+static int patterns_copy(hone_patterns *out, const hone_patterns *in)
 {
-    const int L = m->w->arch.n_layer;
-    hone_adapter *a = NULL;
-    matcher t;
-    char path[96];
-    int l, p, rc, hits = 0;
+    *out = (hone_patterns){0};
+    if (!in || !in->name.n)
+        return 0;
+    out->value = hone_calloc(in->name.n, sizeof *out->value);
+    if (!out->value)
+        return HONE_ENOMEM;
+    memcpy(out->value, in->value, in->name.n * sizeof *out->value);
+    return hone_strings_copy(&out->name, &in->name);
+}
+
+int hone_adapter_empty(hone_adapter **out, hone_model *m, hone_error *err)
+{
+    const size_t L = (size_t)m->w->arch.n_layer;
+    hone_adapter *a = hone_calloc(1, sizeof *a);
 
     *out = NULL;
-    if (r < 1 || r > HONE_MAX_RANK)
-        return hone_error_set(err, HONE_ERANGE, "%s: r: %d is not in 1..%d", where, r, HONE_MAX_RANK);
-    if (!isfinite(alpha) || !(dropout >= 0 && dropout < 1))
-        return hone_error_set(err, HONE_ERANGE,
-                              "%s: lora_alpha must be finite and lora_dropout in [0, 1); they are %g and %g",
-                              where, alpha, dropout);
-    if ((rc = matcher_init(&t, targets, targets_are_list, where, err)) < 0)
-        return rc;
-    if ((rc = refuse_others(&t, where, err)) < 0)
-        goto out;
-    rc = HONE_ENOMEM;
-    a = hone_calloc(1, sizeof *a);
-    if (!a || !(a->lora = hone_calloc((size_t)L * HONE_N_PROJ, sizeof *a->lora)) ||
-        copy_names(a, &t, targets, targets_are_list) < 0)
-        goto out;
-    a->model = m;
-    a->r = r;
-    a->alpha = alpha;
-    a->dropout = dropout;
-    a->rslora = rslora;
-    for (l = 0; l < L; l++)
-        for (p = 0; p < HONE_N_PROJ; p++) {
-            hone_proj_path(path, l, p);
-            if ((rc = matches(&t, path, where, err)) < 0)
-                goto out;
-            hits += rc;
-            if (rc) {
-                a->lora[l * HONE_N_PROJ + p].r = r;
-                a->lora[l * HONE_N_PROJ + p].scale = (float)(alpha / (rslora ? sqrt(r) : r));
-            }
-        }
-    if (!hits) {
-        rc = hone_error_set(
-            err, HONE_EINVAL,
-            "%s: target_modules: nothing in the model matches \"%s\"%s; modules are called like %s", where,
-            targets->item[0], targets->n > 1 ? " or the others" : "", path);
-        goto out;
+    if (a) {
+        a->model = m;
+        a->view = *m->w;
+        a->view.impl = NULL;
+        a->view.layer = hone_calloc(L, sizeof *a->view.layer);
+        a->lora = hone_calloc(L * HONE_N_PROJ, sizeof *a->lora);
+        a->layer = hone_calloc(L, sizeof *a->layer);
+        a->reads = hone_calloc(2 * L, sizeof *a->reads);
     }
-    a->n = place(a);
-    rc = HONE_ENOMEM;
-    if (!(a->value = hone_big_alloc(a->n * sizeof(float))))
-        goto out;
-    place(a);
-    rc = 0;
-out:
-    matcher_clear(&t);
-    if (rc == HONE_ENOMEM)
-        hone_error_set(err, rc, "%s: out of memory for the adapter", where);
-    if (rc)
+    if (!a || !a->view.layer || !a->lora || !a->layer || !a->reads) {
         hone_adapter_close(a);
-    else
-        *out = a;
-    return rc;
-}
-
-int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p, hone_error *err)
-{
-    hone_adapter *a;
-    int i, rc;
-
-    *out = NULL;
-    rc = hone_adapter_make(&a, m, p->r, p->alpha, p->dropout, false, p->targets, p->targets_are_list, "lora",
-                           err);
-    if (rc)
-        return rc;
-    for (i = 0; i < m->w->arch.n_layer * HONE_N_PROJ; i++) {
-        const hone_lora *lora = &a->lora[i];
-        const int64_t in = m->w->layer[i / HONE_N_PROJ].proj[i % HONE_N_PROJ].cols;
-        const double bound = 1 / sqrt((double)in);
-        hone_rng rng = hone_rng_make(p->seed, INIT_STREAM | (uint32_t)i);
-        float *value = a->value + (lora->r ? lora->a - a->value : 0);
-        int64_t k;
-
-        for (k = 0; k < lora->r * in; k++)
-            value[k] = (float)((2 * hone_rng_uniform(&rng) - 1) * bound);
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the adapter");
     }
+    a->stages = a->reads + L;
+    memcpy(a->view.layer, m->w->layer, L * sizeof *a->view.layer);
     *out = a;
     return 0;
 }
 
-void hone_adapter_attach_gradients(hone_adapter *a, float *grad)
-{
-    int i;
-
-    a->grad = grad;
-    for (i = 0; i < a->model->w->arch.n_layer * HONE_N_PROJ; i++) {
-        hone_lora *lora = &a->lora[i];
-
-        lora->da = grad && lora->r ? grad + (lora->a - a->value) : NULL;
-        lora->db = grad && lora->r ? grad + (lora->b - a->value) : NULL;
-    }
-}
-
 void hone_adapter_close(hone_adapter *a)
 {
-    size_t i;
-
     if (!a)
         return;
-    for (i = 0; i < a->target_names.n; i++)
-        hone_free(a->target_names.item[i]);
-    hone_free(a->target_names.item);
-    hone_free(a->lora);
+    hone_strings_clear(&a->target_names);
+    hone_strings_clear(&a->modules_to_save);
+    hone_strings_clear(&a->rank_pattern.name);
+    hone_strings_clear(&a->alpha_pattern.name);
+    hone_free(a->rank_pattern.value);
+    hone_free(a->alpha_pattern.value);
     hone_big_free(a->value, a->n * sizeof(float));
+    hone_free(a->param);
+    hone_free(a->magnitude);
+    hone_free(a->view.layer);
+    hone_free(a->lora);
+    hone_free(a->layer);
+    hone_free(a->reads);
     hone_free(a);
 }
 
@@ -284,4 +106,418 @@ void hone_adapter_hashes(const hone_adapter *a, uint64_t *template_hash, uint64_
 size_t hone_adapter_parameters(const hone_adapter *a)
 {
     return a->n;
+}
+
+bool hone_adapter_is_low_rank(const hone_adapter *a)
+{
+    return a->r > 0;
+}
+
+/* Adds the weight, and the bias when there is one, of a module. */
+static int add_module(hone_adapter *a, int layer, int module, hone_error *err)
+{
+    hone_weight w = a->model->w->head;
+    int rc;
+
+    if (module != HONE_HEAD && !hone_module_weight(a->model->w, layer, module, &w))
+        return 0;
+    rc = hone_param_add(a, HONE_PARAM_WEIGHT, layer, module, w.rows, w.cols, err);
+    if (!rc && w.bias)
+        rc = hone_param_add(a, HONE_PARAM_BIAS, layer, module, w.rows, 0, err);
+    return rc;
+}
+
+/* Whole tensors start as the base's values. */
+static void load_whole(hone_adapter *a)
+{
+    size_t i;
+
+    for (i = 0; i < a->n_params; i++)
+        if (a->param[i].role == HONE_PARAM_WEIGHT || a->param[i].role == HONE_PARAM_BIAS)
+            hone_param_load(a->value + a->param[i].at, a->model, &a->param[i]);
+}
+
+/* ---- factors ------------------------------------------------------------------------------------------------------- */
+
+/* Modules that PEFT would adapt too when asked, and hone does not. */
+static int refuse_others(const hone_targets *t, const hone_arch *arch, const char *where, hone_error *err)
+{
+    int module, rc;
+    char path[96];
+
+    for (module = HONE_EMBED; (t->regex.regex || t->names) && module < HONE_N_MODULES; module++) {
+        if (module == HONE_FINAL_NORM)
+            continue;
+        hone_module_path(path, arch, 0, module);
+        if ((rc = hone_targets_match(t, path, where, err)) != 0)
+            return rc < 0 ? rc
+                          : hone_error_set(err, HONE_EUNSUPPORTED,
+                                           "%s: target_modules: %s cannot be adapted; the projections "
+                                           "q_proj, k_proj, v_proj, "
+                                           "o_proj, gate_proj, up_proj, down_proj can",
+                                           where, path);
+    }
+    return 0;
+}
+
+/* The names for adapter_config.json: PEFT expands all-linear to the list of projections. */
+static int copy_names(hone_adapter *a, const hone_targets *t, const hone_adapter_params *p)
+{
+    const hone_strings every = {(char **)(uintptr_t)hone_proj_name, HONE_N_PROJ};
+    const bool all = !t->regex.regex && !t->names;
+
+    a->targets_are_list = all || p->targets_are_list;
+    return hone_strings_copy(&a->target_names, all ? &every : p->targets);
+}
+
+/* PEFT: a module is saved when its path, or that of a module around it, ends with the name. */
+static bool is_saved(const hone_strings *names, const char *path)
+{
+    char part[96];
+    size_t i;
+
+    snprintf(part, sizeof part, "%s", path);
+    for (;;) {
+        char *dot = strrchr(part, '.');
+        const size_t n = strlen(part);
+
+        for (i = 0; names && i < names->n; i++)
+            if (strlen(names->item[i]) <= n && !strcmp(part + n - strlen(names->item[i]), names->item[i]))
+                return true;
+        if (!dot)
+            return false;
+        *dot = 0;
+    }
+}
+
+/* Rank and scale of an adapted projection. */
+static int set_factors(hone_adapter *a, int index, const char *path, const char *where, hone_error *err)
+{
+    hone_lora *lora = &a->lora[index];
+    double r = a->r, alpha = a->alpha;
+    size_t i;
+    int rc = hone_pattern_find(&i, &a->rank_pattern, path, where, "rank_pattern", err);
+
+    if (rc)
+        return rc;
+    if (i < a->rank_pattern.name.n)
+        r = a->rank_pattern.value[i];
+    if ((rc = hone_pattern_find(&i, &a->alpha_pattern, path, where, "alpha_pattern", err)) < 0)
+        return rc;
+    if (i < a->alpha_pattern.name.n)
+        alpha = a->alpha_pattern.value[i];
+    if (!(r >= 1 && r <= HONE_MAX_RANK) || r != floor(r) || !isfinite(alpha))
+        return hone_error_set(err, HONE_ERANGE, "%s: rank_pattern, alpha_pattern: rank %g and alpha %g of %s",
+                              where, r, alpha, path);
+    lora->r = (int32_t)r;
+    lora->scale = (float)(alpha / (a->rslora ? sqrt(r) : r));
+    a->max_rank = HONE_MAX(a->max_rank, lora->r);
+    return 0;
+}
+
+/* Lists what trains in an adapter with factors. */
+static int list_params(hone_adapter *a, const hone_targets *t, const char *where, hone_error *err)
+{
+    const int L = a->model->w->arch.n_layer;
+    char path[96];
+    int l, p, rc, hits = 0;
+
+    for (l = 0; l < L; l++)
+        for (p = 0; p < HONE_N_PROJ; p++) {
+            const hone_weight *w = &a->model->w->layer[l].proj[p];
+            const hone_lora *lora = &a->lora[l * HONE_N_PROJ + p];
+
+            hone_proj_path(path, l, p);
+            if (is_saved(&a->modules_to_save, path))
+                continue;
+            if ((rc = hone_targets_match(t, path, where, err)) < 0)
+                return rc;
+            if (!rc)
+                continue;
+            hits++;
+            if ((rc = set_factors(a, l * HONE_N_PROJ + p, path, where, err)) < 0 ||
+                (rc = hone_param_add(a, HONE_PARAM_A, l, p, lora->r, w->cols, err)) < 0 ||
+                (rc = hone_param_add(a, HONE_PARAM_B, l, p, w->rows, lora->r, err)) < 0 ||
+                (a->dora && (rc = hone_param_add(a, HONE_PARAM_MAGNITUDE, l, p, w->rows, 0, err)) < 0))
+                return rc;
+        }
+    if (!hits)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "%s: target_modules: nothing in the model matches \"%s\"%s; modules are called like %s", where,
+            a->target_names.item[0], a->target_names.n > 1 ? " or the others" : "", path);
+    for (l = 0; l < L; l++)
+        for (p = 0; p < HONE_N_LAYER_MODULES; p++) {
+            hone_module_path(path, &a->model->w->arch, l, p);
+            if (is_saved(&a->modules_to_save, path))
+                rc = add_module(a, l, p, err);
+            else if (p < HONE_N_PROJ && a->model->w->layer[l].proj[p].bias &&
+                     (a->bias == HONE_BIAS_ALL ||
+                      (a->bias == HONE_BIAS_LORA_ONLY && a->lora[l * HONE_N_PROJ + p].r)))
+                rc = hone_param_add(a, HONE_PARAM_BIAS, l, p, a->model->w->layer[l].proj[p].rows, 0, err);
+            else
+                rc = 0;
+            if (rc)
+                return rc;
+        }
+    for (p = HONE_EMBED; p < HONE_N_MODULES; p++) {
+        hone_module_path(path, &a->model->w->arch, 0, p);
+        if (is_saved(&a->modules_to_save, path) && (rc = add_module(a, 0, p, err)) < 0)
+            return rc;
+    }
+    return 0;
+}
+
+/* Every name of modules_to_save must mean something. */
+static int check_saved(const hone_adapter *a, const char *where, hone_error *err)
+{
+    char path[96];
+    size_t i, k;
+
+    for (i = 0; i < a->modules_to_save.n; i++) {
+        const hone_strings one = {a->modules_to_save.item + i, 1};
+
+        for (k = 0; k < a->n_params; k++) {
+            hone_module_path(path, &a->model->w->arch, a->param[k].layer, a->param[k].module);
+            if (a->param[k].role >= HONE_PARAM_WEIGHT && is_saved(&one, path))
+                break;
+        }
+        if (k == a->n_params)
+            return hone_error_set(err, HONE_EINVAL, "%s: modules_to_save: no module is called \"%s\"", where,
+                                  one.item[0]);
+    }
+    return 0;
+}
+
+/* DoRA starts from the rows' lengths (of W, since B is zero). */
+static int start_magnitudes(hone_adapter *a, hone_error *err)
+{
+    float *row;
+    size_t i;
+    int64_t o, c;
+
+    if (!a->dora)
+        return 0;
+    row = hone_alloc((size_t)HONE_MAX(a->model->w->arch.ffn, 65536) * sizeof *row);
+    if (!row)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the magnitudes");
+    for (i = 0; i < a->n_params; i++) {
+        const hone_param *p = &a->param[i];
+        const hone_weight *w = &a->model->w->layer[p->layer].proj[p->module % HONE_N_PROJ];
+
+        if (p->role != HONE_PARAM_MAGNITUDE)
+            continue;
+        for (o = 0; o < p->rows; o++) {
+            double sum = 0;
+
+            hone_dequantise(row, (const char *)w->data + (size_t)o * hone_dtype_bytes(w->dtype, w->cols),
+                            w->dtype, w->cols);
+            for (c = 0; c < w->cols; c++)
+                sum += (double)row[c] * (double)row[c];
+            a->value[p->at + (size_t)o] = (float)sqrt(sum);
+        }
+    }
+    hone_free(row);
+    return 0;
+}
+
+int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_params *p, const char *where,
+                      hone_error *err)
+{
+    const size_t n_proj = (size_t)m->w->arch.n_layer * HONE_N_PROJ;
+    hone_adapter *a = NULL;
+    hone_targets t;
+    int rc;
+
+    *out = NULL;
+    if (p->r < 1 || p->r > HONE_MAX_RANK)
+        return hone_error_set(err, HONE_ERANGE, "%s: r: %d is not in 1..%d", where, p->r, HONE_MAX_RANK);
+    if (!isfinite(p->alpha) || !(p->dropout >= 0 && p->dropout < 1))
+        return hone_error_set(err, HONE_ERANGE,
+                              "%s: lora_alpha must be finite and lora_dropout in [0, 1); they are %g and %g",
+                              where, p->alpha, p->dropout);
+    if ((rc = hone_targets_init(&t, p->targets, p->targets_are_list, where, err)) < 0)
+        return rc;
+    if ((rc = refuse_others(&t, &m->w->arch, where, err)) < 0 || (rc = hone_adapter_empty(&a, m, err)) < 0)
+        goto out;
+    a->r = p->r;
+    a->alpha = p->alpha;
+    a->dropout = p->dropout;
+    a->rslora = p->rslora;
+    a->dora = p->dora;
+    a->bias = p->bias;
+    a->lr_ratio = p->lr_ratio;
+    if (a->dora)
+        a->magnitude = hone_calloc(2 * n_proj, sizeof *a->magnitude);
+    if ((a->dora && !a->magnitude) || copy_names(a, &t, p) < 0 ||
+        hone_strings_copy(&a->modules_to_save, p->modules_to_save) < 0 ||
+        patterns_copy(&a->rank_pattern, p->rank_pattern) < 0 ||
+        patterns_copy(&a->alpha_pattern, p->alpha_pattern) < 0) {
+        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory for the adapter", where);
+        goto out;
+    }
+    if (a->dora)
+        a->dmagnitude = a->magnitude + n_proj;
+    if ((rc = list_params(a, &t, where, err)) < 0 || (rc = check_saved(a, where, err)) < 0 ||
+        (rc = hone_param_place(a, err)) < 0 || (rc = start_magnitudes(a, err)) < 0)
+        goto out;
+    load_whole(a);
+out:
+    hone_targets_clear(&t);
+    if (rc)
+        hone_adapter_close(a);
+    else
+        *out = a;
+    return rc;
+}
+
+int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p, hone_error *err)
+{
+    hone_adapter *a;
+    size_t i, k;
+    int rc;
+
+    *out = NULL;
+    rc = hone_adapter_make(&a, m, p, "lora", err);
+    if (rc)
+        return rc;
+    for (i = 0; i < a->n_params; i++) {
+        const hone_param *t = &a->param[i];
+        const double bound = 1 / sqrt((double)t->cols);
+        hone_rng rng = hone_rng_make(p->seed, INIT_STREAM | (uint32_t)(t->layer * HONE_N_PROJ + t->module));
+
+        for (k = 0; t->role == HONE_PARAM_A && k < t->n; k++)
+            a->value[t->at + k] = (float)((2 * hone_rng_uniform(&rng) - 1) * bound);
+    }
+    *out = a;
+    return 0;
+}
+
+/* ---- whole tensors --------------------------------------------------------------------------------------------------- */
+
+/* The first name of a module's path behind its layer ("self_attn"), or its last outside of layers ("norm"). */
+static void short_name(char out[96], const char *path)
+{
+    const char *rest = strrchr(path, '.') ? strrchr(path, '.') + 1 : path;
+    int layer, used = 0;
+
+    if (sscanf(path, "model.layers.%d.%n", &layer, &used) == 1 && used)
+        rest = path + used;
+    snprintf(out, 96, "%.*s", used ? (int)strcspn(rest, ".") : 95, rest);
+}
+
+static bool listed(const hone_strings *names, const char *name)
+{
+    size_t i;
+
+    for (i = 0; names && i < names->n; i++)
+        if (!strcmp(names->item[i], name))
+            return true;
+    return false;
+}
+
+/* Names that a setting may use, for its messages and its check. */
+static int check_names(const hone_model *m, const hone_strings *names, bool layers, hone_error *err)
+{
+    const int first = layers ? 0 : HONE_EMBED, last = layers ? HONE_N_LAYER_MODULES : HONE_N_MODULES;
+    hone_buf known = {0};
+    hone_weight w;
+    char path[96], name[96], before[96] = "";
+    size_t i;
+    int module, rc = 0;
+
+    for (i = 0; names && i < names->n && !rc; i++) {
+        bool found = layers && !strcmp(names->item[i], "all");
+
+        known.len = 0;
+        for (module = first; module < last; module++) {
+            if (!hone_module_weight(m->w, 0, module, &w))
+                continue;
+            hone_module_path(path, &m->w->arch, 0, module);
+            short_name(name, path);
+            found |= !strcmp(names->item[i], name);
+            if (strcmp(name, before) != 0)
+                hone_buf_printf(&known, "%s%s", known.len ? ", " : "", name);
+            memcpy(before, name, sizeof before);
+        }
+        if (!found)
+            rc = hone_error_set(err, HONE_EINVAL, "training.freeze_%s: \"%s\" is not one of %s%s",
+                                layers ? "trainable_modules" : "extra_modules", names->item[i],
+                                layers ? "all, " : "", known.failed ? "" : known.data);
+    }
+    hone_buf_clear(&known);
+    return rc;
+}
+
+/* Does the selection train this tensor? 1, 0, or an error of the pattern. */
+static int selected(const hone_tensors_params *p, const hone_expression *pattern, const hone_arch *arch,
+                    int layer, int module, hone_error *err)
+{
+    char path[96], name[96], full[HONE_PARAM_NAME];
+
+    hone_module_path(path, arch, layer, module);
+    short_name(name, path);
+    if (module < HONE_N_LAYER_MODULES) {
+        const bool in = p->layers > 0 ? layer >= arch->n_layer - p->layers : layer < -p->layers;
+
+        if (in && (listed(p->modules, "all") || listed(p->modules, name)))
+            return 1;
+    } else if (listed(p->extra, name)) {
+        return 1;
+    }
+    if (!pattern->regex)
+        return 0;
+    snprintf(full, sizeof full, "%s.weight", path);
+    return hone_expression_matches(pattern, full, "training", "freeze_trainable_pattern", err);
+}
+
+static int consider(hone_adapter *a, const hone_tensors_params *p, const hone_expression *pattern, int layer,
+                    int module, hone_error *err)
+{
+    hone_weight w;
+    int rc;
+
+    if (!hone_module_weight(a->model->w, layer, module, &w))
+        return 0;
+    rc = p ? selected(p, pattern, &a->model->w->arch, layer, module, err) : 1;
+    return rc > 0 ? add_module(a, layer, module, err) : rc;
+}
+
+int hone_adapter_tensors(hone_adapter **out, hone_model *m, const hone_tensors_params *p, hone_error *err)
+{
+    hone_expression pattern = {0};
+    hone_adapter *a = NULL;
+    int layer, module, rc;
+
+    *out = NULL;
+    if (p &&
+        ((rc = check_names(m, p->modules, true, err)) < 0 || (rc = check_names(m, p->extra, false, err)) < 0))
+        return rc;
+    if (p && p->pattern &&
+        (rc = hone_expression_init(&pattern, p->pattern, false, "training", "freeze_trainable_pattern",
+                                   err)) < 0)
+        return rc;
+    if ((rc = hone_adapter_empty(&a, m, err)) < 0 || (rc = consider(a, p, &pattern, 0, HONE_EMBED, err)) < 0)
+        goto out;
+    for (layer = 0; layer < m->w->arch.n_layer; layer++)
+        for (module = 0; module < HONE_N_LAYER_MODULES; module++)
+            if ((rc = consider(a, p, &pattern, layer, module, err)) < 0)
+                goto out;
+    if ((rc = consider(a, p, &pattern, 0, HONE_FINAL_NORM, err)) < 0 ||
+        (rc = consider(a, p, &pattern, 0, HONE_HEAD, err)) < 0)
+        goto out;
+    if (!a->n_params) {
+        rc = hone_error_set(err, HONE_EINVAL, "training: the freeze settings leave nothing to train");
+        goto out;
+    }
+    if ((rc = hone_param_place(a, err)) < 0)
+        goto out;
+    load_whole(a);
+out:
+    hone_expression_clear(&pattern);
+    if (rc)
+        hone_adapter_close(a);
+    else
+        *out = a;
+    return rc;
 }

@@ -14,29 +14,19 @@
 #include "model/adapter.h"
 
 #define CONFIG_LIMIT (1u << 20) /* a full path for every projection of 80 layers takes 25 kB */
-#define PREFIX "base_model.model."
-#define PEFT_VERSION "0.21.2" /* the version whose files these are */
+#define PEFT_VERSION "0.21.2"   /* the version whose files these are */
 
-enum { KEY_SIZE = 128 };
-
-static void tensor_key(char out[KEY_SIZE], int index, char factor)
-{
-    char path[96];
-
-    hone_proj_path(path, index / HONE_N_PROJ, index % HONE_N_PROJ);
-    snprintf(out, KEY_SIZE, PREFIX "%s.lora_%c.weight", path, factor);
-}
+/* In the order of hone_bias. */
+static const char *const bias_name[] = {"none", "all", "lora_only"};
 
 /* ---- reading the settings ------------------------------------------------------------------------------------------ */
 
 typedef struct settings {
-    int r;
-    double alpha, dropout;
-    bool rslora;
-    hone_strings targets; /* items borrowed from the document */
-    bool targets_are_list;
+    hone_adapter_params p; /* points into what stands below */
+    hone_strings targets, modules_to_save;
+    hone_patterns rank_pattern, alpha_pattern;
     uint64_t template_hash, tokenizer_hash;
-} settings;
+} settings; /* the lists are allocated, their strings borrowed from the document */
 
 /* Absent, null, false, 0, "", [] and {} switch a setting off. */
 static bool is_off(const json_t *v)
@@ -61,42 +51,30 @@ static bool is_off(const json_t *v)
 static int refuse(const char *file, const char *key, hone_error *err)
 {
     return hone_error_set(err, HONE_EUNSUPPORTED,
-                          "%s: \"%s\" is set; hone reads plain LoRA and rsLoRA adapters only", file, key);
+                          "%s: \"%s\" is set, a variant of LoRA that hone does not have", file, key);
 }
 
 static int check_variants(json_t *doc, const char *file, hone_error *err)
 {
     static const char *const off[] = {
-        "fan_in_fan_out",
-        "lora_bias",
-        "rank_pattern",
-        "alpha_pattern",
-        "modules_to_save",
-        "layers_to_transform",
-        "layers_pattern",
-        "exclude_modules",
-        "layer_replication",
-        "megatron_config",
-        "trainable_token_indices",
-        "target_parameters",
-        "alora_invocation_tokens",
-        "arrow_config",
-        "kasa_config",
-        "monteclora_config",
-        "velora_config",
+        "fan_in_fan_out",      "lora_bias",
+        "layers_to_transform", "layers_pattern",
+        "exclude_modules",     "layer_replication",
+        "megatron_config",     "trainable_token_indices",
+        "target_parameters",   "alora_invocation_tokens",
+        "arrow_config",        "kasa_config",
+        "monteclora_config",   "velora_config",
     };
     /* Ways to start that leave the base as it is; the others (PiSSA, OLoRA, ...) change it. */
     static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
     const char *type = json_string_value(json_object_get(doc, "peft_type"));
-    const char *bias = json_string_value(json_object_get(doc, "bias")), *key, *name;
+    const char *key, *name;
     json_t *init = json_object_get(doc, "init_lora_weights"), *v;
     size_t i;
 
     if (!type || strcmp(type, "LORA") != 0)
         return hone_error_set(err, HONE_EUNSUPPORTED, "%s: \"peft_type\" is \"%s\"; hone reads LORA", file,
                               type ? type : "(none)");
-    if (bias && strcmp(bias, "none") != 0)
-        return refuse(file, "bias", err);
     for (i = 0; i < HONE_COUNT(off); i++)
         if (!is_off(json_object_get(doc, off[i])))
             return refuse(file, off[i], err);
@@ -119,14 +97,76 @@ static uint64_t hash_of(json_t *doc, const char *key)
     return text ? strtoull(text, NULL, 16) : 0;
 }
 
-/* Fills s from the document; s->targets.item is allocated, what it points to belongs to doc. */
+/* A string or a list of strings; the strings stay the document's. */
+static int read_strings(hone_strings *out, json_t *v, const char *key, const char *file, hone_error *err)
+{
+    const bool list = json_is_array(v);
+    size_t i;
+
+    out->n = list ? json_array_size(v) : 1;
+    if (!out->n || !(list || json_is_string(v)))
+        goto wrong;
+    out->item = hone_calloc(out->n, sizeof *out->item);
+    if (!out->item)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", file);
+    for (i = 0; i < out->n; i++) {
+        json_t *s = list ? json_array_get(v, i) : v;
+
+        if (!json_is_string(s))
+            goto wrong;
+        out->item[i] = (char *)json_string_value(s);
+    }
+    return 0;
+wrong:
+    return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\" must be a string or a list of strings", file, key);
+}
+
+/* An object of numbers. */
+static int read_patterns(hone_patterns *out, json_t *v, const char *key, const char *file, hone_error *err)
+{
+    const char *name;
+    json_t *number;
+    size_t i = 0;
+
+    if (is_off(v))
+        return 0;
+    if (!json_is_object(v))
+        return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\" must be an object", file, key);
+    out->name.item = hone_calloc(json_object_size(v), sizeof *out->name.item);
+    out->value = hone_calloc(json_object_size(v), sizeof *out->value);
+    if (!out->name.item || !out->value)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", file);
+    out->name.n = json_object_size(v);
+    json_object_foreach(v, name, number)
+    {
+        if (!json_is_number(number))
+            return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\": \"%s\" is no number", file, key, name);
+        out->name.item[i] = (char *)(uintptr_t)name;
+        out->value[i++] = json_number_value(number);
+    }
+    return 0;
+}
+
+static int read_bias(hone_bias *out, json_t *v, const char *file, hone_error *err)
+{
+    const char *name = v ? json_string_value(v) : "none";
+    int i;
+
+    for (i = 0; name && i < (int)HONE_COUNT(bias_name); i++)
+        if (!strcmp(name, bias_name[i])) {
+            *out = (hone_bias)i;
+            return 0;
+        }
+    return hone_error_set(err, HONE_EFORMAT, "%s: \"bias\" must be none, all or lora_only", file);
+}
+
+/* Fills s from the document. */
 static int read_settings(settings *s, json_t *doc, const char *file, hone_error *err)
 {
     json_t *r = json_object_get(doc, "r"), *alpha = json_object_get(doc, "lora_alpha"),
            *dropout = json_object_get(doc, "lora_dropout"), *targets = json_object_get(doc, "target_modules"),
-           *v;
+           *saved = json_object_get(doc, "modules_to_save");
     int rc = check_variants(doc, file, err);
-    size_t i;
 
     if (rc)
         return rc;
@@ -137,73 +177,74 @@ static int read_settings(settings *s, json_t *doc, const char *file, hone_error 
     if (json_integer_value(r) > HONE_MAX_RANK || json_integer_value(r) < 0)
         return hone_error_set(err, HONE_ERANGE, "%s: \"r\": %" JSON_INTEGER_FORMAT " is not in 1..%d", file,
                               json_integer_value(r), HONE_MAX_RANK);
-    s->r = r ? (int)json_integer_value(r) : 8;
-    s->alpha = alpha ? json_number_value(alpha) : 8;
-    s->dropout = json_number_value(dropout);
-    s->rslora = json_is_true(json_object_get(doc, "use_rslora"));
+    s->p.r = r ? (int)json_integer_value(r) : 8;
+    s->p.alpha = alpha ? json_number_value(alpha) : 8;
+    s->p.dropout = json_number_value(dropout);
+    s->p.rslora = json_is_true(json_object_get(doc, "use_rslora"));
+    s->p.dora = json_is_true(json_object_get(doc, "use_dora"));
+    s->p.targets = &s->targets;
+    s->p.targets_are_list = json_is_array(targets);
+    s->p.modules_to_save = &s->modules_to_save;
+    s->p.rank_pattern = &s->rank_pattern;
+    s->p.alpha_pattern = &s->alpha_pattern;
     s->template_hash = hash_of(doc, "template_hash");
     s->tokenizer_hash = hash_of(doc, "tokenizer_hash");
-    s->targets_are_list = json_is_array(targets);
-    s->targets.n = s->targets_are_list ? json_array_size(targets) : 1;
-    if (!s->targets.n || !(s->targets_are_list || json_is_string(targets)))
-        return hone_error_set(err, HONE_EFORMAT,
-                              "%s: \"target_modules\" must be a string or a list of strings", file);
-    s->targets.item = hone_calloc(s->targets.n, sizeof *s->targets.item);
-    if (!s->targets.item)
-        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", file);
-    for (i = 0; i < s->targets.n; i++) {
-        v = s->targets_are_list ? json_array_get(targets, i) : targets;
-        if (!json_is_string(v))
-            return hone_error_set(err, HONE_EFORMAT,
-                                  "%s: \"target_modules\" must be a string or a list of strings", file);
-        s->targets.item[i] = (char *)json_string_value(v);
-    }
-    return 0;
+    if ((rc = read_bias(&s->p.bias, json_object_get(doc, "bias"), file, err)) < 0 ||
+        (rc = read_strings(&s->targets, targets, "target_modules", file, err)) < 0 ||
+        (!is_off(saved) &&
+         (rc = read_strings(&s->modules_to_save, saved, "modules_to_save", file, err)) < 0) ||
+        (rc = read_patterns(&s->rank_pattern, json_object_get(doc, "rank_pattern"), "rank_pattern", file,
+                            err)) < 0)
+        return rc;
+    return read_patterns(&s->alpha_pattern, json_object_get(doc, "alpha_pattern"), "alpha_pattern", file,
+                         err);
+}
+
+static void settings_clear(settings *s)
+{
+    hone_free(s->targets.item);
+    hone_free(s->modules_to_save.item);
+    hone_free(s->rank_pattern.name.item);
+    hone_free(s->rank_pattern.value);
+    hone_free(s->alpha_pattern.name.item);
+    hone_free(s->alpha_pattern.value);
 }
 
 /* ---- reading the tensors ------------------------------------------------------------------------------------------- */
 
-static int read_factor(float *out, const hone_safetensors *file, const char *path, int index, char factor,
-                       int64_t rows, int64_t cols, hone_error *err)
+static int read_tensor(float *out, const hone_safetensors *file, const char *path, const char *key,
+                       const hone_param *p, hone_error *err)
 {
-    const hone_tensor_info *t;
-    char key[KEY_SIZE];
+    const hone_tensor_info *t = hone_safetensors_find(file, key);
+    const int dims = p->cols ? 2 : 1;
+    char wanted[48];
 
-    tensor_key(key, index, factor);
-    t = hone_safetensors_find(file, key);
     if (!t)
         return hone_error_set(err, HONE_ENOENT, "%s: %s is missing", path, key);
-    if (t->n_dims != 2 || t->shape[0] != rows || t->shape[1] != cols)
-        return hone_error_set(err, HONE_ESHAPE, "%s: %s is [%lld, %lld]%s; the model needs [%lld, %lld]",
-                              path, key, t->n_dims > 0 ? (long long)t->shape[0] : 0,
+    if (t->n_dims != dims || t->shape[0] != p->rows || (p->cols && t->shape[1] != p->cols)) {
+        snprintf(wanted, sizeof wanted, p->cols ? "[%lld, %lld]" : "[%lld]", (long long)p->rows,
+                 (long long)p->cols);
+        return hone_error_set(err, HONE_ESHAPE, "%s: %s is [%lld, %lld]%s; the model needs %s", path, key,
+                              t->n_dims > 0 ? (long long)t->shape[0] : 0,
                               t->n_dims > 1 ? (long long)t->shape[1] : 0,
-                              t->n_dims == 2 ? "" : " of other rank", (long long)rows, (long long)cols);
+                              t->n_dims == dims ? "" : " of other rank", wanted);
+    }
     if (t->dtype != HONE_F32 && t->dtype != HONE_F16 && t->dtype != HONE_BF16)
         return hone_error_set(err, HONE_EUNSUPPORTED, "%s: %s is stored as %s; adapters are F32, F16 or BF16",
                               path, key,
                               t->dtype < HONE_DTYPE_COUNT ? hone_dtype_name(t->dtype) : "an unknown type");
-    hone_dequantise(out, t->data, t->dtype, rows * cols);
+    hone_dequantise(out, t->data, t->dtype, (int64_t)p->n);
     return 0;
 }
 
-/* Does the key name a factor of an adapted projection? */
 static bool is_expected(const hone_adapter *a, const char *key)
 {
-    static const char start[] = PREFIX "model.layers.";
-    char want[KEY_SIZE];
-    long layer;
-    int p;
+    char want[HONE_PARAM_NAME];
+    size_t i;
 
-    if (strncmp(key, start, sizeof start - 1) != 0)
-        return false;
-    layer = strtol(key + sizeof start - 1, NULL, 10);
-    if (layer < 0 || layer >= a->model->w->arch.n_layer)
-        return false;
-    for (p = 0; p < 2 * HONE_N_PROJ; p++) {
-        const int index = (int)layer * HONE_N_PROJ + p / 2;
-
-        tensor_key(want, index, p % 2 ? 'B' : 'A');
-        if (a->lora[index].r && !strcmp(key, want))
+    for (i = 0; i < a->n_params; i++) {
+        hone_param_name(want, a, &a->param[i]);
+        if (!strcmp(key, want))
             return true;
     }
     return false;
@@ -212,28 +253,25 @@ static bool is_expected(const hone_adapter *a, const char *key)
 static int read_tensors(hone_adapter *a, const char *path, hone_error *err)
 {
     hone_safetensors *file = NULL;
+    char key[HONE_PARAM_NAME];
     size_t i;
-    int index, rc;
+    int rc;
 
     if ((rc = hone_safetensors_open(&file, path, err)) < 0)
         return rc;
-    for (index = 0; !rc && index < a->model->w->arch.n_layer * HONE_N_PROJ; index++) {
-        const hone_weight *w = &a->model->w->layer[index / HONE_N_PROJ].proj[index % HONE_N_PROJ];
-        const hone_lora *lora = &a->lora[index];
-
-        if (!lora->r)
-            continue;
-        rc = read_factor(a->value + (lora->a - a->value), file, path, index, 'A', lora->r, w->cols, err);
-        if (!rc)
-            rc = read_factor(a->value + (lora->b - a->value), file, path, index, 'B', w->rows, lora->r, err);
+    for (i = 0; !rc && i < a->n_params; i++) {
+        hone_param_name(key, a, &a->param[i]);
+        rc = read_tensor(a->value + a->param[i].at, file, path, key, &a->param[i], err);
     }
-    for (i = 0; !rc && i < hone_safetensors_n_tensors(file); i++) {
-        const char *key = hone_safetensors_tensor(file, i)->name;
+    /* all expected ones are there, so only a larger number can hide another */
+    for (i = 0; !rc && hone_safetensors_n_tensors(file) > a->n_params && i < hone_safetensors_n_tensors(file);
+         i++) {
+        const char *name = hone_safetensors_tensor(file, i)->name;
 
-        if (!is_expected(a, key))
+        if (!is_expected(a, name))
             rc = hone_error_set(err, HONE_EFORMAT,
                                 "%s: %s belongs to no module that the settings select in this model", path,
-                                key);
+                                name);
     }
     hone_safetensors_close(file);
     return rc;
@@ -260,9 +298,7 @@ int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_e
         goto out;
     }
     if ((rc = read_settings(&s, doc, config, err)) < 0 ||
-        (rc = hone_adapter_make(&a, m, s.r, s.alpha, s.dropout, s.rslora, &s.targets, s.targets_are_list,
-                                config, err)) < 0 ||
-        (rc = read_tensors(a, tensors, err)) < 0)
+        (rc = hone_adapter_make(&a, m, &s.p, config, err)) < 0 || (rc = read_tensors(a, tensors, err)) < 0)
         goto out;
     a->template_hash = s.template_hash;
     a->tokenizer_hash = s.tokenizer_hash;
@@ -270,7 +306,7 @@ int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_e
     a = NULL;
 out:
     hone_adapter_close(a);
-    hone_free(s.targets.item);
+    settings_clear(&s);
     json_decref(doc);
     hone_free(config);
     hone_free(tensors);
@@ -281,49 +317,39 @@ out:
 
 static int write_tensors(const hone_adapter *a, const char *path, hone_error *err)
 {
-    const int n = a->model->w->arch.n_layer * HONE_N_PROJ;
-    hone_tensor_info *t = hone_calloc((size_t)n * 2, sizeof *t);
-    char(*key)[KEY_SIZE] = hone_calloc((size_t)n * 2, sizeof *key);
-    size_t k = 0;
-    int i, f, rc;
+    hone_tensor_info *t = hone_calloc(a->n_params, sizeof *t);
+    char(*key)[HONE_PARAM_NAME] = hone_calloc(a->n_params, sizeof *key);
+    size_t i;
+    int rc;
 
-    if (!t || !key) {
-        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
-        goto out;
-    }
-    for (i = 0; i < n; i++) {
-        const hone_weight *w = &a->model->w->layer[i / HONE_N_PROJ].proj[i % HONE_N_PROJ];
-        const hone_lora *lora = &a->lora[i];
+    if (t && key) {
+        for (i = 0; i < a->n_params; i++) {
+            const hone_param *p = &a->param[i];
 
-        for (f = 0; lora->r && f < 2; f++, k++) {
-            tensor_key(key[k], i, f ? 'B' : 'A');
-            t[k] = (hone_tensor_info){
-                .name = key[k],
-                .dtype = HONE_F32,
-                .n_dims = 2,
-                .shape = {f ? w->rows : lora->r, f ? lora->r : w->cols},
-                .data = f ? lora->b : lora->a,
-            };
-            t[k].size = (size_t)(t[k].shape[0] * t[k].shape[1]) * sizeof(float);
+            hone_param_name(key[i], a, p);
+            t[i] = (hone_tensor_info){.name = key[i],
+                                      .dtype = HONE_F32,
+                                      .n_dims = p->cols ? 2 : 1,
+                                      .shape = {p->rows, p->cols},
+                                      .data = a->value + p->at,
+                                      .size = p->n * sizeof(float)};
         }
+        rc = hone_safetensors_write(path, t, a->n_params, err);
+    } else {
+        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
     }
-    rc = hone_safetensors_write(path, t, k, err);
-out:
     hone_free(t);
     hone_free(key);
     return rc;
 }
 
-static json_t *targets_json(const hone_adapter *a)
+static json_t *strings_json(const hone_strings *s)
 {
-    json_t *list;
+    json_t *list = json_array();
     size_t i;
 
-    if (!a->targets_are_list)
-        return json_string(a->target_names.item[0]);
-    list = json_array();
-    for (i = 0; list && i < a->target_names.n; i++)
-        if (json_array_append_new(list, json_string(a->target_names.item[i])) < 0) {
+    for (i = 0; list && i < s->n; i++)
+        if (json_array_append_new(list, json_string(s->item[i])) < 0) {
             json_decref(list);
             return NULL;
         }
@@ -334,6 +360,19 @@ static json_t *targets_json(const hone_adapter *a)
 static json_t *number_json(double v)
 {
     return v > -1e15 && v < 1e15 && v == (double)(json_int_t)v ? json_integer((json_int_t)v) : json_real(v);
+}
+
+static json_t *patterns_json(const hone_patterns *p)
+{
+    json_t *object = json_object();
+    size_t i;
+
+    for (i = 0; object && i < p->name.n; i++)
+        if (json_object_set_new(object, p->name.item[i], number_json(p->value[i])) < 0) {
+            json_decref(object);
+            return NULL;
+        }
+    return object;
 }
 
 static int write_config(const hone_adapter *a, const char *path, uint64_t template_hash,
@@ -352,7 +391,6 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
         "layers_to_transform",
         "lora_ga_config",
         "megatron_config",
-        "modules_to_save",
         "monteclora_config",
         "revision",
         "target_parameters",
@@ -360,9 +398,8 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
         "use_bdlora",
         "velora_config",
     };
-    static const char *const false_key[] = {"ensure_weight_tying", "fan_in_fan_out", "lora_bias", "use_dora",
+    static const char *const false_key[] = {"ensure_weight_tying", "fan_in_fan_out", "lora_bias",
                                             "use_qalora"};
-    static const char *const empty_key[] = {"alpha_pattern", "loftq_config", "rank_pattern"};
     const char *base = a->model->w->arch.base_name;
     char template_text[17], tokenizer_text[17];
     hone_buf text = {0};
@@ -372,19 +409,25 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
 
     snprintf(template_text, sizeof template_text, "%016" PRIx64, template_hash);
     snprintf(tokenizer_text, sizeof tokenizer_text, "%016" PRIx64, tokenizer_hash);
-    doc = json_pack("{s:s?, s:s, s:{s:s, s:s}, s:b, s:b, s:o, s:o, s:s, s:s, s:s, s:i, s:i, s:o, s:s, s:b}",
-                    "base_model_name_or_path", base, "bias", "none", "hone", "template_hash", template_text,
-                    "tokenizer_hash", tokenizer_text, "inference_mode", 1, "init_lora_weights", 1,
-                    "lora_alpha", number_json(a->alpha), "lora_dropout", json_real(a->dropout),
-                    "megatron_core", "megatron.core", "peft_type", "LORA", "peft_version", PEFT_VERSION,
-                    "qalora_group_size", 16, "r", a->r, "target_modules", targets_json(a), "task_type",
-                    "CAUSAL_LM", "use_rslora", (int)a->rslora);
+    doc =
+        json_pack("{s:s?, s:s, s:{s:s, s:s}, s:b, s:b, s:o, s:o, s:s, s:s, s:s, s:i, s:i, s:o, s:s, s:b}",
+                  "base_model_name_or_path", base, "bias", bias_name[a->bias], "hone", "template_hash",
+                  template_text, "tokenizer_hash", tokenizer_text, "inference_mode", 1, "init_lora_weights",
+                  1, "lora_alpha", number_json(a->alpha), "lora_dropout", json_real(a->dropout),
+                  "megatron_core", "megatron.core", "peft_type", "LORA", "peft_version", PEFT_VERSION,
+                  "qalora_group_size", 16, "r", a->r, "target_modules",
+                  a->targets_are_list ? strings_json(&a->target_names) : json_string(a->target_names.item[0]),
+                  "task_type", "CAUSAL_LM", "use_rslora", (int)a->rslora);
+    failed |= json_object_set_new(doc, "use_dora", json_boolean(a->dora)) |
+              json_object_set_new(doc, "loftq_config", json_object()) |
+              json_object_set_new(doc, "rank_pattern", patterns_json(&a->rank_pattern)) |
+              json_object_set_new(doc, "alpha_pattern", patterns_json(&a->alpha_pattern)) |
+              json_object_set_new(doc, "modules_to_save",
+                                  a->modules_to_save.n ? strings_json(&a->modules_to_save) : json_null());
     for (i = 0; i < HONE_COUNT(null_key); i++)
         failed |= json_object_set_new(doc, null_key[i], json_null());
     for (i = 0; i < HONE_COUNT(false_key); i++)
         failed |= json_object_set_new(doc, false_key[i], json_false());
-    for (i = 0; i < HONE_COUNT(empty_key); i++)
-        failed |= json_object_set_new(doc, empty_key[i], json_object());
     if (failed) /* the one thing but memory that can fail here is a name that is no UTF-8 */
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory, or a name to be written is no UTF-8", path);
     else

@@ -7,8 +7,9 @@
  *     h = act(g) u                          y = x2 + h Wd^T
  *
  * With post_norms x2 = x + norm(a), a = o Wo^T, and y = x2 + norm(m), m = h Wd^T.
- * The base is frozen: backward makes the gradients of adapters and of the residual stream, nothing else. Whatever
- * differs between families is a switch of the architecture. Formulas stand at the ops (device/ops.h); sources: Zhang and
+ * Backward makes the gradients of the residual stream and of what the adapter trains: factors beside projections, or
+ * whole tensors; what is frozen costs nothing there. Whatever differs between families is a switch of the architecture.
+ * Formulas stand at the ops (device/ops.h); sources: Zhang and
  * Sennrich 2019 (norm), Su et al. 2021 (RoPE), Shazeer 2020 (gated unit), Hu et al. 2021 (adapter). */
 #include "model/block.h"
 
@@ -71,7 +72,11 @@ static hone_linear group(const hone_pass_env *e, int layer, const hone_block *b,
     for (i = 0; i < n; i++) {
         const int p = first + i, index = layer * HONE_N_PROJ + p;
 
-        g.part[i].w = &e->m->w->layer[layer].proj[p];
+        g.part[i].w = &e->w->layer[layer].proj[p];
+        if (e->training) {
+            g.part[i].dw = e->a->layer[layer].weight[p];
+            g.part[i].dbias = e->a->layer[layer].bias[p];
+        }
         if (!e->a || e->a->lora[index].r == 0)
             continue;
         lora[i] = e->a->lora[index];
@@ -115,6 +120,14 @@ static int project_bwd(const hone_pass_env *e, int layer, const hone_block *b, i
     if (want_dx)
         g.dx = dx;
     return hone_linear_bwd(e->m->dev, &g, err);
+}
+
+/* The gradient of a norm's weight, when it trains. dy, x as for hone_rmsnorm_bwd. */
+static int norm_grad(const hone_pass_env *e, int layer, int module, hone_mat dy, hone_mat x, hone_error *err)
+{
+    float *dw = e->a->layer[layer].weight[module];
+
+    return dw ? hone_rmsnorm_bwd_w(e->m->dev, dw, dy, x, e->m->w->arch.norm_eps, err) : 0;
 }
 
 static hone_attention attention_of(const hone_pass_env *e, int layer, const hone_block *b)
@@ -172,7 +185,7 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
 {
     hone_device *dev = e->m->dev;
     const hone_arch *r = &e->m->w->arch;
-    const hone_layer_weights *w = &e->m->w->layer[layer];
+    const hone_layer_weights *w = &e->w->layer[layer];
     const hone_attention att = attention_of(e, layer, b);
     const hone_mat qkv[] = {b->q0, b->k0, b->v}, gate_up[] = {b->g, b->u};
     const hone_mat a = r->post_norms ? b->a : b->t, m = r->post_norms ? b->m : b->t;
@@ -220,11 +233,11 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
 {
     hone_device *dev = e->m->dev;
     const hone_arch *r = &e->m->w->arch;
-    const hone_layer_weights *w = &e->m->w->layer[layer];
+    const hone_layer_weights *w = &e->w->layer[layer];
     const hone_attention att = attention_of(e, layer, b);
     const hone_mat da = r->post_norms ? b->t : b->dx, dm = da; /* gradients of the outputs of o and down */
     const hone_mat dqkv[] = {b->dq, b->dk, b->dv}, dgate_up[] = {b->g, b->u}; /* dg, du lie over g, u */
-    const unsigned adapted = hone_adapter_mask(e->a, layer);
+    const unsigned reads = hone_adapter_reads(e->a, layer);
     const bool again = e->recompute == 1; /* norms and h were not kept, what they are made of was */
     const int32_t D = r->head_size;
     int rc;
@@ -232,38 +245,55 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if (e->recompute == 2 && (rc = hone_block_fwd(e, layer, b, err)) < 0)
         return rc;
     /* y = x2 + norm(m): dx2 = dy, dm [N, C] = norm'(dy) */
-    if (r->post_norms &&
-        (rc = hone_rmsnorm_bwd(dev, dm, false, b->dx, b->m, w->post_ffn_norm, NULL, r->norm_eps, err)) < 0)
-        return rc;
+    if (r->post_norms) {
+        if ((rc = norm_grad(e, layer, HONE_POST_FFN_NORM, b->dx, b->m, err)) < 0)
+            return rc;
+        if (lowest == HONE_STAGE_POST_FFN_NORM)
+            return 0;
+        if ((rc = hone_rmsnorm_bwd(dev, dm, false, b->dx, b->m, w->post_ffn_norm, NULL, r->norm_eps, err)) <
+            0)
+            return rc;
+    }
     /* m = h Wd^T: dh [N, F] = dm Wd */
-    if (again && adapted >> HONE_DOWN && (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
+    if (again && reads >> HONE_DOWN && (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_DOWN, &dm, b->h, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_DOWN, 1, b->dh, lowest < HONE_STAGE_DOWN, &dm, b->h, err)) < 0)
         return rc;
-    if (lowest == HONE_DOWN)
+    if (lowest == HONE_STAGE_DOWN)
         return 0;
     /* h = act(g) u: dg, du [N, F] */
     if ((rc = hone_glu_bwd(dev, b->g, b->u, b->dh, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* g, u = n2 Wg^T, n2 Wu^T: dn2 [N, C] = dg Wg + du Wu */
-    if (again && (adapted >> HONE_GATE & 3) &&
+    if (again && (reads >> HONE_GATE & 3) &&
         (rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_GATE, 2, b->t, lowest < HONE_GATE, dgate_up, b->n2, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_GATE, 2, b->t, lowest < HONE_STAGE_GATE_UP, dgate_up, b->n2,
+                          err)) < 0)
         return rc;
-    if (lowest >= HONE_GATE)
+    if (lowest == HONE_STAGE_GATE_UP)
         return 0;
     /* n2 = norm(x2): dx2 += norm'(dn2) */
+    if ((rc = norm_grad(e, layer, HONE_FFN_NORM, b->t, b->x2, err)) < 0)
+        return rc;
+    if (lowest == HONE_STAGE_FFN_NORM)
+        return 0;
     if ((rc = hone_rmsnorm_bwd(dev, b->dx, true, b->t, b->x2, w->ffn_norm, NULL, r->norm_eps, err)) < 0)
         return rc;
     /* x2 = x + norm(a): dx = dx2, da [N, C] = norm'(dx2) */
-    if (r->post_norms &&
-        (rc = hone_rmsnorm_bwd(dev, da, false, b->dx, b->a, w->post_attn_norm, NULL, r->norm_eps, err)) < 0)
-        return rc;
+    if (r->post_norms) {
+        if ((rc = norm_grad(e, layer, HONE_POST_ATTN_NORM, b->dx, b->a, err)) < 0)
+            return rc;
+        if (lowest == HONE_STAGE_POST_ATTN_NORM)
+            return 0;
+        if ((rc = hone_rmsnorm_bwd(dev, da, false, b->dx, b->a, w->post_attn_norm, NULL, r->norm_eps, err)) <
+            0)
+            return rc;
+    }
     /* a = o Wo^T: do [N, H D] = da Wo */
-    if ((rc = project_bwd(e, layer, b, HONE_O, 1, b->do_, lowest < HONE_O, &da, b->o, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_O, 1, b->do_, lowest < HONE_STAGE_O, &da, b->o, err)) < 0)
         return rc;
-    if (lowest == HONE_O)
+    if (lowest == HONE_STAGE_O)
         return 0;
     /* o = attention(q, k, v): dq [N, H D], dk, dv [N, K D] */
     if ((rc = hone_attention_bwd(dev, &att, err)) < 0)
@@ -274,6 +304,11 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if (r->qk_norm) {
         hone_mat dq = by_head(b->dq, D), dk = by_head(b->dk, D);
 
+        if ((rc = norm_grad(e, layer, HONE_Q_NORM, dq, by_head(b->q0, D), err)) < 0 ||
+            (rc = norm_grad(e, layer, HONE_K_NORM, dk, by_head(b->k0, D), err)) < 0)
+            return rc;
+        if (lowest == HONE_STAGE_QK_NORM)
+            return 0;
         if ((rc = hone_rmsnorm_bwd(dev, dq, false, dq, by_head(b->q0, D), w->q_norm, NULL, r->norm_eps,
                                    err)) < 0 ||
             (rc = hone_rmsnorm_bwd(dev, dk, false, dk, by_head(b->k0, D), w->k_norm, NULL, r->norm_eps,
@@ -281,13 +316,15 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
             return rc;
     }
     /* q, k, v = n1 Wq^T, ...: dn1 [N, C] = dq Wq + dk Wk + dv Wv */
-    if (again && (adapted & 7) &&
+    if (again && (reads & 7) &&
         (rc = hone_rmsnorm_fwd(dev, b->n1, NULL, b->x, w->attn_norm, r->norm_eps, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_Q, 3, b->t, lowest < 0, dqkv, b->n1, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_Q, 3, b->t, lowest < HONE_STAGE_QKV, dqkv, b->n1, err)) < 0)
         return rc;
-    if (lowest >= 0)
+    if (lowest == HONE_STAGE_QKV)
         return 0;
     /* n1 = norm(x): dx += norm'(dn1) */
+    if ((rc = norm_grad(e, layer, HONE_ATTN_NORM, b->t, b->x, err)) < 0 || lowest == HONE_STAGE_ATTN_NORM)
+        return rc;
     return hone_rmsnorm_bwd(dev, b->dx, true, b->t, b->x, w->attn_norm, NULL, r->norm_eps, err);
 }

@@ -7,6 +7,7 @@
 /* What is the same for all blocks of a pass. */
 typedef struct hone_pass_env {
     hone_model *m;
+    const hone_weights *w; /* hone_weights_of(m, a) */
     const hone_adapter *a; /* NULL: base */
     bool training;         /* dropout acts, adapters receive gradients */
     uint64_t seed;         /* of dropout */
@@ -38,9 +39,9 @@ hone_block hone_block_view(const hone_activations *act, const hone_model *m, int
 /* y = block(x). */
 int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_error *err);
 
-/* dx = d block(x)^T dx, and the gradients of this block's adapters, which are added. Overwrites g and u. `lowest` is -1
- * when layers below train too; else the lowest adapted projection here: nothing is computed past it, and dx is left
- * undefined. */
+/* dx = d block(x)^T dx, and the gradients of what trains in this block, which are added. Overwrites g and u. `lowest` is
+ * -1 when something below trains too; else the lowest stage (enum hone_stage) that trains here: nothing is computed past
+ * it, and dx is left undefined. */
 int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_block *b, hone_error *err);
 
 #endif

@@ -88,10 +88,11 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
                       const int32_t *ids, int32_t n, float *logits, hone_error *err)
 {
     const hone_arch *r = &m->w->arch;
+    const hone_weights *w = hone_weights_of(m, a);
     const int32_t past = kv->length, q_off[] = {0, n}, kv_row = 0, kv_len = past + n;
     int32_t *pos = act->shared[HONE_BUF_POS], i;
     hone_pass_env e = {
-        .m = m, .a = a, .pos = pos, .n_seq = 1, .q_off = q_off, .kv_row = &kv_row, .kv_len = &kv_len};
+        .m = m, .w = w, .a = a, .pos = pos, .n_seq = 1, .q_off = q_off, .kv_row = &kv_row, .kv_len = &kv_len};
     hone_block b;
     hone_mat last, normed;
     int layer, rc;
@@ -105,14 +106,14 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
                               kv->capacity, n);
     if (kv->n_layer != r->n_layer || kv->width != (int64_t)r->n_kv * r->head_size || kv->dtype != m->act)
         return hone_error_set(err, HONE_EINVAL, "the key-value cache belongs to another model");
-    if (act->p.training || (a && (a->model != m || a->r > act->max_rank)))
+    if (act->p.training || (a && (a->model != m || a->max_rank > act->max_rank)))
         return hone_error_set(err, HONE_EINVAL,
                               "the activations were not made for decoding with this adapter");
     for (i = 0; i < n; i++)
         pos[i] = past + i;
 
     b = hone_block_view(act, m, 0, n);
-    if ((rc = hone_embed(m->dev, b.x, &m->w->embed, ids, hone_model_embed_scale(m), err)) < 0)
+    if ((rc = hone_embed(m->dev, b.x, &w->embed, ids, hone_model_embed_scale(m), err)) < 0)
         return rc;
     for (layer = 0; layer < r->n_layer; layer++) {
         b = hone_block_view(act, m, layer, n);
@@ -130,8 +131,8 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
                                  (size_t)(n - 1) * (size_t)r->width * (m->act == HONE_BF16 ? 2 : 4),
                              m->act, 1, r->width);
         normed = hone_mat_make(act->shared[HONE_BUF_NT], m->act, 1, r->width);
-        if ((rc = hone_rmsnorm_fwd(m->dev, normed, NULL, last, m->w->final_norm, r->norm_eps, err)) < 0 ||
-            (rc = hone_head_logits(m->dev, logits, normed, &m->w->head, r->final_softcap, err)) < 0)
+        if ((rc = hone_rmsnorm_fwd(m->dev, normed, NULL, last, w->final_norm, r->norm_eps, err)) < 0 ||
+            (rc = hone_head_logits(m->dev, logits, normed, &w->head, r->final_softcap, err)) < 0)
             return rc;
     }
     kv->length = kv_len;

@@ -121,7 +121,7 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
     hone_block b = hone_block_view(act, e->m, 0, n);
     int layer, rc;
 
-    if ((rc = hone_embed(e->m->dev, b.x, &e->m->w->embed, ids, hone_model_embed_scale(e->m), err)) < 0)
+    if ((rc = hone_embed(e->m->dev, b.x, &e->w->embed, ids, hone_model_embed_scale(e->m), err)) < 0)
         return rc;
     for (layer = 0; layer < e->m->w->arch.n_layer; layer++) {
         b = hone_block_view(act, e->m, layer, n);
@@ -131,12 +131,15 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
     return 0;
 }
 
-static int walk_down(const hone_pass_env *e, const hone_activations *act, int32_t n, hone_error *err)
+/* Down to the lowest thing that trains: the embedding, or a stage of layer `first`. */
+static int walk_down(const hone_pass_env *e, const hone_activations *act, const int32_t *ids, int32_t n,
+                     hone_error *err)
 {
-    const unsigned mask = hone_adapter_mask(e->a, act->first);
-    int layer, lowest = 0, rc;
+    int layer, lowest = e->a->dembed ? -1 : 0, rc;
 
-    while (!(mask >> lowest & 1))
+    if (act->first == e->m->w->arch.n_layer && !e->a->dembed)
+        return 0;
+    while (lowest >= 0 && !(hone_adapter_stages(e->a, act->first) >> lowest & 1))
         lowest++;
     for (layer = e->m->w->arch.n_layer - 1; layer >= act->first; layer--) {
         hone_block b = hone_block_view(act, e->m, layer, n);
@@ -144,7 +147,11 @@ static int walk_down(const hone_pass_env *e, const hone_activations *act, int32_
         if ((rc = hone_block_bwd(e, layer, layer == act->first ? lowest : -1, &b, err)) < 0)
             return rc;
     }
-    return 0;
+    if (!e->a->dembed)
+        return 0;
+    return hone_embed_bwd(e->m->dev, e->a->dembed, e->m->w->arch.vocab,
+                          hone_mat_make(act->shared[HONE_BUF_DX], e->m->act, n, e->m->w->arch.width), ids,
+                          hone_model_embed_scale(e->m), err);
 }
 
 /* Lists the positions that have a target, with target and weight. Returns their number. */
@@ -168,7 +175,7 @@ static int32_t collect_targets(const hone_activations *act, const hone_batch *b)
 static int head(const hone_pass_env *e, const hone_activations *act, const hone_batch *b, int32_t n,
                 float grad_scale, hone_error *err)
 {
-    const hone_weights *w = e->m->w;
+    const hone_weights *w = e->w;
     const int64_t C = w->arch.width;
     const size_t row = (size_t)C * (e->m->act == HONE_BF16 ? 2 : 4);
     const int32_t *trained = act->shared[HONE_BUF_TRAINED];
@@ -192,13 +199,18 @@ static int head(const hone_pass_env *e, const hone_activations *act, const hone_
 
     for (i = 0; i < n; i++)
         memcpy((char *)xt.data + (size_t)i * row, x + (size_t)trained[i] * row, row);
-    if (e->training)
+    if (e->training) {
         h.dh = dnt;
+        h.dw = e->a->dhead;
+    }
     if ((rc = hone_rmsnorm_fwd(e->m->dev, nt, NULL, xt, w->final_norm, w->arch.norm_eps, err)) < 0 ||
         (rc = hone_head_loss(e->m->dev, &h, err)) < 0)
         return rc;
     if (!e->training)
         return 0;
+    if (e->a->dfinal_norm &&
+        (rc = hone_rmsnorm_bwd_w(e->m->dev, e->a->dfinal_norm, dnt, xt, w->arch.norm_eps, err)) < 0)
+        return rc;
     if ((rc = hone_rmsnorm_bwd(e->m->dev, dnt, false, dnt, xt, w->final_norm, NULL, w->arch.norm_eps, err)) <
         0)
         return rc;
@@ -238,7 +250,7 @@ static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, flo
 
     if ((rc = check_batch(act, b, err)) < 0)
         return rc;
-    if (e->a && (e->a->model != e->m || e->a->r > act->max_rank))
+    if (e->a && (e->a->model != e->m || e->a->max_rank > act->max_rank))
         return hone_error_set(err, HONE_EINVAL, "the activations were not made for this adapter");
     n = collect_targets(act, b);
     set_layout(e, act, b);
@@ -246,7 +258,7 @@ static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, flo
         if ((rc = walk_up(e, act, b->ids, b->n_tokens, err)) < 0 ||
             (rc = head(e, act, b, n, grad_scale, err)) < 0)
             return rc;
-        if (e->training && (rc = walk_down(e, act, b->n_tokens, err)) < 0)
+        if (e->training && (rc = walk_down(e, act, b->ids, b->n_tokens, err)) < 0)
             return rc;
     }
     report(out, act, b, n);
@@ -256,7 +268,7 @@ static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, flo
 int hone_model_eval(hone_model *m, const hone_adapter *a, hone_activations *act, const hone_batch *b,
                     hone_pass *out, hone_error *err)
 {
-    hone_pass_env e = {.m = m, .a = a};
+    hone_pass_env e = {.m = m, .w = hone_weights_of(m, a), .a = a};
 
     return run(&e, act, b, 0, out, err);
 }
@@ -267,6 +279,7 @@ int hone_model_train(hone_model *m, hone_adapter *a, hone_activations *act, cons
 {
     hone_pass_env e = {
         .m = m,
+        .w = &a->view,
         .a = a,
         .training = true,
         .seed = seed,

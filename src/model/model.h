@@ -17,25 +17,69 @@ struct hone_model {
     hone_dtype act; /* activation type: HONE_F32 or HONE_BF16 */
 };
 
-/* Adapter of all layers: parameters, and (when trained) gradients and moments, each one block in the same order:
- * layer by layer, projection by projection, A then B. */
+/* A trained tensor. Its values are `n` floats from `at` on in the adapter's block, its gradient and the optimiser's states
+ * lie at the same place in theirs. */
+typedef enum hone_param_role {
+    HONE_PARAM_A,         /* [r, in] */
+    HONE_PARAM_B,         /* [out, r] */
+    HONE_PARAM_MAGNITUDE, /* [out] of DoRA */
+    HONE_PARAM_WEIGHT,    /* of the module itself */
+    HONE_PARAM_BIAS       /* [out] of the module itself */
+} hone_param_role;
+
+typedef struct hone_param {
+    hone_param_role role;
+    int layer, module;  /* enum hone_module; layer 0 outside of layers */
+    int64_t rows, cols; /* cols 0: a vector */
+    size_t at, n;
+    bool decay;      /* gets weight decay: all but norms and biases (transformers' rule) */
+    float lr_factor; /* on the learning rate */
+} hone_param;
+
+/* Gradients of whole tensors, laid out as the weights are; NULL: frozen. */
+typedef struct hone_layer_grads {
+    float *weight[HONE_N_LAYER_MODULES], *bias[HONE_N_PROJ];
+} hone_layer_grads;
+
+/* What a run changes of a model: factors of all layers, whole tensors, or both. One block of values in the order of
+ * `param`: layer by layer, projection by projection, A then B (then the magnitude); then whole tensors. */
 struct hone_adapter {
     hone_model *model;
-    int r;
+    int r; /* as configured; the largest, with rank patterns, is max_rank */
+    int max_rank;
     double alpha, dropout;
-    bool rslora;               /* scale is alpha / sqrt(r), not alpha / r */
-    hone_strings target_names; /* as given, for adapter_config.json; owned */
-    bool targets_are_list;     /* false: one regular expression */
+    bool rslora, dora;
+    hone_bias bias;
+    hone_patterns rank_pattern, alpha_pattern; /* as given, for adapter_config.json; owned */
+    hone_strings modules_to_save, target_names;
+    bool targets_are_list; /* false: one regular expression */
+    double lr_ratio;
     hone_lora *lora; /* [L * HONE_N_PROJ]; r = 0: not adapted. a, b point into value; the keys of dropout
                                      are filled in by each pass, in its own copy */
-    float *value;    /* [n] */
-    float *grad;     /* [n] borrowed; NULL: none attached */
+    float **magnitude, **dmagnitude; /* DoRA: [L * HONE_N_PROJ] into value and grad; NULL without */
+    hone_param *param;
+    size_t n_params;
+    hone_weights view; /* the model's weights with the trained tensors in their places; borrows the rest */
+    hone_layer_grads *layer; /* [L] */
+    float *dembed, *dhead, *dfinal_norm;
+    unsigned *reads, *stages; /* [L] see hone_adapter_reads, hone_adapter_stages */
+    float *value;             /* [n] */
+    float *grad;              /* [n] borrowed; NULL: none attached */
     size_t n;
     uint64_t template_hash, tokenizer_hash;
 };
 
-/* Points lora[].da/db into `grad` (n floats, same order as value), or detaches them with NULL. */
+/* Points all gradients into `grad` (n floats, same order as value), or detaches them with NULL. */
 void hone_adapter_attach_gradients(hone_adapter *a, float *grad);
+/* Key of a trained tensor: PEFT's for parts of an adapter ("base_model.model....lora_A.weight"), the checkpoint's for
+ * the tensors of a full or partial fine-tuning ("model.layers.0.mlp.up_proj.weight"). */
+#define HONE_PARAM_NAME 128
+void hone_param_name(char out[HONE_PARAM_NAME], const hone_adapter *a, const hone_param *p);
+/* The weights a pass with this adapter sees; a NULL: the model's own. */
+static inline const hone_weights *hone_weights_of(const hone_model *m, const hone_adapter *a)
+{
+    return a ? &a->view : m->w;
+}
 
 /* One packed micro-batch. Position of token i inside its sequence is i - off[s]; sequences are documents. */
 typedef struct hone_batch {

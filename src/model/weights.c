@@ -47,6 +47,44 @@ void hone_proj_path(char out[96], int layer, int proj)
     snprintf(out, 96, "model.layers.%d.%s", layer, proj_names[proj][0]);
 }
 
+void hone_module_path(char out[96], const hone_arch *a, int layer, int module)
+{
+    static const int norm[] = {NORM_ATTN, NORM_FFN, NORM_Q, NORM_K, NORM_POST_ATTN, NORM_POST_FFN};
+
+    if (module == HONE_FFN_NORM && a->post_norms)
+        snprintf(out, 96, "model.layers.%d.%s", layer, norm_names[NORM_FFN_OF_FOUR][0]);
+    else if (module < HONE_N_PROJ)
+        hone_proj_path(out, layer, module);
+    else if (module < HONE_N_LAYER_MODULES)
+        snprintf(out, 96, "model.layers.%d.%s", layer, norm_names[norm[module - HONE_ATTN_NORM]][0]);
+    else
+        snprintf(out, 96, "%s", top_names[module - HONE_EMBED][0]);
+}
+
+bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weight *out)
+{
+    const hone_arch *a = &w->arch;
+    const hone_layer_weights *l = &w->layer[layer];
+    const float *const norm[] = {l->attn_norm, l->ffn_norm,       l->q_norm,
+                                 l->k_norm,    l->post_attn_norm, l->post_ffn_norm};
+
+    *out = (hone_weight){.dtype = HONE_F32};
+    if (module < HONE_N_PROJ) {
+        *out = l->proj[module];
+    } else if (module < HONE_N_LAYER_MODULES) {
+        out->data = norm[module - HONE_ATTN_NORM];
+        out->rows = module == HONE_Q_NORM || module == HONE_K_NORM ? a->head_size : a->width;
+    } else if (module == HONE_EMBED) {
+        *out = w->embed;
+    } else if (module == HONE_FINAL_NORM) {
+        out->data = w->final_norm;
+        out->rows = a->width;
+    } else if (!a->tied) {
+        *out = w->head;
+    }
+    return out->data != NULL;
+}
+
 /* The checkpoint under the binder's hands. */
 typedef struct source {
     const char *path;

@@ -12,6 +12,21 @@
 /* The seven projections of a block, in this order everywhere (targets, adapters, gradients). */
 enum hone_proj { HONE_Q, HONE_K, HONE_V, HONE_O, HONE_GATE, HONE_UP, HONE_DOWN, HONE_N_PROJ };
 
+/* Every module that has tensors: those of a layer (the projections first), then those outside. */
+enum hone_module {
+    HONE_ATTN_NORM = HONE_N_PROJ,
+    HONE_FFN_NORM,
+    HONE_Q_NORM,
+    HONE_K_NORM,
+    HONE_POST_ATTN_NORM,
+    HONE_POST_FFN_NORM,
+    HONE_N_LAYER_MODULES,
+    HONE_EMBED = HONE_N_LAYER_MODULES,
+    HONE_FINAL_NORM,
+    HONE_HEAD,
+    HONE_N_MODULES
+};
+
 typedef struct hone_layer_weights {
     hone_weight proj[HONE_N_PROJ];         /* [out, in] each */
     float *attn_norm, *ffn_norm;           /* [C] */
@@ -43,6 +58,11 @@ void hone_weights_close(hone_weights *w);
 
 /* Module path of projection p of layer i in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out. */
 void hone_proj_path(char out[96], int layer, int proj);
+/* The same of any module; `layer` does not count for those outside of layers. */
+void hone_module_path(char out[96], const hone_arch *a, int layer, int module);
+/* Its weight, without regard to what it is in the file: [rows, cols], cols 0 for a vector. False: the model has none
+ * (norms of q and k; the head of a tied pair, which is the embedding). */
+bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weight *out);
 extern const char *const hone_proj_name[HONE_N_PROJ]; /* "q_proj", ... */
 
 #endif

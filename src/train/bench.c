@@ -64,7 +64,8 @@ static int one_step(hone_model *m, hone_adapter *a, hone_activations *act, hone_
 int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_result *out, hone_error *err)
 {
     hone_model_params mp = {p->precision};
-    hone_adapter_params ap = {p->r, 2.0 * p->r, p->dropout, NULL, true, p->seed};
+    hone_adapter_params ap = {
+        .r = p->r, .alpha = 2.0 * p->r, .dropout = p->dropout, .targets_are_list = true, .seed = p->seed};
     hone_activation_params sizes = {.tokens = p->tokens, .max_seq = 1, .training = true};
     int32_t off[2] = {0, p->tokens}, *ids = NULL, *target = NULL;
     hone_batch b = {.n_tokens = p->tokens, .n_seq = 1, .off = off};

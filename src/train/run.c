@@ -77,12 +77,12 @@ static int open_data(hone_run *r, hone_error *err)
 static int open_adapter(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
-    hone_adapter_params p = {c->lora.r,
-                             c->lora.lora_alpha,
-                             c->lora.lora_dropout,
-                             &c->lora.target_modules,
-                             c->lora.target_is_list,
-                             (uint64_t)c->training.seed};
+    hone_adapter_params p = {.r = c->lora.r,
+                             .alpha = c->lora.lora_alpha,
+                             .dropout = c->lora.lora_dropout,
+                             .targets = &c->lora.target_modules,
+                             .targets_are_list = c->lora.target_is_list,
+                             .seed = (uint64_t)c->training.seed};
     int rc;
 
     if (!c->lora.init_adapter)
