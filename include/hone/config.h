@@ -38,6 +38,7 @@ typedef enum hone_overlong {
     HONE_OVERLONG_TRUNCATE,
     HONE_OVERLONG_SPLIT
 } hone_overlong;
+typedef enum hone_packing { HONE_PACKING_STEP, HONE_PACKING_BFD } hone_packing;
 typedef enum hone_schedule {
     HONE_SCHEDULE_COSINE,
     HONE_SCHEDULE_LINEAR,
@@ -131,6 +132,7 @@ typedef struct hone_config {
         hone_strings report_to;
         int64_t seed;
         bool shuffle, packing;
+        hone_packing packing_strategy;
         bool load_best_model_at_end;
         char *metric_for_best_model;
         int32_t dataloader_num_workers; /* 0 = auto */
@@ -141,6 +143,8 @@ typedef struct hone_config {
         double val_size;     /* >= 1 rows, < 1 share */
         int64_t max_samples; /* 0 = all */
         hone_overlong overlong;
+        bool cache, streaming;
+        char *cache_dir; /* NULL: output_dir/cache */
         hone_row_fields fields;
         hone_row_roles roles;
         hone_text_rows text_rows; /* what a row of a .txt file is */

@@ -251,6 +251,13 @@ typedef struct hone_dataset_options {
     int32_t threads;        /* that tokenise; 0 = one per core. The result is the same for every number */
     hone_rows_options rows;
     bool train_on_prompt; /* everything is trained but the turns that a row switches off */
+    const char *
+        cache_dir; /* token shards are kept in a folder of it and found again (docs/shards.md); NULL: in memory */
+    bool streaming;                           /* do not wait for all rows: hone_dataset_wait */
+    void (*note)(void *ud, const char *line); /* a cache that could not be used; NULL: not wanted */
+    void (*progress)(void *ud,
+                     uint64_t rows); /* now and then; with streaming from another thread; NULL: not */
+    void *ud;
 } hone_dataset_options;
 
 /* What became of the rows. rows_read = rows_used + rows_dropped, where a split row counts once. Nothing is lost
@@ -268,16 +275,42 @@ typedef struct hone_dataset_report {
     uint64_t straddled;       /* tokens that cross the border of a trained span */
     uint64_t shortest, median, longest; /* tokens of a sequence */
     uint64_t bytes;                     /* memory that holds the dataset */
+    uint64_t mapped_bytes;              /* of files that hold it instead, mapped into memory */
 } hone_dataset_report;
 
 /* Reads, renders and tokenises all rows of the files. `chat` is used during the call only. Before a row is taken, these
  * hold or the call fails with file and line (HONE_EFORMAT): some token is trained; the end-of-turn token of every
  * trained turn is trained. A plain text is encoded with
  * the tokenizer's own special tokens and its end-of-sequence token, all trained; `split` cuts it into pieces of
- * max_length. overlong `error`: HONE_ELIMIT, naming the first such row and how many there are. */
+ * max_length. overlong `error`: HONE_ELIMIT, naming the first such row and how many there are.
+ *
+ * With `cache_dir` the tokens come from a cache of the same content, if there is one, or make one; a damaged one is made
+ * anew, and `note` says which file was damaged. HONE_EINVAL for standard input then. */
 HONE_API int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, const hone_chat *chat,
                                const hone_dataset_options *options, hone_error *err);
-HONE_API void hone_dataset_close(hone_dataset *d); /* NULL is fine */
+HONE_API void hone_dataset_close(hone_dataset *d); /* ends what still runs; NULL is fine */
+
+/* A dataset is a list of shards, each some 64 MiB of consecutive sequences, cut at the same places on every machine. With
+ * `streaming`, hone_dataset_open returns at once, another thread makes the shards, and the calls below but these two know
+ * the shards waited for alone: sizes and the report are those of the whole dataset after hone_dataset_finish. `chat` and
+ * what `options` points to are used until then; overlong `error` ends the making at the first such row. */
+
+/* Waits for shard k: 1 and its sequences [*first, *first + *n), 0 when the data end before it, or the error that ended the
+ * making (which does not take back the shards before it). */
+HONE_API int hone_dataset_wait(hone_dataset *d, size_t k, size_t *first, size_t *n, hone_error *err);
+/* Waits for all shards. The error that ended the making, or 0; at once without `streaming`. */
+HONE_API int hone_dataset_finish(hone_dataset *d, hone_error *err);
+
+/* The options of hone train for the training rows; those of the evaluation rows have max_samples 0 and no streaming.
+ * *out borrows from `c` and from *cache_dir, which the caller frees with hone_free (NULL without data.cache). */
+HONE_API int hone_dataset_options_from(hone_dataset_options *out, char **cache_dir, const hone_config *c,
+                                       hone_error *err);
+/* Makes the token cache that hone_dataset_open with the same options will find (options->cache_dir is not NULL), or finds
+ * it. *packs, unless NULL: how many packs of max_length tokens the sequences make. */
+HONE_API int hone_dataset_build_cache(const char *const *paths, size_t n, const hone_chat *chat,
+                                      const hone_dataset_options *options, hone_dataset_report *report,
+                                      uint64_t *packs, hone_error *err);
+
 HONE_API const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d);
 /* Writes the fate of every row that was read. */
 HONE_API int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err);
@@ -318,6 +351,12 @@ HONE_API size_t hone_dataset_pack(const hone_dataset *d, const uint32_t *which, 
                                   int32_t *target, float *weight, int32_t *start);
 /* Sum of the weights of all targets of the sequences which[0..n), in f64: their number when all weigh 1. */
 HONE_API double hone_dataset_weight(const hone_dataset *d, const uint32_t *which, size_t n);
+
+/* Packs the sequences which[0..n), none longer than capacity, best-fit decreasing (TRL's `bfd`): which[0..n) is reordered
+ * so that pack p is which[(*start)[p] .. (*start)[p + 1]), ascending where `which` ascended; packs stand in the order of
+ * their first sequences. *start has *n_packs + 1 entries and is freed with hone_free. */
+HONE_API int hone_dataset_bin(const hone_dataset *d, uint32_t *which, size_t n, size_t capacity,
+                              uint32_t **start, size_t *n_packs, hone_error *err);
 
 /* Divides the sequences into training and validation: val_size rows (from 1) or share (below 1, rounded up), chosen
  * by `seed` alone, the same on every machine; the parts of a split row stay together. Both lists ascend. Allocated,

@@ -93,6 +93,17 @@ double hone_rng_uniform(hone_rng *r);             /* [0, 1), 53 bits */
 
 uint64_t hone_hash64(uint64_t seed, const void *bytes, size_t n); /* FNV-1a 64; not for hostile keys */
 
+/* XXH64 of bytes that come in pieces: for damage in files, and keys of caches. */
+typedef struct hone_xxh64 {
+    uint64_t lane[4], seed, total;
+    uint8_t rest[32]; /* the last total % 32 bytes */
+} hone_xxh64;
+
+hone_xxh64 hone_xxh64_begin(uint64_t seed);
+void hone_xxh64_add(hone_xxh64 *h, const void *bytes, size_t n);
+uint64_t hone_xxh64_end(const hone_xxh64 *h); /* h may go on */
+uint64_t hone_xxh64_of(uint64_t seed, const void *bytes, size_t n);
+
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 
 /* A read-only mapping of a whole file. data is NULL when size is 0. */

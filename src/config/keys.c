@@ -195,6 +195,12 @@ const config_key config_keys[] = {
          "Rows (from 1) or share (below 1) of the training data held out when there is no eval_data_path."},
     {"data", "max_samples", NULL, KIND_INT64, AT(data.max_samples), "all", .min = 0,
      .max = 9007199254740992.0, .zero = "all", .help = "Only the first n rows; 0 or `all`: all."},
+    {"data", "cache", NULL, KIND_BOOL, AT(data.cache), "false",
+     .help =
+         "Keep the tokens of the rows as files (docs/shards.md) and use them again while data, tokenizer, "
+         "template and options are the same."},
+    {"data", "cache_dir", NULL, KIND_PATH, AT(data.cache_dir), .unset = "output_dir/cache",
+     .help = "Folder of these files."},
     {"data", "overlong", NULL, KIND_CHOICE, AT(data.overlong), "error", .choice = overlong_choice,
      .help = "Rows longer than model.max_length stop the run, are dropped, are cut at the end, or are split "
              "between "

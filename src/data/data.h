@@ -3,6 +3,8 @@
 #define HONE_DATA_DATA_H
 
 #include <jansson.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "base/base.h"
 #include "hone/data.h"
@@ -167,5 +169,20 @@ void data_shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream);
 size_t data_threads(int32_t wanted);
 /* Calls item(ud, i) for every i < n, each once, from up to `threads` threads; returns when all are done. */
 void data_parallel(size_t threads, size_t n, void (*item)(void *ud, size_t i), void *ud);
+
+#define DATA_MAX_THREADS 64
+
+/* The same in two halves, so that the caller can do something else meanwhile: `begin` starts threads - 1 helpers, `finish`
+ * joins in and waits for them. Not copied in between. */
+typedef struct data_work {
+    void (*item)(void *ud, size_t i);
+    void *ud;
+    size_t n, started;
+    atomic_size_t next;
+    pthread_t thread[DATA_MAX_THREADS];
+} data_work;
+
+void data_begin(data_work *w, size_t threads, size_t n, void (*item)(void *ud, size_t i), void *ud);
+void data_finish(data_work *w);
 
 #endif

@@ -1,272 +1,204 @@
-/* The rows of all files as tokens, held compactly: ids as they are, one bit of mask a token, 56 bytes a sequence, 24 a row
- * for what became of it.
+/* The rows of all files as tokens: a list of shards, from a cache or made now, on this thread or on another one.
  *
- * Rows are read in batches; a batch is encoded by several threads, each taking the next row, and stored in the order
- * of the files. So the result, and which error is reported, do not depend on the number of threads. */
-#include <stdlib.h>
-#include <string.h>
-
+ * With `streaming` a producer makes shards and leaves them in a queue; the thread that owns the dataset takes them out in
+ * hone_dataset_wait and is the only one that touches the dataset, so that reading it needs no lock. */
 #include "data/dataset.h"
 
-#define BATCH 256 /* rows; far more than threads, so that a long row at the end of a batch costs little */
+#include <string.h>
+#include <unistd.h>
 
-typedef struct job {
-    hone_buf text; /* the conversation; reused */
-    float *weight; /* [n_messages] */
-    float row_weight;
-    size_t n_messages, capacity;
-    bool plain_text;
-    uint32_t file;
-    uint64_t line, row;
-    encoded_row result;
+typedef struct producer {
+    pthread_t thread;
+    pthread_mutex_t
+        lock; /* of everything below but the maker, which is the thread's alone until it is done */
+    pthread_cond_t changed;
+    shard *queue; /* [n] made and not yet taken */
+    size_t n;
+    bool done, cancel;
     int rc;
     hone_error err;
-} job;
-
-typedef struct batch {
-    const hone_chat *chat;
-    const hone_dataset_options *options;
-    job *job;
-    size_t n;
-} batch;
+    shard_maker maker;
+    char *folder;
+} producer;
 
 static int out_of_memory(hone_error *err)
 {
     return hone_error_set(err, HONE_ENOMEM, "out of memory for the data");
 }
 
-/* ---- storage ----------------------------------------------------------------------------------------------------- */
+/* ---- shards ------------------------------------------------------------------------------------------------------ */
 
-/* Makes room for n more elements; *capacity counts elements. */
-static int reserve(void **p, size_t *capacity, size_t used, size_t n, size_t size, hone_error *err)
+static int append(shard **list, size_t *n, shard *s, hone_error *err)
 {
-    size_t want = used + n, grown = *capacity + *capacity / 2;
-    void *q;
+    shard *grown = hone_realloc_array(*list, *n + 1, sizeof *grown);
 
-    if (want <= *capacity)
-        return 0;
-    grown = HONE_MAX(HONE_MAX(grown, want), (size_t)1024);
-    q = hone_realloc_array(*p, grown, size);
-    if (!q)
+    if (!grown) {
+        shard_close(s);
         return out_of_memory(err);
-    *p = q;
-    *capacity = grown;
+    }
+    *list = grown;
+    grown[(*n)++] = *s;
     return 0;
 }
 
-static int store(hone_dataset *d, const sequence *s, const job *j, hone_error *err)
+int dataset_append(hone_dataset *d, shard *s, hone_error *err)
 {
-    size_t words = (s->n + 63) / 64, i;
-    hone_dataset_report *r = &d->report;
-    uint64_t *mask;
+    int rc = append(&d->shard, &d->n_shards, s, err);
 
-    if (d->n == UINT32_MAX || j->row > UINT32_MAX)
-        return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
-    if (reserve((void **)&d->id, &d->id_capacity, d->n_ids, s->n, sizeof *d->id, err) ||
-        reserve((void **)&d->mask, &d->mask_capacity, d->n_words, words, sizeof *d->mask, err) ||
-        reserve((void **)&d->run, &d->run_capacity, d->n_runs, s->n_runs, sizeof *d->run, err) ||
-        reserve((void **)&d->entry, &d->entry_capacity, d->n, 1, sizeof *d->entry, err))
-        return HONE_ENOMEM;
-    memcpy(d->id + d->n_ids, s->id, s->n * sizeof *s->id);
-    mask = d->mask + d->n_words;
-    memset(mask, 0, words * sizeof *mask);
-    for (i = 0; i < s->n; i++)
-        mask[i / 64] |= (uint64_t)s->mask[i] << (i % 64);
-    if (s->n_runs)
-        memcpy(d->run + d->n_runs, s->run, s->n_runs * sizeof *s->run);
-    d->entry[d->n++] = (dataset_entry){.start = d->n_ids,
-                                       .word = d->n_words,
-                                       .line = j->line,
-                                       .run = d->n_runs,
-                                       .row = (uint32_t)j->row,
-                                       .file = j->file,
-                                       .n = (uint32_t)s->n,
-                                       .n_targets = (uint32_t)s->n_trained,
-                                       .n_runs = (uint32_t)s->n_runs};
-    d->n_runs += s->n_runs;
-    d->n_ids += s->n;
-    d->n_words += words;
-    r->sequences++;
-    r->tokens += s->n;
-    r->trained += s->n_trained;
-    r->turns += s->turns;
+    if (rc)
+        return rc;
+    d->n += s->n[SHARD_SEQUENCES];
+    if (s->map.size)
+        d->report.mapped_bytes += s->map.size;
+    else
+        d->report.bytes += shard_bytes(s);
+    d->report.bytes += sizeof *s;
     return 0;
 }
 
-static int store_row(hone_dataset *d, const job *j, hone_error *err)
+/* The counts of a report, leaving what the dataset itself knows. */
+static void set_report(hone_dataset *d, const hone_dataset_report *r)
 {
-    const encoded_row *e = &j->result;
-    hone_dataset_report *r = &d->report;
-    size_t i;
-    int rc = 0;
+    uint64_t bytes = d->report.bytes, mapped = d->report.mapped_bytes;
 
-    r->rows_used += e->n_parts > 0;
-    r->rows_dropped += e->n_parts == 0;
-    r->dropped_overlong += e->fate == FATE_DROPPED_OVERLONG;
-    r->dropped_untrained += e->fate == FATE_DROPPED_UNTRAINED;
-    r->rows_truncated += e->fate == FATE_TRUNCATED;
-    r->rows_split += e->fate == FATE_SPLIT;
-    r->tokens_cut += e->tokens_cut;
-    r->trained_cut += e->trained_cut;
-    r->straddled += e->n_parts ? e->straddled : 0;
-    for (i = 0; !rc && i < e->n_parts; i++)
-        rc = store(d, &e->part[i], j, err);
+    d->report = *r;
+    d->report.bytes = bytes;
+    d->report.mapped_bytes = mapped;
+}
+
+/* ---- streaming --------------------------------------------------------------------------------------------------- */
+
+static int push(void *ud, shard *s, hone_error *err)
+{
+    producer *p = ud;
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    rc = append(&p->queue, &p->n, s, err);
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }
 
-static int by_size(const void *a, const void *b)
+static bool is_cancelled(void *ud)
 {
-    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    producer *p = ud;
+    bool cancel;
 
-    return (x > y) - (x < y);
+    pthread_mutex_lock(&p->lock);
+    cancel = p->cancel;
+    pthread_mutex_unlock(&p->lock);
+    return cancel;
 }
 
-static int measure_lengths(hone_dataset *d, hone_error *err)
+static void *produce(void *ud)
 {
-    uint32_t *length = hone_alloc(d->n * sizeof *length);
-    size_t i;
+    producer *p = ud;
+    hone_error err = HONE_ERROR_INIT;
+    int rc = shard_make(&p->maker, &err);
 
-    if (!length)
+    pthread_mutex_lock(&p->lock);
+    p->rc = rc;
+    p->err = err;
+    p->done = true;
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+static void producer_free(producer *p)
+{
+    while (p->n)
+        shard_close(&p->queue[--p->n]);
+    hone_free(p->queue);
+    hone_rows_close(p->maker.rows);
+    hone_free(p->folder);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+    hone_free(p);
+}
+
+/* Takes m->rows and folder. */
+static int start_producer(hone_dataset *d, shard_maker *m, char *folder, hone_error *err)
+{
+    producer *p = hone_calloc(1, sizeof *p);
+
+    if (!p)
         return out_of_memory(err);
-    for (i = 0; i < d->n; i++)
-        length[i] = d->entry[i].n;
-    qsort(length, d->n, sizeof *length, by_size);
-    d->report.shortest = length[0];
-    d->report.median = length[d->n / 2];
-    d->report.longest = length[d->n - 1];
-    hone_free(length);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->changed, NULL);
+    p->maker = *m;
+    p->maker.emit = push;
+    p->maker.cancelled = is_cancelled;
+    p->maker.ud = p;
+    p->maker.early = true;
+    p->folder = folder;
+    m->rows = NULL;
+    if (pthread_create(&p->thread, NULL, produce, p)) {
+        producer_free(p);
+        return hone_error_set(err, HONE_ENOMEM, "can not start a thread to prepare the data");
+    }
+    d->producer = p;
     return 0;
 }
 
-/* Gives back what growing left over. Shrinking may fail; then the larger block stays. */
-static void shrink(void **p, size_t *capacity, size_t used, size_t size)
+/* Takes what is ready until shard k is there or none will follow. */
+static int take_until(hone_dataset *d, size_t k, hone_error *err)
 {
-    void *q = hone_realloc_array(*p, used, size);
-
-    if (q) {
-        *p = q;
-        *capacity = used;
-    }
-}
-
-/* ---- encoding in batches ------------------------------------------------------------------------------------------- */
-
-static void encode_job(void *ud, size_t i)
-{
-    batch *b = ud;
-    job *j = &b->job[i];
-    row_text row = {j->text.data, j->text.len, j->weight, j->n_messages, j->row_weight, j->plain_text};
-
-    j->err = (hone_error)HONE_ERROR_INIT;
-    j->rc = row_encode(&j->result, b->chat, &row, b->options, &j->err);
-}
-
-static int fill_job(job *j, const hone_row *row, hone_error *err)
-{
-    j->text.len = 0;
-    hone_buf_add(&j->text, row->conversation, row->len);
-    j->plain_text = row->plain_text;
-    if (row->n_messages > j->capacity) {
-        float *weight = hone_realloc_array(j->weight, row->n_messages, sizeof *weight);
-
-        if (!weight)
-            return out_of_memory(err);
-        j->weight = weight;
-        j->capacity = row->n_messages;
-    }
-    if (row->n_messages)
-        memcpy(j->weight, row->weight, row->n_messages * sizeof *j->weight);
-    j->row_weight = row->row_weight;
-    j->n_messages = row->n_messages;
-    j->file = row->file_index;
-    j->line = row->line;
-    j->row = row->index;
-    return j->text.failed ? out_of_memory(err) : 0;
-}
-
-/* The rows that `overlong: error` found. */
-typedef struct overlong_rows {
-    uint64_t n, line;
-    uint32_t file;
-    size_t length;
-} overlong_rows;
-
-static int store_fate(hone_dataset *d, const job *j, hone_error *err)
-{
-    const encoded_row *r = &j->result;
-    size_t tokens = r->fate == FATE_DROPPED_OVERLONG ? r->length : r->tokens_cut;
-
-    if (reserve((void **)&d->fate, &d->fate_capacity, d->n_fates, 1, sizeof *d->fate, err))
-        return HONE_ENOMEM;
-    d->fate[d->n_fates++] = (dataset_fate){j->line, j->file, (uint32_t)r->n_parts,
-                                           (uint32_t)HONE_MIN(tokens, UINT32_MAX), r->fate};
-    return 0;
-}
-
-/* Stores what a batch became; clears its results. */
-static int store_batch(hone_dataset *d, batch *b, overlong_rows *overlong, hone_error *err)
-{
+    producer *p = d->producer;
+    bool done = false;
     size_t i;
     int rc = 0;
 
-    for (i = 0; i < b->n; i++) {
-        job *j = &b->job[i];
+    while (!rc && !done && d->n_shards <= k) {
+        shard *queue;
+        size_t n;
 
-        if (!rc && j->rc)
-            rc = hone_error_set(err, j->rc, "%s:%llu: %s", d->file[j->file], (unsigned long long)j->line,
-                                j->err.message);
-        if (!rc && j->result.fate == FATE_OVERLONG) {
-            if (!overlong->n++)
-                *overlong = (overlong_rows){1, j->line, j->file, j->result.length};
-        } else if (!rc) {
-            rc = store_row(d, j, err);
-        }
-        if (!rc)
-            rc = store_fate(d, j, err);
-        encoded_row_clear(&j->result);
-    }
-    d->report.rows_read += b->n;
-    b->n = 0;
-    return rc;
-}
-
-static int read_all(hone_dataset *d, hone_rows *rows, batch *b, hone_error *err)
-{
-    const hone_dataset_options *o = b->options;
-    size_t threads = data_threads(o->threads);
-    overlong_rows overlong = {0};
-    uint64_t left = o->max_samples > 0 ? (uint64_t)o->max_samples : UINT64_MAX;
-    hone_row row;
-    int more = 1, rc = 0;
-
-    while (!rc && more) {
-        while (left && b->n < BATCH && (more = hone_rows_next(rows, &row, err)) == 1) {
-            rc = fill_job(&b->job[b->n], &row, err);
+        pthread_mutex_lock(&p->lock);
+        while (!p->n && !p->done)
+            pthread_cond_wait(&p->changed, &p->lock);
+        queue = p->queue;
+        n = p->n;
+        done = p->done;
+        p->queue = NULL;
+        p->n = 0;
+        pthread_mutex_unlock(&p->lock);
+        for (i = 0; i < n; i++)
             if (rc)
-                return rc;
-            b->n++;
-            left--;
-        }
-        if (more < 0)
-            return more;
-        more &= left > 0;
-        data_parallel(threads, b->n, encode_job, b);
-        rc = store_batch(d, b, &overlong, err);
+                shard_close(&queue[i]);
+            else
+                rc = dataset_append(d, &queue[i], err);
+        hone_free(queue);
     }
-    if (!rc && overlong.n)
-        rc = hone_error_set(
-            err, HONE_ELIMIT,
-            "%s:%llu: this row has %zu tokens, more than model.max_length %d; so %s %llu of %llu rows. "
-            "Raise model.max_length, or set data.overlong to drop, truncate or split",
-            d->file[overlong.file], (unsigned long long)overlong.line, overlong.length, o->max_length,
-            overlong.n == 1 ? "has" : "have", (unsigned long long)overlong.n,
-            (unsigned long long)d->report.rows_read);
-    if (!rc && !d->n)
-        rc = hone_error_set(err, HONE_EFORMAT, "%s: no row is left: %llu of %llu were dropped as too long",
-                            d->file[0], (unsigned long long)d->report.rows_dropped,
-                            (unsigned long long)d->report.rows_read);
-    return rc;
+    if (rc || !done)
+        return rc;
+    if (p->rc) /* kept: whoever asks again gets it again */
+        return d->n_shards > k ? 0 : hone_error_set(err, p->rc, "%s", p->err.message);
+    pthread_join(p->thread, NULL);
+    set_report(d, &p->maker.report);
+    producer_free(p);
+    d->producer = NULL;
+    return 0;
 }
+
+int hone_dataset_wait(hone_dataset *d, size_t k, size_t *first, size_t *n, hone_error *err)
+{
+    int rc = d->producer && d->n_shards <= k ? take_until(d, k, err) : 0;
+
+    *first = *n = 0;
+    if (rc || k >= d->n_shards)
+        return rc;
+    *first = d->shard[k].first_sequence;
+    *n = d->shard[k].n[SHARD_SEQUENCES];
+    return 1;
+}
+
+int hone_dataset_finish(hone_dataset *d, hone_error *err)
+{
+    return d->producer ? take_until(d, SIZE_MAX, err) : 0;
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static int copy_names(hone_dataset *d, const hone_rows *rows, hone_error *err)
 {
@@ -282,47 +214,96 @@ static int copy_names(hone_dataset *d, const hone_rows *rows, hone_error *err)
     return d->file ? 0 : out_of_memory(err);
 }
 
+/* Finds the cache: *found, or else *folder (owned by the caller) is where it is to be made. */
+static int find_cache(hone_dataset *d, shard_maker *m, char **folder, bool *found, hone_error *err)
+{
+    const hone_dataset_options *o = &m->options;
+    hone_dataset_report report;
+    hone_error why = HONE_ERROR_INIT;
+    char *manifest = NULL, line[sizeof why.message + 80];
+    shard *list;
+    size_t n, i;
+    int rc = cache_key(m->key, d->file, d->n_files, m->chat, o, err);
+
+    *found = false;
+    if (rc)
+        return rc;
+    *folder = cache_folder(o->cache_dir, m->key);
+    if (!*folder)
+        return out_of_memory(err);
+    rc = cache_open(&list, &n, &report, *folder, m->key, d->n_files, &why);
+    if (!rc) {
+        for (i = 0; i < n; i++)
+            if (rc)
+                shard_close(&list[i]);
+            else
+                rc = dataset_append(d, &list[i], err);
+        hone_free(list);
+        set_report(d, &report);
+        *found = true;
+        return rc;
+    }
+    if (rc == HONE_ENOMEM)
+        return out_of_memory(err);
+    if (rc != HONE_ENOENT && o->note) {
+        snprintf(line, sizeof line, "the token cache is made anew: %s", why.message);
+        o->note(o->ud, line);
+    }
+    rc = hone_mkdirs(*folder, err);
+    /* A manifest stands for whole shards: none may be there while they are written. */
+    if (!rc && !(manifest = hone_path_join(*folder, "manifest.json")))
+        rc = out_of_memory(err);
+    if (!rc)
+        unlink(manifest);
+    hone_free(manifest);
+    return rc;
+}
+
+static int emit(void *ud, shard *s, hone_error *err)
+{
+    return dataset_append(ud, s, err);
+}
+
 int hone_dataset_open(hone_dataset **out, const char *const *paths, size_t n, const hone_chat *chat,
                       const hone_dataset_options *options, hone_error *err)
 {
+    shard_maker m = {.chat = chat, .options = *options, .emit = emit};
     hone_dataset *d = NULL;
-    hone_rows *rows = NULL;
-    batch b = {.chat = chat, .options = options};
-    size_t i;
+    char *folder = NULL;
+    bool found = false;
     int rc;
 
     *out = NULL;
     if (options->max_length < 1)
         return hone_error_set(err, HONE_EINVAL, "max_length must be at least 1, not %d", options->max_length);
-    rc = hone_rows_open(&rows, paths, n, &options->rows, err);
+    rc = hone_rows_open(&m.rows, paths, n, &options->rows, err);
     if (rc)
         return rc;
-    d = hone_calloc(1, sizeof *d);
-    b.job = hone_calloc(BATCH, sizeof *b.job);
-    rc = d && b.job ? copy_names(d, rows, err) : out_of_memory(err);
-    if (!rc)
-        rc = read_all(d, rows, &b, err);
-    if (!rc)
-        rc = measure_lengths(d, err);
-    for (i = 0; b.job && i < BATCH; i++) {
-        hone_buf_clear(&b.job[i].text);
-        hone_free(b.job[i].weight);
+    m.ud = d = hone_calloc(1, sizeof *d);
+    rc = d ? copy_names(d, m.rows, err) : out_of_memory(err);
+    if (!rc) {
+        d->report.bytes += sizeof *d;
+        m.file = d->file;
+        m.n_files = d->n_files;
+        if (options->cache_dir)
+            rc = find_cache(d, &m, &folder, &found, err);
+        m.folder = folder;
     }
-    hone_free(b.job);
-    hone_rows_close(rows);
+    if (!rc && !found && options->streaming) {
+        rc = start_producer(d, &m, folder, err);
+        if (!rc)
+            folder = NULL; /* the producer's now */
+    } else if (!rc && !found) {
+        rc = shard_make(&m, err);
+        if (!rc)
+            set_report(d, &m.report);
+    }
+    hone_rows_close(m.rows);
+    hone_free(folder);
     if (rc) {
         hone_dataset_close(d);
         return rc;
     }
-    shrink((void **)&d->id, &d->id_capacity, d->n_ids, sizeof *d->id);
-    shrink((void **)&d->mask, &d->mask_capacity, d->n_words, sizeof *d->mask);
-    if (d->n_runs)
-        shrink((void **)&d->run, &d->run_capacity, d->n_runs, sizeof *d->run);
-    shrink((void **)&d->fate, &d->fate_capacity, d->n_fates, sizeof *d->fate);
-    shrink((void **)&d->entry, &d->entry_capacity, d->n, sizeof *d->entry);
-    d->report.bytes += sizeof *d + d->id_capacity * sizeof *d->id + d->mask_capacity * sizeof *d->mask +
-                       d->run_capacity * sizeof *d->run + d->entry_capacity * sizeof *d->entry +
-                       d->fate_capacity * sizeof *d->fate;
     *out = d;
     return 0;
 }
@@ -331,14 +312,64 @@ void hone_dataset_close(hone_dataset *d)
 {
     if (!d)
         return;
+    if (d->producer) {
+        pthread_mutex_lock(&d->producer->lock);
+        d->producer->cancel = true;
+        pthread_mutex_unlock(&d->producer->lock);
+        pthread_join(d->producer->thread, NULL);
+        producer_free(d->producer);
+    }
+    while (d->n_shards)
+        shard_close(&d->shard[--d->n_shards]);
+    hone_free(d->shard);
     paths_clear(d->file, d->n_files);
-    hone_free(d->id);
-    hone_free(d->mask);
-    hone_free(d->run);
-    hone_free(d->entry);
-    hone_free(d->fate);
     hone_free(d);
 }
+
+int hone_dataset_options_from(hone_dataset_options *out, char **cache_dir, const hone_config *c,
+                              hone_error *err)
+{
+    *cache_dir = NULL;
+    *out = (hone_dataset_options){.max_length = c->model.max_length,
+                                  .overlong = c->data.overlong,
+                                  .max_samples = c->data.max_samples,
+                                  .threads = c->training.dataloader_num_workers,
+                                  .rows = {.fields = &c->data.fields,
+                                           .roles = &c->data.roles,
+                                           .text_rows = c->data.text_rows,
+                                           .mask_history = c->data.mask_history},
+                                  .train_on_prompt = c->data.train_on_prompt,
+                                  .streaming = c->data.streaming};
+    if (!c->data.cache)
+        return 0;
+    *cache_dir = c->data.cache_dir
+                     ? hone_strdup(c->data.cache_dir)
+                     : hone_path_join(c->training.output_dir ? c->training.output_dir : ".", "cache");
+    out->cache_dir = *cache_dir;
+    return *cache_dir ? 0 : out_of_memory(err);
+}
+
+int hone_dataset_build_cache(const char *const *paths, size_t n, const hone_chat *chat,
+                             const hone_dataset_options *options, hone_dataset_report *report,
+                             uint64_t *packs, hone_error *err)
+{
+    hone_dataset_options o = *options;
+    hone_dataset *d = NULL;
+    int rc;
+
+    if (!o.cache_dir)
+        return hone_error_set(err, HONE_EINVAL, "a token cache needs a folder");
+    o.streaming = false;
+    rc = hone_dataset_open(&d, paths, n, chat, &o, err);
+    if (!rc && packs)
+        rc = dataset_count_packs(d, (size_t)o.max_length, packs, err);
+    if (!rc)
+        *report = d->report;
+    hone_dataset_close(d);
+    return rc;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d)
 {
@@ -352,17 +383,21 @@ size_t hone_dataset_size(const hone_dataset *d)
 
 hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
 {
-    const dataset_entry *e = &d->entry[i];
+    size_t low = 0, high = d->n_shards - 1;
+    hone_sequence s;
 
-    return (hone_sequence){.id = d->id + e->start,
-                           .mask = d->mask + e->word,
-                           .n = e->n,
-                           .n_targets = e->n_targets,
-                           .run = e->n_runs ? d->run + e->run : NULL,
-                           .n_runs = e->n_runs,
-                           .file = d->file[e->file],
-                           .line = e->line,
-                           .row = e->row};
+    while (low < high) { /* the last shard that begins at or before i */
+        size_t mid = (low + high + 1) / 2;
+
+        if (d->shard[mid].first_sequence <= i)
+            low = mid;
+        else
+            high = mid - 1;
+    }
+    i -= d->shard[low].first_sequence;
+    s = shard_get(&d->shard[low], i);
+    s.file = d->file[shard_rows(&d->shard[low])[shard_sequences(&d->shard[low])[i].row].file];
+    return s;
 }
 
 int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err)
@@ -375,23 +410,24 @@ int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_erro
         [FATE_DROPPED_UNTRAINED] = HONE_FATE_DROPPED,
     };
     hone_ledger *l;
-    size_t i;
+    size_t k, i;
     int rc = hone_ledger_open(&l, path, err);
 
     if (rc)
         return rc;
-    for (i = 0; !rc && i < d->n_fates; i++) {
-        const dataset_fate *f = &d->fate[i];
-        hone_ledger_entry e = {.file = d->file[f->file],
-                               .line = f->line,
-                               .row = i,
-                               .fate = fate[f->fate],
-                               .reason = f->fate == FATE_DROPPED_OVERLONG ? "overlong" : "untrained",
-                               .tokens = f->tokens,
-                               .parts = f->parts};
+    for (k = 0; k < d->n_shards; k++)
+        for (i = 0; !rc && i < d->shard[k].n[SHARD_ROWS]; i++) {
+            const shard_row *r = shard_rows(&d->shard[k]) + i;
+            hone_ledger_entry e = {.file = d->file[r->file],
+                                   .line = r->line,
+                                   .row = d->shard[k].first_row + i,
+                                   .fate = fate[r->fate],
+                                   .reason = r->fate == FATE_DROPPED_OVERLONG ? "overlong" : "untrained",
+                                   .tokens = r->tokens,
+                                   .parts = r->parts};
 
-        rc = hone_ledger_add(l, &e, err);
-    }
+            rc = hone_ledger_add(l, &e, err);
+        }
     if (!rc)
         return hone_ledger_commit(l, d->report.rows_read, err);
     hone_ledger_abort(l);

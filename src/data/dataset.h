@@ -1,38 +1,45 @@
-/* The dataset's inside, shared by dataset.c (fills it) and order.c (reads it). */
+/* The dataset's inside, shared by dataset.c (opens and fills it) and order.c (reads it), and the making of its shards. */
 #ifndef HONE_DATA_DATASET_H
 #define HONE_DATA_DATASET_H
 
-#include "data/data.h"
+#include "data/shard_cache.h"
 
-typedef struct dataset_entry {
-    uint64_t start; /* first token in id */
-    uint64_t word;  /* first word in mask; every sequence starts a word */
-    uint64_t line;
-    uint64_t run; /* first of its runs */
-    uint32_t row, file;
-    uint32_t n, n_targets, n_runs;
-} dataset_entry;
-
-/* What became of one row that was read. */
-typedef struct dataset_fate {
-    uint64_t line;
-    uint32_t file, parts;
-    uint32_t tokens; /* cut off; all of a row that was too long */
-    row_fate fate;
-} dataset_fate;
+typedef struct shard_maker shard_maker;
 
 struct hone_dataset {
-    int32_t *id;
-    uint64_t *mask;
-    hone_weight_run *run; /* [n_runs] of all sequences that have some */
-    dataset_entry *entry; /* [n], in the order of the files */
-    size_t n, n_ids, n_words, n_runs;
-    size_t id_capacity, mask_capacity, run_capacity, entry_capacity;
-    dataset_fate *fate; /* [n_fates], every row that was read */
-    size_t n_fates, fate_capacity;
+    shard *shard; /* [n_shards] in the order of the files */
+    size_t n_shards, n;
     char **file;
     size_t n_files;
-    hone_dataset_report report;
+    hone_dataset_report report; /* all but the bytes: 0 until every shard is there */
+    struct producer *producer;  /* makes further shards on another thread; NULL: all are there */
 };
+
+/* Takes one more shard, also on failure. */
+int dataset_append(hone_dataset *d, shard *s, hone_error *err);
+
+/* How many packs all sequences make (pack.c). */
+int dataset_count_packs(const hone_dataset *d, size_t capacity, uint64_t *n_packs, hone_error *err);
+
+/* ---- shard_make.c ------------------------------------------------------------------------------------------------ */
+
+/* Reads, encodes and stores all rows, and hands over a shard at a time. */
+struct shard_maker {
+    hone_rows *rows; /* owned */
+    char *const *file;
+    size_t n_files;
+    const hone_chat *chat;
+    hone_dataset_options options;
+    const char *folder; /* of the cache, which exists; NULL: shards are kept on the heap */
+    uint64_t key[2];
+    int (*emit)(void *ud, shard *s, hone_error *err); /* takes the shard, also on failure */
+    bool (*cancelled)(void *ud);                      /* asked now and then; NULL: never */
+    void *ud;
+    bool early; /* the first row that is too long ends the making, else all are counted first */
+    hone_dataset_report report; /* out */
+};
+
+/* HONE_ECANCELLED when `cancelled` says so; else as hone_dataset_open. */
+int shard_make(shard_maker *m, hone_error *err);
 
 #endif

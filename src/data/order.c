@@ -28,6 +28,11 @@ void hone_dataset_shuffle(uint32_t *which, size_t n, uint64_t seed, uint64_t epo
     data_shuffle(which, n, seed, STREAM_ORDER | (epoch & UINT32_MAX));
 }
 
+static uint64_t row_of(const hone_dataset *d, size_t i)
+{
+    return hone_dataset_get(d, i).row;
+}
+
 int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t seed, uint32_t **train,
                        size_t *n_train, uint32_t **val, size_t *n_val, hone_error *err)
 {
@@ -39,7 +44,7 @@ int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t seed, ui
     *train = *val = NULL;
     *n_train = *n_val = 0;
     for (i = 0; i < d->n; i++)
-        rows += !i || d->entry[i].row != d->entry[i - 1].row;
+        rows += !i || row_of(d, i) != row_of(d, i - 1);
     if (!(val_size >= 0) || val_size >= (double)rows)
         return hone_error_set(err, HONE_EINVAL, "data.val_size %g leaves nothing of %zu rows to train on",
                               val_size, rows);
@@ -64,7 +69,7 @@ int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t seed, ui
     for (i = 0, rows = 0; i < d->n; i++) {
         int part;
 
-        rows += i && d->entry[i].row != d->entry[i - 1].row;
+        rows += i && row_of(d, i) != row_of(d, i - 1);
         part = held[rows];
         list[part][n[part]++] = (uint32_t)i;
     }
@@ -86,7 +91,7 @@ size_t hone_dataset_tokens(const hone_dataset *d, const uint32_t *which, size_t 
     size_t i, tokens = 0;
 
     for (i = 0; i < n; i++)
-        tokens += d->entry[which[i]].n;
+        tokens += hone_dataset_get(d, which[i]).n;
     return tokens;
 }
 

@@ -2,18 +2,8 @@
  * which thread takes which item. */
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 
 #include "data/data.h"
-
-#define MAX_THREADS 64
-
-typedef struct work {
-    void (*item)(void *ud, size_t i);
-    void *ud;
-    size_t n;
-    atomic_size_t next;
-} work;
 
 size_t data_threads(int32_t wanted)
 {
@@ -21,12 +11,12 @@ size_t data_threads(int32_t wanted)
 
     if (wanted <= 0)
         wanted = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-    return (size_t)HONE_MIN(wanted, MAX_THREADS);
+    return (size_t)HONE_MIN(wanted, DATA_MAX_THREADS);
 }
 
 static void *run(void *ud)
 {
-    work *w = ud;
+    data_work *w = ud;
     size_t i;
 
     while ((i = atomic_fetch_add(&w->next, 1)) < w->n)
@@ -34,15 +24,32 @@ static void *run(void *ud)
     return NULL;
 }
 
+void data_begin(data_work *w, size_t threads, size_t n, void (*item)(void *ud, size_t i), void *ud)
+{
+    size_t helpers = HONE_MIN(HONE_MIN(threads, (size_t)DATA_MAX_THREADS) - 1, n ? n - 1 : 0);
+
+    w->item = item;
+    w->ud = ud;
+    w->n = n;
+    w->started = 0;
+    atomic_init(&w->next, 0);
+    while (w->started < helpers && pthread_create(&w->thread[w->started], NULL, run, w) == 0)
+        w->started++; /* one that can not be started is done without */
+}
+
+void data_finish(data_work *w)
+{
+    size_t i;
+
+    run(w);
+    for (i = 0; i < w->started; i++)
+        pthread_join(w->thread[i], NULL);
+}
+
 void data_parallel(size_t threads, size_t n, void (*item)(void *ud, size_t i), void *ud)
 {
-    work w = {.item = item, .ud = ud, .n = n};
-    pthread_t thread[MAX_THREADS];
-    size_t helpers = HONE_MIN(threads - 1, n ? n - 1 : 0), started = 0, i;
+    data_work w;
 
-    while (started < helpers && pthread_create(&thread[started], NULL, run, &w) == 0)
-        started++; /* one that can not be started is done without */
-    run(&w);
-    for (i = 0; i < started; i++)
-        pthread_join(thread[i], NULL);
+    data_begin(&w, threads, n, item, ud);
+    data_finish(&w);
 }

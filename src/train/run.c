@@ -41,36 +41,33 @@ static int all_sequences(uint32_t **out, size_t *n, const hone_dataset *data, ho
 static int open_data(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
-    hone_dataset_options options = {.max_length = c->model.max_length,
-                                    .overlong = c->data.overlong,
-                                    .max_samples = c->data.max_samples,
-                                    .threads = c->training.dataloader_num_workers,
-                                    .rows = {.fields = &c->data.fields,
-                                             .roles = &c->data.roles,
-                                             .text_rows = c->data.text_rows,
-                                             .mask_history = c->data.mask_history},
-                                    .train_on_prompt = c->data.train_on_prompt};
-    int rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
-                               c->data.train_data_path.n, r->chat, &options, err);
+    hone_dataset_options options;
+    char *cache_dir;
+    int rc = hone_dataset_options_from(&options, &cache_dir, c, err);
 
-    if (rc)
-        return rc;
-    if (r->cb.data)
-        r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
-    if (!c->data.eval_data_path.n) {
-        r->eval_data = r->data;
-        return hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train,
-                                  &r->n_train, &r->eval, &r->n_eval, err);
-    }
-    options.max_samples = 0;
-    rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item,
-                           c->data.eval_data_path.n, r->chat, &options, err);
+    options.note = r->cb.note;
+    options.ud = r->cb.ud;
+    if (!rc)
+        rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
+                               c->data.train_data_path.n, r->chat, &options, err);
     if (!rc && r->cb.data)
-        r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
-    if (!rc)
-        rc = all_sequences(&r->train, &r->n_train, r->data, err);
-    if (!rc)
-        rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
+        r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
+    if (!rc && !c->data.eval_data_path.n) {
+        r->eval_data = r->data;
+        rc = hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train, &r->n_train,
+                                &r->eval, &r->n_eval, err);
+    } else if (!rc) {
+        options.max_samples = 0;
+        rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item,
+                               c->data.eval_data_path.n, r->chat, &options, err);
+        if (!rc && r->cb.data)
+            r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
+        if (!rc)
+            rc = all_sequences(&r->train, &r->n_train, r->data, err);
+        if (!rc)
+            rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
+    }
+    hone_free(cache_dir);
     return rc;
 }
 
@@ -170,6 +167,9 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
     if ((rc = open_data(r, err)))
         goto out;
     r->text_bytes = hone_mem_used() - heap;
+    r->shard_bytes = hone_dataset_get_report(r->data)->mapped_bytes;
+    if (r->eval_data != r->data)
+        r->shard_bytes += hone_dataset_get_report(r->eval_data)->mapped_bytes;
     if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) ||
         (rc = open_adapter(r, err)))
         goto out;

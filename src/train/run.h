@@ -23,6 +23,7 @@ typedef struct hone_run {
     int64_t eval_every, save_every;     /* in steps; 0 = never */
     int32_t tokens, max_seq;            /* of the largest batch, evaluation included */
     uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
+    uint64_t shard_bytes;               /* of mapped token shards */
 } hone_run;
 
 /* Opens tokenizer, template, data, model and adapter, and works out the steps. On failure the run is cleared. */

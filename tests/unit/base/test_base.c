@@ -174,6 +174,29 @@ static void below_is_uniform_enough(void **state)
         assert_in_range(count[i], 9700, 10300);
 }
 
+/* Answers of the xxhash package of Python (3.x, xxh64), whole and in pieces of every size. */
+static void xxh64_known_answers(void **state)
+{
+    uint8_t bytes[772];
+    size_t i, piece;
+
+    (void)state;
+    for (i = 0; i < 768; i++)
+        bytes[i] = (uint8_t)i;
+    memcpy(bytes + 768, "tail", 4);
+    assert_true(hone_xxh64_of(0, "", 0) == UINT64_C(0xef46db3751d8e999));
+    assert_true(hone_xxh64_of(0, "a", 1) == UINT64_C(0xd24ec4f1a98c6e5b));
+    assert_true(hone_xxh64_of(0, "abc", 3) == UINT64_C(0x44bc2cf5ad770999));
+    assert_true(hone_xxh64_of(1, bytes, 39) == UINT64_C(0xc628b5965efab20d));
+    for (piece = 1; piece <= sizeof bytes; piece++) {
+        hone_xxh64 h = hone_xxh64_begin(12345);
+
+        for (i = 0; i < sizeof bytes; i += piece)
+            hone_xxh64_add(&h, bytes + i, HONE_MIN(piece, sizeof bytes - i));
+        assert_true(hone_xxh64_end(&h) == UINT64_C(0x48f704e331b71981));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -186,6 +209,7 @@ int main(void)
         cmocka_unit_test(failed_write_keeps_the_old_file),
         cmocka_unit_test(memory_is_accounted),
         cmocka_unit_test(below_is_uniform_enough),
+        cmocka_unit_test(xxh64_known_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

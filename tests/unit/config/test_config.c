@@ -132,6 +132,8 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_true(c->data.val_size == 0.25);
     assert_true(c->data.max_samples == 5000);
     assert_int_equal(c->data.overlong, HONE_OVERLONG_TRUNCATE);
+    assert_true(c->data.cache);
+    assert_string_equal(c->data.cache_dir, FOLDER "tokens");
     assert_string_equal(c->data.fields.weight, "importance");
     assert_int_equal(c->data.roles.user.n, 1);
     assert_string_equal(c->data.roles.assistant.item[1], "bot");
@@ -549,6 +551,7 @@ static void assert_round_trip(const hone_config *c)
     TEXT(data.mix_curriculum);
     NUMBERS(data.mix_weights);
     NUMBERS(data.mix_stages);
+    TEXT(data.cache_dir);
     TEXT(data.fields.messages);
     TEXT(data.fields.instruction);
     TEXT(data.fields.input);

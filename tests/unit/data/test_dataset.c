@@ -68,6 +68,11 @@ const hone_tokenizer *hone_chat_tokenizer(const hone_chat *chat)
     return NULL;
 }
 
+uint64_t hone_chat_hash(const hone_chat *chat)
+{
+    return chat->lose_eot + 2u * chat->mask_nothing;
+}
+
 void hone_encoding_clear(hone_encoding *e)
 {
     hone_free(e->tokens.id);

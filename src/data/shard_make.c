@@ -1,0 +1,317 @@
+/* From rows to shards.
+ *
+ * Rows are read in batches. While the rows of one batch are encoded by several threads, each taking the next row, the
+ * thread that called reads the next batch and then helps; results are stored in the order of the files. So the bytes of
+ * every shard, and which error is reported, do not depend on the number of threads. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "data/dataset.h"
+
+#define BATCH 512 /* rows; far more than threads, so that a long row at its end costs little */
+#define BATCH_BYTES ((size_t)8 << 20) /* a batch ends with the row that takes its text to this size */
+
+typedef struct job {
+    hone_buf text; /* the conversation; reused */
+    float *weight; /* [n_messages] */
+    float row_weight;
+    size_t n_messages, capacity;
+    bool plain_text;
+    uint32_t file;
+    uint64_t line;
+    encoded_row result;
+    int rc;
+    hone_error err;
+} job;
+
+typedef struct batch {
+    const shard_maker *maker;
+    job *job; /* [BATCH] */
+    size_t n;
+} batch;
+
+/* The rows that `overlong: error` found. */
+typedef struct overlong_rows {
+    uint64_t n, line;
+    uint32_t file;
+    size_t length;
+} overlong_rows;
+
+typedef struct making {
+    shard_maker *m;
+    shard_builder builder;
+    overlong_rows overlong;
+    uint32_t *length; /* [report.sequences], for the median */
+    size_t length_capacity;
+    cache_entry *entry; /* [n_entries] the shards written so far */
+    size_t n_entries;
+    uint64_t left; /* rows still wanted */
+    bool end;      /* of the rows */
+} making;
+
+static int out_of_memory(hone_error *err)
+{
+    return hone_error_set(err, HONE_ENOMEM, "out of memory for the data");
+}
+
+/* ---- storing ----------------------------------------------------------------------------------------------------- */
+
+/* Hands over what the builder holds. */
+static int flush(making *k, hone_error *err)
+{
+    shard_maker *m = k->m;
+    shard s = {0};
+    char *path;
+    int rc = 0;
+
+    if (m->folder) {
+        cache_entry *list = hone_realloc_array(k->entry, k->n_entries + 1, sizeof *list), e = {0};
+
+        if (list)
+            k->entry = list;
+        e.rows = k->builder.n[SHARD_ROWS];
+        e.sequences = k->builder.n[SHARD_SEQUENCES];
+        path = cache_shard_path(m->folder, k->builder.index);
+        rc = list && path ? shard_write(&k->builder, &s, path, m->key, &e.checksum, err) : out_of_memory(err);
+        hone_free(path);
+        if (rc)
+            return rc;
+        e.size = s.map.size;
+        list[k->n_entries++] = e;
+    } else {
+        shard_seal(&k->builder, &s);
+    }
+    return m->emit(m->ud, &s, err);
+}
+
+static int note_lengths(making *k, const encoded_row *e, hone_error *err)
+{
+    size_t want = k->m->report.sequences + e->n_parts, i;
+
+    if (want > UINT32_MAX)
+        return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
+    if (want > k->length_capacity) {
+        size_t grown = HONE_MAX(HONE_MAX(want, k->length_capacity + k->length_capacity / 2), (size_t)1024);
+        uint32_t *list = hone_realloc_array(k->length, grown, sizeof *list);
+
+        if (!list)
+            return out_of_memory(err);
+        k->length = list;
+        k->length_capacity = grown;
+    }
+    for (i = 0; i < e->n_parts; i++)
+        k->length[k->m->report.sequences + i] = (uint32_t)e->part[i].n;
+    return 0;
+}
+
+static int store_row(making *k, const job *j, hone_error *err)
+{
+    const encoded_row *e = &j->result;
+    hone_dataset_report *r = &k->m->report;
+    size_t i;
+    int rc = note_lengths(k, e, err);
+
+    if (!rc)
+        rc = shard_add(&k->builder, e, j->file, j->line, err);
+    if (rc)
+        return rc;
+    r->rows_used += e->n_parts > 0;
+    r->rows_dropped += e->n_parts == 0;
+    r->dropped_overlong += e->fate == FATE_DROPPED_OVERLONG;
+    r->dropped_untrained += e->fate == FATE_DROPPED_UNTRAINED;
+    r->rows_truncated += e->fate == FATE_TRUNCATED;
+    r->rows_split += e->fate == FATE_SPLIT;
+    r->tokens_cut += e->tokens_cut;
+    r->trained_cut += e->trained_cut;
+    r->straddled += e->n_parts ? e->straddled : 0;
+    r->sequences += e->n_parts;
+    for (i = 0; i < e->n_parts; i++) {
+        r->tokens += e->part[i].n;
+        r->trained += e->part[i].n_trained;
+        r->turns += e->part[i].turns;
+    }
+    return shard_builder_bytes(&k->builder) >= SHARD_BYTES ? flush(k, err) : 0;
+}
+
+static int refuse_overlong(const making *k, hone_error *err)
+{
+    const overlong_rows *o = &k->overlong;
+    const char *file = k->m->file[o->file];
+    char count[80] = "";
+
+    if (!k->m->early)
+        snprintf(count, sizeof count, "; so %s %llu of %llu rows", o->n == 1 ? "has" : "have",
+                 (unsigned long long)o->n, (unsigned long long)k->m->report.rows_read);
+    return hone_error_set(err, HONE_ELIMIT,
+                          "%s:%llu: this row has %zu tokens, more than model.max_length %d%s. "
+                          "Raise model.max_length, or set data.overlong to drop, truncate or split",
+                          file, (unsigned long long)o->line, o->length, k->m->options.max_length, count);
+}
+
+/* Stores what a batch became; clears its results. */
+static int store_batch(making *k, batch *b, hone_error *err)
+{
+    size_t i;
+    int rc = 0;
+
+    for (i = 0; i < b->n; i++) {
+        job *j = &b->job[i];
+
+        if (!rc && j->rc)
+            rc = hone_error_set(err, j->rc, "%s:%llu: %s", k->m->file[j->file], (unsigned long long)j->line,
+                                j->err.message);
+        if (!rc && j->result.fate == FATE_OVERLONG) {
+            if (!k->overlong.n++)
+                k->overlong = (overlong_rows){1, j->line, j->file, j->result.length};
+            if (k->m->early)
+                rc = refuse_overlong(k, err);
+        } else if (!rc && !k->overlong.n) {
+            rc = store_row(k, j, err);
+        }
+        encoded_row_clear(&j->result);
+    }
+    k->m->report.rows_read += b->n;
+    b->n = 0;
+    return rc;
+}
+
+/* ---- encoding in batches ----------------------------------------------------------------------------------------- */
+
+static void encode_job(void *ud, size_t i)
+{
+    batch *b = ud;
+    job *j = &b->job[i];
+    row_text row = {j->text.data, j->text.len, j->weight, j->n_messages, j->row_weight, j->plain_text};
+
+    j->err = (hone_error)HONE_ERROR_INIT;
+    j->rc = row_encode(&j->result, b->maker->chat, &row, &b->maker->options, &j->err);
+}
+
+static int fill_job(job *j, const hone_row *row, hone_error *err)
+{
+    j->text.len = 0;
+    hone_buf_add(&j->text, row->conversation, row->len);
+    j->plain_text = row->plain_text;
+    if (row->n_messages > j->capacity) {
+        float *weight = hone_realloc_array(j->weight, row->n_messages, sizeof *weight);
+
+        if (!weight)
+            return out_of_memory(err);
+        j->weight = weight;
+        j->capacity = row->n_messages;
+    }
+    if (row->n_messages)
+        memcpy(j->weight, row->weight, row->n_messages * sizeof *j->weight);
+    j->row_weight = row->row_weight;
+    j->n_messages = row->n_messages;
+    j->file = row->file_index;
+    j->line = row->line;
+    return j->text.failed ? out_of_memory(err) : 0;
+}
+
+static int read_batch(making *k, batch *b, hone_error *err)
+{
+    size_t bytes = 0;
+    hone_row row;
+    int more = 1, rc = 0;
+
+    while (!rc && !k->end && b->n < BATCH && bytes < BATCH_BYTES) {
+        more = k->left ? hone_rows_next(k->m->rows, &row, err) : 0;
+        if (more == 1) {
+            rc = fill_job(&b->job[b->n], &row, err);
+            bytes += row.len;
+            b->n += !rc;
+            k->left--;
+        }
+        k->end = more != 1;
+    }
+    return more < 0 ? more : rc;
+}
+
+static int make_all(making *k, batch pair[2], hone_error *err)
+{
+    shard_maker *m = k->m;
+    size_t threads = data_threads(m->options.threads);
+    batch *now = &pair[0], *next = &pair[1], *swap;
+    hone_error reading = HONE_ERROR_INIT;
+    int read_rc = read_batch(k, now, &reading), rc = 0;
+
+    while (!rc && now->n) {
+        data_work work;
+
+        data_begin(&work, threads, now->n, encode_job, now);
+        if (!read_rc)
+            read_rc = read_batch(k, next, &reading);
+        data_finish(&work);
+        rc = store_batch(k, now, err);
+        if (!rc && m->options.progress)
+            m->options.progress(m->options.ud, m->report.rows_read);
+        if (!rc && m->cancelled && m->cancelled(m->ud))
+            rc = hone_error_set(err, HONE_ECANCELLED, "the preparation of the data was stopped");
+        swap = now;
+        now = next;
+        next = swap;
+    }
+    if (!rc && read_rc)
+        rc = hone_error_set(err, read_rc, "%s", reading.message);
+    return rc;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* What can be said after the last row. */
+static int finish(making *k, hone_error *err)
+{
+    shard_maker *m = k->m;
+    hone_dataset_report *r = &m->report;
+    int rc = 0;
+
+    if (k->overlong.n)
+        return refuse_overlong(k, err);
+    if (!r->sequences)
+        return hone_error_set(err, HONE_EFORMAT, "%s: no row is left: %llu of %llu were dropped as too long",
+                              m->file[0], (unsigned long long)r->rows_dropped,
+                              (unsigned long long)r->rows_read);
+    if (k->builder.n[SHARD_ROWS])
+        rc = flush(k, err);
+    qsort(k->length, r->sequences, sizeof *k->length, by_size);
+    r->shortest = k->length[0];
+    r->median = k->length[r->sequences / 2];
+    r->longest = k->length[r->sequences - 1];
+    if (!rc && m->folder)
+        rc = cache_commit(m->folder, m->key, k->entry, k->n_entries, r, err);
+    return rc;
+}
+
+int shard_make(shard_maker *m, hone_error *err)
+{
+    making k = {.m = m, .left = m->options.max_samples > 0 ? (uint64_t)m->options.max_samples : UINT64_MAX};
+    batch pair[2] = {{m, hone_calloc(BATCH, sizeof(job)), 0}, {m, hone_calloc(BATCH, sizeof(job)), 0}};
+    int rc = pair[0].job && pair[1].job ? 0 : out_of_memory(err), i;
+    size_t j;
+
+    memset(&m->report, 0, sizeof m->report);
+    if (!rc)
+        rc = make_all(&k, pair, err);
+    if (!rc)
+        rc = finish(&k, err);
+    for (i = 0; i < 2; i++) {
+        for (j = 0; pair[i].job && j < BATCH; j++) {
+            encoded_row_clear(&pair[i].job[j].result);
+            hone_buf_clear(&pair[i].job[j].text);
+            hone_free(pair[i].job[j].weight);
+        }
+        hone_free(pair[i].job);
+    }
+    shard_builder_clear(&k.builder);
+    hone_free(k.length);
+    hone_free(k.entry);
+    hone_rows_close(m->rows);
+    m->rows = NULL;
+    return rc;
+}
