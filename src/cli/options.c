@@ -314,7 +314,8 @@ parse_result options_parse(const usage *u, common *c, int argc, char **argv, con
     for (i = 1; i < argc; i++) {
         parse_result r;
 
-        if (plain || argv[i][0] != '-' || !argv[i][1]) {
+        /* `-` and `-.csv` are standard input */
+        if (plain || argv[i][0] != '-' || !argv[i][1] || argv[i][1] == '.') {
             if (*n_args == u->max_args) {
                 usage_error(u, "'%s' is one argument too many", argv[i]);
                 return PARSE_WRONG;

@@ -94,7 +94,8 @@ int convert_add_text(converter *c, const char *role, const char *text, double we
 
 int convert_json(const converter *c, json_t **out, json_t *v, const char *field)
 {
-    json_error_t e;
+    char reason[240];
+    json_problem problem;
 
     *out = NULL;
     if (!v || json_is_null(v) || (json_is_string(v) && text_is_blank(json_string_value(v))))
@@ -103,15 +104,12 @@ int convert_json(const converter *c, json_t **out, json_t *v, const char *field)
         *out = json_incref(v);
         return 0;
     }
-    *out =
-        json_loadb(json_string_value(v), json_string_length(v), JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
-    if (!*out) {
-        char reason[240];
-
-        snprintf(reason, sizeof reason, "expected JSON in this text: %.200s", e.text);
-        return convert_refuse(c, HONE_EFORMAT, field, reason);
-    }
-    return 0;
+    if (!json_read(out, json_string_value(v), json_string_length(v), &problem))
+        return 0;
+    if (problem.code == HONE_ENOMEM)
+        return convert_no_memory(c);
+    snprintf(reason, sizeof reason, "expected JSON in this text: %.200s", problem.reason);
+    return convert_refuse(c, problem.code, field, reason);
 }
 
 /* ---- alpaca ---------------------------------------------------------------------------------------------------- */
@@ -405,21 +403,6 @@ static int read_row(converter *c, json_t *row, const hone_rows_options *options)
         rc = convert_refuse(c, HONE_EFORMAT, list ? list : q.output_name,
                             "no turn of the assistant is trained");
     return rc;
-}
-
-static int write_piece(const char *bytes, size_t n, void *ud)
-{
-    hone_buf *b = ud;
-
-    hone_buf_add(b, bytes, n);
-    return b->failed ? -1 : 0;
-}
-
-int json_write(hone_buf *out, const json_t *value, hone_error *err)
-{
-    if (json_dump_callback(value, write_piece, out, JSON_COMPACT) == 0)
-        return 0;
-    return hone_error_set(err, HONE_ENOMEM, "out of memory");
 }
 
 int conversation_read(conversation *out, const json_t *row, const hone_rows_options *options,

@@ -37,6 +37,7 @@ typedef struct row_reader {
      * file. A row that is wrong while the next one can still be found is 1 with row_source_refuse. */
     int (*next)(row_source *s, hone_error *err);
     void (*close)(row_source *s); /* frees s->state; NULL: nothing to do */
+    bool json;                    /* the text of its rows is the file's own */
     bool
         streams; /* reads s->buffer, so that packed files and standard input will do; else it opens s->path itself */
 } row_reader;
@@ -72,12 +73,6 @@ int row_source_fill(row_source *s, hone_error *err);
 int row_source_take(row_source *s, size_t n, hone_error *err);
 void row_source_refuse(row_source *s, int code, const char *format, ...) HONE_PRINTF(3, 4);
 
-/* Appends n bytes as a JSON string; bytes that are no UTF-8 are left for the JSON parser to refuse. */
-void json_put_text(hone_buf *out, const char *s, size_t n);
-
-/* The same for text that may hold other bytes (a path): they become U+FFFD. */
-void json_put_utf8(hone_buf *out, const char *s);
-
 int read_text_next(row_source *s, hone_error *err);
 int read_csv_open(row_source *s, hone_error *err);
 int read_csv_next(row_source *s, hone_error *err);
@@ -85,6 +80,24 @@ void read_csv_close(row_source *s);
 int read_parquet_open(row_source *s, hone_error *err);
 int read_parquet_next(row_source *s, hone_error *err);
 void read_parquet_close(row_source *s);
+
+/* ---- json.c ---------------------------------------------------------------------------------------------------- */
+
+typedef struct json_problem {
+    int code;         /* HONE_EFORMAT, HONE_ELIMIT (more than 1,048,576 values), HONE_ENOMEM */
+    uint64_t line;    /* of the text, 1-based */
+    char reason[200]; /* for a person */
+} json_problem;
+
+/* Parses any JSON value of at most that many values, without repeated keys and NUL characters. *out is a new reference. */
+int json_read(json_t **out, const char *text, size_t n, json_problem *problem);
+/* Writes a JSON value into a buffer. HONE_ENOMEM, or HONE_ELIMIT past the buffer's bound. */
+int json_write(hone_buf *out, const json_t *value, hone_error *err);
+/* Appends n bytes as a JSON string; bytes that are no UTF-8 are left for the JSON parser to refuse. */
+void json_put_text(hone_buf *out, const char *s, size_t n);
+
+/* The same for text that may hold other bytes (a path): they become U+FFFD. */
+void json_put_utf8(hone_buf *out, const char *s);
 
 /* ---- paths.c --------------------------------------------------------------------------------------------------- */
 
@@ -110,9 +123,6 @@ typedef struct conversation {
 int conversation_read(conversation *out, const json_t *row, const hone_rows_options *options,
                       const char *file, uint64_t line, hone_error *err);
 void conversation_clear(conversation *c);
-
-/* Writes a JSON value into a buffer. HONE_ENOMEM, or HONE_ELIMIT past the buffer's bound. */
-int json_write(hone_buf *out, const json_t *value, hone_error *err);
 
 /* ---- encode.c: a conversation as one or more sequences of tokens ----------------------------------------------------- */
 

@@ -4,53 +4,6 @@
 
 #include "data/data.h"
 
-void json_put_text(hone_buf *out, const char *s, size_t n)
-{
-    size_t i, from = 0;
-
-    hone_buf_putc(out, '"');
-    for (i = 0; i < n; i++) {
-        uint8_t c = (uint8_t)s[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        hone_buf_add(out, s + from, i - from);
-        from = i + 1;
-        if (c == '"' || c == '\\') {
-            hone_buf_putc(out, '\\');
-            hone_buf_putc(out, (char)c);
-        } else if (c == '\n') {
-            hone_buf_puts(out, "\\n");
-        } else {
-            hone_buf_printf(out, "\\u%04x", c);
-        }
-    }
-    hone_buf_add(out, s + from, n - from);
-    hone_buf_putc(out, '"');
-}
-
-void json_put_utf8(hone_buf *out, const char *s)
-{
-    size_t n = strlen(s), i, step;
-    hone_buf clean = {0};
-
-    for (i = 0; i < n; i += step) {
-        char c[4];
-        int32_t cp;
-
-        step = hone_utf8_get(s + i, n - i, &cp);
-        if (cp < 0)
-            hone_buf_add(&clean, c, hone_utf8_put(c, 0xfffd));
-        else
-            hone_buf_add(&clean, s + i, step);
-    }
-    if (clean.failed)
-        out->failed = true;
-    else
-        json_put_text(out, clean.data ? clean.data : "", clean.len);
-    hone_buf_clear(&clean);
-}
-
 /* Appends the next line to s->row, its line end left out. 1, 0 at the end of the file, or an error. */
 static int add_line(row_source *s, hone_error *err)
 {

@@ -56,19 +56,18 @@ int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const ho
 static int convert_row(hone_rows *r, hone_error *err)
 {
     row_source *s = &r->source;
-    json_error_t e;
+    json_problem problem;
     json_t *value;
     int rc;
 
     if (s->refusal.code)
         return hone_error_set(err, s->refusal.code, "%s", s->refusal.message);
-    value = json_loadb(s->row.data, s->row.len, JSON_REJECT_DUPLICATES, &e);
-    if (!value && (json_error_code(&e) == json_error_out_of_memory || !e.text[0]))
-        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path);
-    if (!value)
-        return hone_error_set(err, HONE_EFORMAT, "%s:%llu: broken JSON: %s", s->path,
-                              (unsigned long long)(s->row_line + (e.line > 0 ? (uint64_t)e.line - 1 : 0)),
-                              e.text);
+    if (json_read(&value, s->row.data, s->row.len, &problem))
+        return problem.code == HONE_ENOMEM
+                   ? hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path)
+                   : hone_error_set(err, problem.code, "%s:%llu: broken %s: %s", s->path,
+                                    (unsigned long long)(s->row_line + problem.line - 1),
+                                    s->reader->json ? "JSON" : "text", problem.reason);
     if (json_is_object(value))
         rc = conversation_read(&r->conversation, value, &r->options, s->path, s->row_line, err);
     else

@@ -184,13 +184,13 @@ static int next_value(row_source *s, hone_error *err)
 }
 
 static const row_reader readers[] = {
-    {".json", NULL, next_value, NULL, true},
-    {".jsonl", NULL, next_line, NULL, true},
-    {".ndjson", NULL, next_line, NULL, true},
-    {".csv", read_csv_open, read_csv_next, read_csv_close, true},
-    {".tsv", read_csv_open, read_csv_next, read_csv_close, true},
-    {".txt", NULL, read_text_next, NULL, true},
-    {".parquet", read_parquet_open, read_parquet_next, read_parquet_close, false},
+    {".json", NULL, next_value, NULL, true, true},
+    {".jsonl", NULL, next_line, NULL, true, true},
+    {".ndjson", NULL, next_line, NULL, true, true},
+    {".csv", read_csv_open, read_csv_next, read_csv_close, false, true},
+    {".tsv", read_csv_open, read_csv_next, read_csv_close, false, true},
+    {".txt", NULL, read_text_next, NULL, false, true},
+    {".parquet", read_parquet_open, read_parquet_next, read_parquet_close, false, false},
 };
 
 const row_reader *row_reader_find(const char *path)

@@ -36,6 +36,8 @@ has '{"rows":5,"used":4,"problems":{"invalid":{"count":1,"examples":[{"file":"ba
 has '"duplicate":{"count":0,"examples":[]}'
 run "$hone" data check - <bad.jsonl
 has "5 rows, 3 good"
+run "$hone" data check -.txt <good.jsonl
+has "1 rows, 1 good"
 gzip -k bad.jsonl
 run "$hone" data check bad.jsonl.gz
 has "5 rows, 3 good"

@@ -116,8 +116,9 @@ static void tables_with_lists_and_other_tables(void **state)
     assert_refused("b.csv", "question,\nq,a\n", 14, HONE_EFORMAT,
                    ":1: the header has a column without a name");
     assert_refused("b.csv", "question,answer\n", 16, HONE_EFORMAT, "no rows in this file");
-    assert_refused("b.csv", "question,answer\nq,a\0b\n", 22, HONE_EFORMAT, ":2: broken JSON");
-    assert_refused("b.csv", "question,answer\nq,a\xff\n", 21, HONE_EFORMAT, ":2: broken JSON: ");
+    assert_refused("b.csv", "question,answer\nq,a\0b\n", 22, HONE_EFORMAT,
+                   ":2: broken text: a text with a NUL character");
+    assert_refused("b.csv", "question,answer\nq,a\xff\n", 21, HONE_EFORMAT, ":2: broken text: ");
 }
 
 static void text_files(void **state)
@@ -294,12 +295,12 @@ static void deep_json(void **state)
     for (i = 0; i < 10000; i++)
         hone_buf_puts(&text, "]");
     hone_buf_puts(&text, "}\n");
-    assert_refused("deep.jsonl", text.data, text.len, HONE_EFORMAT, ":1: broken JSON: maximum parsing depth");
-    assert_refused("deep.json", text.data, text.len, HONE_EFORMAT, ":1: broken JSON: maximum parsing depth");
+    assert_refused("deep.jsonl", text.data, text.len, HONE_EFORMAT, ":1: broken JSON: nested too deeply");
+    assert_refused("deep.json", text.data, text.len, HONE_EFORMAT, ":1: broken JSON: nested too deeply");
     hone_buf_clear(&text);
     assert_refused("nul.jsonl", "{\"text\":\"a\0b\"}\n", 15, HONE_EFORMAT, ":1: broken JSON");
     assert_refused("utf.jsonl", "{\"text\":\"a\xff\"}\n", 14, HONE_EFORMAT,
-                   ":1: broken JSON: unable to decode byte 0xff");
+                   ":1: broken JSON: bytes that are no UTF-8: unable to decode byte 0xff");
     assert_refused("num.jsonl", "{\"text\":\"a\",\"n\":1e999999}\n", 26, HONE_EFORMAT,
                    ":1: broken JSON: real number overflow");
 }
