@@ -195,7 +195,7 @@ int digest_message(digest_maker *m, check *c, int role, bool answer)
         m->d.answer = hash_tokens(0, s);
         m->d.tokens = s->n_tokens;
         m->d.asked = (uint16_t)HONE_MIN(m->asked, (uint32_t)UINT16_MAX);
-        m->d.form = (uint8_t)(s->n_tokens ? form_of(s) : s->n ? FORM_SHORT : FORM_CALL);
+        m->d.form = (uint8_t)(s->n ? form_of(s) : FORM_CALL);
         m->d.answered = true;
         sketch_of(m->d.sketch, s);
     }

@@ -175,27 +175,27 @@ static const char *const conditions[] = {"task",   "label",      "question", "no
 
 /* ---- names ---------------------------------------------------------------------------------------------------------- */
 
-/* Levenshtein's distance, for names up to 63 bytes. */
+/* Edits between two names of up to 63 bytes: letters put in, left out, changed, or neighbours swapped. */
 static size_t distance(const char *a, const char *b)
 {
-    size_t row[64], n = strlen(b), i, j;
+    size_t row[3][64], n = strlen(b), i, j;
 
     if (strlen(a) > 63 || n > 63)
         return SIZE_MAX;
     for (j = 0; j <= n; j++)
-        row[j] = j;
+        row[0][j] = j;
     for (i = 1; a[i - 1]; i++) {
-        size_t diagonal = row[0];
+        const size_t *up = row[(i - 1) % 3], *before = row[(i + 1) % 3]; /* rows i - 1 and i - 2 */
+        size_t *now = row[i % 3];
 
-        row[0] = i;
+        now[0] = i;
         for (j = 1; j <= n; j++) {
-            size_t up = row[j], cost = diagonal + (a[i - 1] != b[j - 1]);
-
-            row[j] = HONE_MIN(cost, HONE_MIN(up, row[j - 1]) + 1);
-            diagonal = up;
+            now[j] = HONE_MIN(up[j - 1] + (a[i - 1] != b[j - 1]), HONE_MIN(up[j], now[j - 1]) + 1);
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
+                now[j] = HONE_MIN(now[j], before[j - 2] + 1);
         }
     }
-    return row[n];
+    return row[(i - 1) % 3][n];
 }
 
 typedef struct nearest {
@@ -217,7 +217,7 @@ static void consider(nearest *n, const char *name)
 static const char *hint(char out[120], const nearest *n)
 {
     out[0] = 0;
-    if (n->best && n->distance <= HONE_MAX(strlen(n->wanted) / 3, (size_t)1))
+    if (n->best && n->distance <= HONE_MAX(strlen(n->wanted) / 3, (size_t)2))
         snprintf(out, 120, "; did you mean `%s`?", n->best);
     return out;
 }
@@ -570,6 +570,7 @@ static int read_member(reader *r, rule *it, const char *key, const json_t *v)
     nearest n;
     char near[120];
     int choice = 0, rc;
+    size_t i;
 
     if (!strcmp(key, "kind"))
         return read_kind(r, it, v);
@@ -612,9 +613,11 @@ static int read_member(reader *r, rule *it, const char *key, const json_t *v)
     for (p = it->kind->param; p->name; p++)
         if (!strcmp(p->name, key))
             return read_param(r, &it->p, p, v);
-    n = nearest_of(key, common);
+    n = (nearest){key, NULL, SIZE_MAX};
     for (p = it->kind->param; p->name; p++)
         consider(&n, p->name);
+    for (i = 0; common[i]; i++)
+        consider(&n, common[i]);
     return hone_error_set(r->err, HONE_EINVAL, "%s: rule `%s` (kind %s) has no parameter `%.60s`%s", r->where,
                           it->name, it->kind->name, key, hint(near, &n));
 }
