@@ -57,11 +57,13 @@ static int by_context(const void *a, const void *b)
     return (x->row > y->row) - (x->row < y->row);
 }
 
-/* Every row is held against the first one with the same question. */
+/* Every row is held against the first one with the same question; both sides of a conflict are found, since nothing says
+ * which is right. */
 int conflict_finish(quality *q, rule *r, hone_error *err)
 {
     observed *list = hone_realloc_array(NULL, q->n_seen + 1, sizeof *list);
     size_t i, n = 0, first = 0;
+    bool first_found = false;
     int rc = 0;
 
     if (!list)
@@ -78,13 +80,18 @@ int conflict_finish(quality *q, rule *r, hone_error *err)
 
         if (a->context != b->context) {
             first = i;
+            first_found = false;
             continue;
         }
         if (a->answer == b->answer)
             continue;
         similarity = digest_similarity(a, b);
-        if (similarity < r->p.share)
-            rc = corpus_found(q, r, list[i].row, list[first].row, err, "similarity %.2f", similarity);
+        if (similarity >= r->p.share)
+            continue;
+        rc = corpus_found(q, r, list[i].row, list[first].row, err, "similarity %.2f", similarity);
+        if (!rc && !first_found)
+            rc = corpus_found(q, r, list[first].row, list[i].row, err, "similarity %.2f", similarity);
+        first_found = true;
     }
     hone_free(list);
     return rc;

@@ -139,7 +139,7 @@ static enum language text_language(const language_words *w, const text_scan *s, 
 
     for (i = 0; i < s->n_tokens; i++)
         latin += s->token[i] >> 31 && scan_class(s, s->token_at[i]) == CHAR_LATIN;
-    if (n[CHAR_KANA] * 20 > n[CHAR_KANA] + n[CHAR_HAN])
+    if (n[CHAR_KANA] * 8 > n[CHAR_KANA] + n[CHAR_HAN])
         by[LANG_JA] = n[CHAR_KANA] + n[CHAR_HAN];
     else
         by[LANG_ZH] = n[CHAR_HAN];

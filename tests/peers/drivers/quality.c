@@ -50,6 +50,7 @@ static int check_all(quality *q, const char *const *paths, size_t n, int repeat,
         double start = hone_now();
 
         rc = 0;
+        found.n = 0;
         for (k = 0; root && !rc && k < repeat; k++) {
             found.n = 0;
             rc = quality_check(q, scratch, &view, &found, digest, err);
