@@ -411,6 +411,7 @@ static int check_messages(check *c, digest_maker *maker)
             break;
         c->text = scan;
         c->message = (uint32_t)i;
+        c->turns += role == ROLE_USER;
         rc = apply_rules(c, role, c->row->trained[i], json_object_get(m, "tool_calls") != NULL);
         if (!rc && maker)
             rc = digest_message(maker, c, (int)role, role == ROLE_ASSISTANT && c->row->trained[i]);

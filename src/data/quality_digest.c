@@ -100,13 +100,16 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 32;
 }
 
-static uint64_t hash_tokens(uint64_t hash, const text_scan *s)
+static uint64_t hash_tokens(const text_scan *s)
 {
+    uint64_t hash = 0x9e3779b97f4a7c15u;
     uint32_t i;
 
-    for (i = 0; i < s->n_tokens; i++)
-        hash = mix(hash ^ s->token[i]) + 0x9e3779b97f4a7c15u;
-    return hash;
+    for (i = 0; i < s->n_tokens; i++) {
+        hash = (hash ^ s->token[i]) * 0xd6e8feb86659fd93u;
+        hash ^= hash >> 32;
+    }
+    return mix(hash);
 }
 
 /* One-permutation MinHash (Li, Owen, Zhang 2012): one hash a pair; its top bits choose the class, the smallest of the
@@ -118,11 +121,16 @@ static void sketch_of(uint16_t out[16], const text_scan *s)
     for (i = 0; i < 16; i++)
         out[i] = UINT16_MAX;
     for (i = 0; i < n; i++) {
-        uint64_t pair = n == 1 ? s->token[0] : i + 1 < n ? (uint64_t)s->token[i] << 32 | s->token[i + 1] : 0;
-        uint64_t hash = mix(pair);
-        uint16_t low = (uint16_t)(hash % UINT16_MAX);
+        uint64_t hash = (uint64_t)s->token[i] << 32 | s->token[i + 1 < n ? i + 1 : 0];
+        uint16_t low;
 
-        if (pair && low < out[hash >> 60])
+        if (i + 1 == n && n > 1)
+            break;
+        hash = (hash ^ hash >> 29) * 0xd6e8feb86659fd93u;
+        hash = (hash ^ hash >> 32) * 0x9e3779b97f4a7c15u;
+        low = (uint16_t)(hash >> 40);
+        low -= low == UINT16_MAX;
+        if (low < out[hash >> 60])
             out[hash >> 60] = low;
     }
 }
@@ -189,17 +197,18 @@ static enum text_form form_of(const text_scan *s)
 int digest_message(digest_maker *m, check *c, int role, bool answer)
 {
     const text_scan *s = c->text;
+    uint64_t hash = hash_tokens(s);
 
     if (answer) {
         m->d.context = m->context;
-        m->d.answer = hash_tokens(0, s);
+        m->d.answer = hash;
         m->d.tokens = s->n_tokens;
         m->d.asked = (uint16_t)HONE_MIN(m->asked, (uint32_t)UINT16_MAX);
         m->d.form = (uint8_t)(s->n ? form_of(s) : FORM_CALL);
         m->d.answered = true;
         sketch_of(m->d.sketch, s);
     }
-    m->context = mix(hash_tokens(m->context, s) + (uint64_t)role + 1);
+    m->context = mix(m->context ^ (hash + (uint64_t)role + 1));
     m->asked += s->n_tokens;
     return 0;
 }

@@ -21,7 +21,7 @@ enum {
 #define STACK 64
 #define MIN_TOKENS 4      /* below, an ending says nothing */
 #define PROSE_LINE 10     /* tokens of a last line that is prose */
-#define TAIL 4            /* tokens behind the last mark: fewer are a name below a quotation, a tag */
+#define TAIL 4            /* Latin words behind the last mark: fewer are a name below a quotation, a tag */
 #define BRACKET_REACH 400 /* characters: an older open bracket is sloppy, not a cut */
 
 static bool is_closer(uint32_t c)
@@ -184,7 +184,7 @@ static bool ends_in_word(const text_scan *s, const rule *r, uint32_t *begin)
 /* Prose that uses final marks, and whose last line lacks one. */
 static bool lacks_mark(const text_scan *s, uint32_t last_line)
 {
-    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0;
+    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0, commas = 0;
     unsigned class = scan_class(s, s->last - 1);
 
     if (class != CHAR_HAN && class != CHAR_LATIN)
@@ -198,7 +198,7 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
             last_mark = i;
     for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin; tokens++)
         tail += s->token_at[i] >= last_mark;
-    if (tokens < PROSE_LINE || tail < TAIL)
+    if (tokens < PROSE_LINE || (class == CHAR_LATIN && tail < TAIL))
         return false;
     for (i = begin; i < end; i++) {
         uint32_t c = s->cp[i];
@@ -206,6 +206,7 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
         if (c == 0x3002 || c == 0xff01 || c == 0xff1f ||
             ((c == '.' || c == '!' || c == '?') && s->cp[i + 1] == ' '))
             inner++;
+        commas += c == 0xff0c || (c == ',' && s->cp[i + 1] == ' ');
         if (c == '=' || c == '|' || c == '\\' || (c == '/' && i > begin && s->cp[i - 1] == '/'))
             return false; /* a formula, a table, an address */
     }
@@ -218,6 +219,8 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
             end--;
         marked += end > begin && is_final(s->cp[end - 1]);
     }
+    if (!lines && commas && tokens >= 2 * PROSE_LINE) /* one long sentence, with commas but no end */
+        return true;
     return 2 * marked > lines || (inner && 2 * marked >= lines);
 }
 
@@ -262,7 +265,8 @@ int unfinished_row(check *c, rule *r)
          (s->cp[at] == 0x201c || s->cp[at] == 0x300c || s->cp[at] == 0x300e ? FIND_QUOTE : FIND_BRACKET)))
         return check_found(c, r, at, s->last, "open %s",
                            check_quote(quote, s, at, HONE_MIN(s->last, at + 20)));
-    if ((find & FIND_NO_MARK) && s->last - s->first >= (uint64_t)r->p.min && lacks_mark(s, last_line))
+    if ((find & FIND_NO_MARK) && s->last - s->first >= (uint64_t)r->p.min && !ends_in_word(s, r, &at) &&
+        lacks_mark(s, last_line))
         return check_found(c, r, begin, s->last, "…%s", check_quote(quote, s, begin, s->last));
     return 0;
 }

@@ -305,6 +305,8 @@ struct check {
     text_scan *text;
     const text_scan *question; /* the user's message before this answer; NULL: none */
     uint32_t message;
+    uint32_t turns;     /* of the user so far */
+    int first_language; /* of the first question, as quality_language.c numbers them; 0: not known */
     const char *label;
     bool label_known;
 };

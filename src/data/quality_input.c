@@ -2,6 +2,8 @@
  * traces in an answer to it: Han characters, pairs of them, words, numbers. An answer of some length in which none of the
  * question's stands, in the same script, most probably belongs to another question.
  *
+ * Only the first answer of a conversation is judged: later ones may speak of what was said before.
+ *
  * Characters, pairs and words that say nothing (the rule's `words`) count on neither side. */
 #include <string.h>
 
@@ -134,8 +136,9 @@ int ignores_row(check *c, rule *r)
     uint64_t unit[2];
     int j, m;
 
-    if (!asked || 2 * (int64_t)asked->n_tokens < r->p.question || 2 * (int64_t)s->n_tokens < r->p.answer ||
-        s->count[CHAR_CODE] || asked->count[CHAR_CODE] || !same_script(s, asked))
+    if (!asked || c->turns > 1 || 2 * (int64_t)asked->n_tokens < r->p.question ||
+        2 * (int64_t)s->n_tokens < r->p.answer || s->count[CHAR_CODE] || asked->count[CHAR_CODE] ||
+        !same_script(s, asked))
         return 0;
     if (scratch_table(k, 2 * (size_t)asked->n_tokens, c->err))
         return HONE_ENOMEM;

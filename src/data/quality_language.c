@@ -190,10 +190,14 @@ int language_row(check *c, rule *r)
         return wrong_script(c, r);
     if (expected == LANG_NONE && !c->question)
         return 0;
+    if (expected == LANG_NONE && c->turns == 1)
+        c->first_language = (int)text_language(w, c->question, r->p.min, &question_share);
     is = text_language(w, c->text, r->p.min, &share);
     if (is == LANG_NONE || share < r->p.share || is == expected)
         return 0;
     if (expected == LANG_NONE) {
+        if (c->turns > 1 && (int)is == c->first_language) /* it keeps to the language of the conversation */
+            return 0;
         expected = text_language(w, c->question, r->p.min, &question_share);
         if (expected == LANG_NONE || expected == is || question_share < PURE)
             return 0; /* a question that holds words of the other language may be about them */

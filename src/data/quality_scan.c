@@ -251,6 +251,8 @@ int text_scan_run(text_scan *s, const uint8_t *table, const char *text, size_t l
     if (in_word)
         s->token[n_tokens++] = hash | WORD_TOKEN;
     s->at[n] = (uint32_t)len;
+    s->cp[n] = 0; /* so that a rule may look one character ahead */
+    s->class[n] = CHAR_NEWLINE;
     s->token_at[n_tokens] = n;
     s->line[s->n_lines] = n;
     s->n = n;

@@ -377,6 +377,128 @@ static void dose_tables(void **state)
     }
 }
 
+/* Texts put together at random from what rules look for: nothing is read or written out of place (sanitizers), places lie
+ * within the text at borders of characters, and two runs find the same. */
+static void random_texts(void **state)
+{
+    static const char *const piece[] = {"```",
+                                        "`",
+                                        "{",
+                                        "}",
+                                        "[",
+                                        "]",
+                                        "\"",
+                                        "\\",
+                                        "“",
+                                        "”",
+                                        "（",
+                                        "）",
+                                        "的",
+                                        "a",
+                                        "The ",
+                                        "1",
+                                        "23",
+                                        "@",
+                                        ".",
+                                        "。",
+                                        "，",
+                                        "\n",
+                                        "&nbsp;",
+                                        "<p>",
+                                        "黄芪",
+                                        "三",
+                                        "百",
+                                        "两",
+                                        "克",
+                                        " g",
+                                        "-",
+                                        "1. ",
+                                        "# ",
+                                        "| ",
+                                        "抱歉，我无法",
+                                        "以及",
+                                        "\xef\xbf\xbd",
+                                        "\xc3\x83\xc2\xa9",
+                                        "\xe2\x80\x8b",
+                                        "👩\xe2\x80\x8d👧",
+                                        "11010519491231002X",
+                                        "13912345670",
+                                        "a@b.cn",
+                                        "鑲濋儊",
+                                        "說",
+                                        "说",
+                                        " of ",
+                                        "～",
+                                        "半",
+                                        ",",
+                                        "4111111111111111",
+                                        "哈哈哈哈哈哈哈哈",
+                                        "仅供参考",
+                                        "{{x}}",
+                                        "<|im_end|>"};
+    static const char doses[] = "item,unit,min,max,also\n黄芪,g,9,30,芪\n两,g,1,2,\na,mg,1,2,克\n";
+    char set[200];
+    const char *const sets[] = {set, "ip_address.enabled=true", "wrong_script.enabled=true"};
+    hone_quality_options o = {.enabled = true, .set = sets, .n_set = 3};
+    hone_rng rng = hone_rng_make(7, 1);
+    checked c;
+    size_t i, k, round;
+
+    (void)state;
+    snprintf(set, sizeof set, "dose_range.table=%s", put_file("doses.csv", doses));
+    open_rules(&c, &o);
+    for (round = 0; round < 4000; round++) {
+        hone_buf text[2] = {{0}, {0}};
+        uint64_t before;
+
+        for (k = 0; k < 2; k++) {
+            hone_buf_puts(&text[k], "");
+            for (i = hone_rng_below(&rng, 60); i-- > 0;)
+                hone_buf_puts(&text[k], piece[hone_rng_below(&rng, HONE_COUNT(piece))]);
+            hone_buf_putc(&text[k], ' ');
+        }
+        check_pair(&c, text[0].data, text[1].data);
+        for (i = 0; i < c.found.n; i++) {
+            const quality_finding *f = &c.found.item[i];
+
+            assert_true(f->message < 2 && f->begin <= f->end && f->end <= text[f->message].len);
+            assert_true((text[f->message].data[f->begin] & 0xc0) != 0x80);
+            assert_true((text[f->message].data[f->end] & 0xc0) != 0x80);
+            assert_true(memchr(f->detail, 0, sizeof f->detail) && (!i || f->rule >= f[-1].rule));
+        }
+        before = hone_hash64(c.found.n, c.digest, sizeof c.digest);
+        check_pair(&c, text[0].data, text[1].data);
+        assert_true(before == hone_hash64(c.found.n, c.digest, sizeof c.digest));
+        hone_buf_clear(&text[0]);
+        hone_buf_clear(&text[1]);
+    }
+    close_rules(&c);
+}
+
+/* A text far beyond the bound, of one phrase, of brackets, of lines: looked at up to the bound, in time that is linear. */
+static void huge_texts(void **state)
+{
+    static const char *const unit[] = {"好的，", "（", "a\n", "``` \n", "1"};
+    hone_quality_options o = {.enabled = true};
+    checked c;
+    size_t k;
+
+    (void)state;
+    open_rules(&c, &o);
+    for (k = 0; k < HONE_COUNT(unit); k++) {
+        hone_buf text = {0};
+        double start = hone_now();
+
+        while (text.len < (size_t)5 << 20)
+            hone_buf_puts(&text, unit[k]);
+        check_pair(&c, "问", text.data);
+        assert_non_null(finding_of(&c, "too_long"));
+        assert_true(hone_now() - start < 60);
+        hone_buf_clear(&text);
+    }
+    close_rules(&c);
+}
+
 static bool fail_at(void *ud, size_t size)
 {
     long *left = ud;
@@ -482,6 +604,8 @@ int main(void)
         cmocka_unit_test(words_of_a_file),
         cmocka_unit_test(doses),
         cmocka_unit_test(dose_tables),
+        cmocka_unit_test(random_texts),
+        cmocka_unit_test(huge_texts),
         cmocka_unit_test(every_allocation_may_fail),
     };
 
