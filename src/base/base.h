@@ -103,6 +103,8 @@ hone_xxh64 hone_xxh64_begin(uint64_t seed);
 void hone_xxh64_add(hone_xxh64 *h, const void *bytes, size_t n);
 uint64_t hone_xxh64_end(const hone_xxh64 *h); /* h may go on */
 uint64_t hone_xxh64_of(uint64_t seed, const void *bytes, size_t n);
+/* SHA-256 of n bytes as 64 lower-case hexadecimal digits and a NUL. */
+void hone_sha256(char out[65], const void *bytes, size_t n);
 
 /* ---- files ------------------------------------------------------------------------------------------------------ */
 

@@ -197,12 +197,46 @@ static void xxh64_known_answers(void **state)
     }
 }
 
+/* FIPS 180-4's examples, and lengths around the border of a block (hashlib). */
+static void sha256_known_answers(void **state)
+{
+    static const struct {
+        size_t n; /* of the letter a; 0: the text */
+        const char *text, *hash;
+    } known[] = {
+        {0, "", "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        {0, "abc", "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
+        {0, "abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq",
+         "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1"},
+        {55, NULL, "9f4390f8d30c2dd92ec9f095b65e2b9ae9b0a925a5258e241c9f1e910f734318"},
+        {56, NULL, "b35439a4ac6f0948b6d6f9e3c6af0f5f590ce20f1bde7090ef7970686ec6738a"},
+        {63, NULL, "7d3e74a05d7db15bce4ad9ec0658ea98e3f06eeecf16b4c6fff2da457ddc2f34"},
+        {64, NULL, "ffe054fe7ae0cb6dc65c3af9b61d5209f439851db43d0ba5997337df154668eb"},
+        {65, NULL, "635361c48bb9eab14198e76ea8ab7f1a41685d6ad62aa9146d301d4f17eb0ae0"},
+        {119, NULL, "31eba51c313a5c08226adf18d4a359cfdfd8d2e816b13f4af952f7ea6584dcfb"},
+        {120, NULL, "2f3d335432c70b580af0e8e1b3674a7c020d683aa5f73aaaedfdc55af904c21c"},
+        {1000000, NULL, "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0"},
+    };
+    char *a = hone_alloc(1000000), out[65];
+    size_t i;
+
+    (void)state;
+    memset(a, 'a', 1000000);
+    for (i = 0; i < HONE_COUNT(known); i++) {
+        hone_sha256(out, known[i].text ? known[i].text : a,
+                    known[i].text ? strlen(known[i].text) : known[i].n);
+        assert_string_equal(out, known[i].hash);
+    }
+    hone_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_error_wins),
         cmocka_unit_test(a_message_is_one_line_of_utf8),
         cmocka_unit_test(philox_known_answers),
+        cmocka_unit_test(sha256_known_answers),
         cmocka_unit_test(utf8_round_trip_and_ill_formed),
         cmocka_unit_test(buffer_limit_sticks),
         cmocka_unit_test(atomic_write_keeps_old_on_abort),
