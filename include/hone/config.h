@@ -206,6 +206,9 @@ HONE_API int hone_config_set(hone_config *c, const char *assignment, hone_error 
 HONE_API int hone_config_check(const hone_config *c, hone_error *err);
 /* Writes the effective configuration as YAML that hone_config_load reads back to the same values. Atomic. */
 HONE_API int hone_config_save(const hone_config *c, const char *path, hone_error *err);
+/* The same text of the named sections alone, as a report shows it; sections NULL: all. Freed with hone_free. */
+HONE_API int hone_config_text(char **out, const hone_config *c, const char *const *sections, size_t n,
+                              hone_error *err);
 HONE_API void hone_config_free(hone_config *c);
 
 /* Calls fn for every key in table order. `aliases` is "" or names separated by spaces. All text is borrowed until

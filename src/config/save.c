@@ -134,11 +134,21 @@ static bool is_untouched(const hone_config *c, const config_key *key)
            *((const bool *)((const char *)c + key->offset)) == (key->fallback[0] == 't');
 }
 
-int hone_config_save(const hone_config *c, const char *path, hone_error *err)
+static bool is_wanted(const char *section, const char *const *sections, size_t n)
+{
+    size_t i;
+
+    for (i = 0; i < n; i++)
+        if (!strcmp(section, sections[i]))
+            return true;
+    return !sections;
+}
+
+static int put_all(hone_buf *b, const hone_config *c, const char *const *sections, size_t n_sections,
+                   hone_error *err)
 {
     const char *section = NULL;
     char group[64] = "";
-    hone_buf b = {0};
     size_t i;
     int rc = 0;
 
@@ -147,23 +157,41 @@ int hone_config_save(const hone_config *c, const char *path, hone_error *err)
         const char *dot = strchr(k->key, '.');
         size_t n = dot ? (size_t)(dot - k->key) : 0;
 
-        if (is_untouched(c, k))
+        if (is_untouched(c, k) || !is_wanted(k->section, sections, n_sections))
             continue;
         if (!section || strcmp(section, k->section)) {
-            hone_buf_printf(&b, "%s:\n", k->section);
+            hone_buf_printf(b, "%s:\n", k->section);
             section = k->section;
             group[0] = 0;
         }
         if (dot && (strncmp(group, k->key, n) || group[n])) {
             snprintf(group, sizeof group, "%.*s", (int)n, k->key);
-            hone_buf_printf(&b, "  %s:\n", group);
+            hone_buf_printf(b, "  %s:\n", group);
         }
-        hone_buf_printf(&b, "%s%s: ", dot ? "    " : "  ", dot ? dot + 1 : k->key);
-        rc = put_value(&b, c, k, err);
-        hone_buf_putc(&b, '\n');
+        hone_buf_printf(b, "%s%s: ", dot ? "    " : "  ", dot ? dot + 1 : k->key);
+        rc = put_value(b, c, k, err);
+        hone_buf_putc(b, '\n');
     }
-    if (!rc && b.failed)
-        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    if (!rc && b->failed)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory for the configuration");
+    return rc;
+}
+
+int hone_config_text(char **out, const hone_config *c, const char *const *sections, size_t n, hone_error *err)
+{
+    hone_buf b = {0};
+    int rc = put_all(&b, c, sections, n, err);
+
+    *out = rc ? NULL : hone_buf_take(&b);
+    hone_buf_clear(&b);
+    return rc;
+}
+
+int hone_config_save(const hone_config *c, const char *path, hone_error *err)
+{
+    hone_buf b = {0};
+    int rc = put_all(&b, c, NULL, 0, err);
+
     if (!rc)
         rc = hone_file_write(path, b.data, b.len, err);
     hone_buf_clear(&b);
