@@ -8,6 +8,7 @@
 #include "error.h"
 #include "generate.h"
 #include "model.h"
+#include "report.h"
 #include "tokenizer.h"
 #include "train.h"
 

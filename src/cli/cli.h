@@ -238,6 +238,31 @@ int command_data(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
 
+/* hone data report and hone data show: argv[0] is the word after `data`. */
+int command_data_report(int argc, char **argv);
+int command_data_show(int argc, char **argv);
+
+/* The data of a configuration, ready to be prepared (data_pass.c). Zero-initialise; data_pass_close frees whatever is
+ * there. `options` has no callbacks and no files; its scorer is there when the configuration asks for scores. */
+typedef struct data_pass {
+    hone_config *config;
+    hone_choose_options choose;
+    hone_prepare_options options;
+    const char *const *paths; /* [n_paths] data.train_data_path */
+    size_t n_paths;
+    hone_device *device;
+    hone_scorer scorer;
+    char name[8][32]; /* [n_names] of its scores */
+    const char *list[8];
+    size_t n_names;
+} data_pass;
+/* 0, or the exit code after a message. Prints the notices of the configuration. */
+int data_pass_open(data_pass *p, const common *c, const char *path, const text_list *set);
+void data_pass_close(data_pass *p);
+/* The model of a configuration as a scorer of name[0..n), which is borrowed. Also on failure, the caller closes both. */
+int data_pass_scorer(hone_scorer *out, hone_device **device, const hone_config *config, const common *c,
+                     const char *const *name, size_t n);
+
 /* Shared by train and plan: loads the file, applies --set, checks, prints the notices. 0, or EXIT_FAILURE. */
 int config_open(hone_config **out, const char *path, const text_list *set, const char *precision);
 void plan_print(FILE *f, const hone_plan *plan);

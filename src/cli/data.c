@@ -335,7 +335,7 @@ static int prepare(int argc, char **argv)
 
 int command_data(int argc, char **argv)
 {
-    static const char *const names[] = {"check", "prepare"};
+    static const char *const names[] = {"check", "prepare", "report", "show"};
     const char *name = argc > 1 ? argv[1] : "--help", *near;
 
     if (!strcmp(name, "--help") || !strcmp(name, "-h")) {
@@ -344,15 +344,20 @@ int command_data(int argc, char **argv)
         fprintf(
             f,
             "usage: hone data check FILE... [OPTIONS]\n       hone data prepare CONFIG.yaml --output FOLDER "
-            "[OPTIONS]\n\nFinds what is wrong with rows; writes the rows without it.\n\n'hone data check "
-            "--help' "
-            "and 'hone data prepare --help' list their options.\n");
+            "[OPTIONS]\n       hone data report CONFIG.yaml [OPTIONS]\n       hone data show ROW CONFIG.yaml "
+            "[OPTIONS]\n\nFinds what is wrong with rows; writes the rows without it; shows both.\n\n'hone "
+            "data "
+            "check --help' and so on list their options.\n");
         return argc > 1 ? EXIT_SUCCESS : EXIT_USAGE;
     }
     if (!strcmp(name, "check"))
         return check(argc - 1, argv + 1);
     if (!strcmp(name, "prepare"))
         return prepare(argc - 1, argv + 1);
+    if (!strcmp(name, "report"))
+        return command_data_report(argc - 1, argv + 1);
+    if (!strcmp(name, "show"))
+        return command_data_show(argc - 1, argv + 1);
     near = nearest(name, names, COUNT(names));
     fprintf(stderr, "hone: data: unknown command '%s'%s%s%s\n", name,
             near ? ", did you mean '" : ", see 'hone data --help'", near ? near : "", near ? "'?" : "");
