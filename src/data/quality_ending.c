@@ -181,24 +181,25 @@ static bool ends_in_word(const text_scan *s, const rule *r, uint32_t *begin)
     return false;
 }
 
-/* Prose that uses final marks, and whose last line lacks one. */
+/* Prose that uses final marks, and whose last line lacks one. A last item of a list counts when all lines before it have
+ * theirs. */
 static bool lacks_mark(const text_scan *s, uint32_t last_line)
 {
     uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0, commas = 0;
     unsigned class = scan_class(s, s->last - 1);
+    bool item;
 
     if (class != CHAR_HAN && class != CHAR_LATIN)
         return false;
     line_of(s, last_line, &begin, &end);
-    if (marker_at(s, begin, end))
-        return false;
+    item = marker_at(s, begin, end) != 0;
     last_mark = begin;
     for (i = begin; i < end; i++)
         if (is_final(s->cp[i]))
             last_mark = i;
     for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin; tokens++)
         tail += s->token_at[i] >= last_mark;
-    if (tokens < PROSE_LINE || (class == CHAR_LATIN && tail < TAIL))
+    if ((!item && tokens < PROSE_LINE) || (class == CHAR_LATIN && tail < TAIL))
         return false;
     for (i = begin; i < end; i++) {
         uint32_t c = s->cp[i];
@@ -217,8 +218,11 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
         lines++;
         while (end > begin && is_closer(s->cp[end - 1]))
             end--;
-        marked += end > begin && is_final(s->cp[end - 1]);
+        marked += end > begin &&
+                  (is_final(s->cp[end - 1]) || (item && (s->cp[end - 1] == ':' || s->cp[end - 1] == 0xff1a)));
     }
+    if (item)
+        return lines >= 2 && marked == lines;
     if (!lines && commas && tokens >= 2 * PROSE_LINE) /* one long sentence, with commas but no end */
         return true;
     return 2 * marked > lines || (inner && 2 * marked >= lines);

@@ -76,12 +76,12 @@ static inline void check_pair(checked *c, const char *question, const char *answ
     json_decref(root);
 }
 
-static inline const quality_finding *finding_of(const checked *c, const char *rule)
+static inline const quality_finding *finding_of(const checked *c, const char *wanted)
 {
     size_t i;
 
     for (i = 0; i < c->found.n; i++)
-        if (!strcmp(quality_rule(c->q, c->found.item[i].rule).name, rule))
+        if (!strcmp(quality_rule(c->q, c->found.item[i].rule).name, wanted))
             return &c->found.item[i];
     return NULL;
 }

@@ -1,4 +1,5 @@
 /* Rules as data: the generic kinds, conditions, changes by name, and what is refused with its place. */
+#include "data/quality_impl.h"
 #include "quality_test.h"
 
 static char folder[64];
@@ -149,6 +150,48 @@ static void changes_by_name(void **state)
     }
     assert_int_equal(found, 1);
     close_rules(&c);
+}
+
+/* docs/quality.md names every built-in rule, every kind and every parameter. */
+static void the_page_is_complete(void **state)
+{
+    hone_quality_options o = {.enabled = true};
+    hone_error err = HONE_ERROR_INIT;
+    const rule_param *p;
+    char *page, *kinds, name[80];
+    checked c;
+    size_t len, i;
+
+    (void)state;
+    assert_int_equal(hone_file_read(&page, &len, HONE_TEST_DIR "/../docs/quality.md", 1 << 20, &err), 0);
+    kinds = strstr(page, "\n## Kinds");
+    assert_non_null(kinds);
+    open_rules(&c, &o);
+    for (i = 0; i < quality_n_rules(c.q); i++) {
+        snprintf(name, sizeof name, "`%s`", quality_rule(c.q, i).name);
+        if (!strstr(page, name))
+            fail_msg("rule %s", name);
+    }
+    close_rules(&c);
+    for (i = 0; i < n_rule_kinds; i++) {
+        const char *row;
+
+        snprintf(name, sizeof name, "\n| `%s`", rule_kinds[i].name);
+        row = strstr(kinds, name);
+        if (!row && strstr(name, "label_missing"))
+            row = strstr(kinds, "\n| `label_skew`");
+        if (!row)
+            fail_msg("kind %s", name);
+        for (p = rule_kinds[i].param; p->name; p++) {
+            const char *at;
+
+            snprintf(name, sizeof name, "`%s`", p->name);
+            at = strstr(row + 1, name);
+            if (!at || at > strchr(row + 1, '\n'))
+                fail_msg("parameter %s of %s", name, rule_kinds[i].name);
+        }
+    }
+    hone_free(page);
 }
 
 static void wrong_rules_are_refused_with_their_place(void **state)
@@ -544,7 +587,7 @@ static void every_allocation_may_fail(void **state)
         quality_scratch *s = NULL;
         quality *q = NULL;
         long left = n;
-        char digest[64];
+        char block[64];
         size_t n_corpus;
 
         hone_mem_hook(fail_at, &left);
@@ -552,9 +595,9 @@ static void every_allocation_may_fail(void **state)
         if (!rc)
             rc = quality_scratch_new(&s, q, &err);
         if (!rc)
-            rc = quality_check(q, s, &row, &found, digest, &err);
+            rc = quality_check(q, s, &row, &found, block, &err);
         if (!rc)
-            rc = quality_observe(q, 0, digest, &err);
+            rc = quality_observe(q, 0, block, &err);
         if (!rc)
             rc = quality_finish(q, &corpus, &n_corpus, &err);
         hone_mem_hook(NULL, NULL);
@@ -599,6 +642,7 @@ int main(void)
         cmocka_unit_test(generic_kinds),
         cmocka_unit_test(conditions),
         cmocka_unit_test(changes_by_name),
+        cmocka_unit_test(the_page_is_complete),
         cmocka_unit_test(wrong_rules_are_refused_with_their_place),
         cmocka_unit_test(a_slow_pattern_is_given_up),
         cmocka_unit_test(words_of_a_file),
