@@ -331,29 +331,23 @@ static void put_problem(hone_buf *b, const report *r, size_t i, bool open)
     const problem *p = &r->problem[i];
     size_t k;
 
-    hone_buf_printf(b, "<div class=problem id=\"p%zu\">\n<h3>", i);
+    hone_buf_printf(b, "<details class=problem%s><summary>", open ? " open" : "");
     put_level(b, r, p->severity);
-    hone_buf_puts(b, "<span>");
+    hone_buf_puts(b, "<b>");
     html_puts(b, title_of(r, i));
-    hone_buf_puts(b, "</span> <small><code>");
+    hone_buf_puts(b, "</b><code class=more>");
     html_puts(b, p->name);
-    hone_buf_puts(b, "</code></small>");
-    if (p->rows) {
-        hone_buf_puts(b, "<span class=num>");
+    hone_buf_puts(b, "</code><span class=num>");
+    if (p->rows)
         html_count(b, p->rows);
-        hone_buf_puts(b, "</span>");
-    }
-    hone_buf_puts(b, "</h3>\n");
-    if (p->n_examples) {
-        html_fold_begin(b, word(r, WORD_EXAMPLES), open);
-        for (k = 0; k < p->n_examples; k++)
-            if (i == PROBLEM_CONTAMINATED || i == PROBLEM_DUPLICATE)
-                put_pair(b, r, &p->example[k], i == PROBLEM_CONTAMINATED);
-            else
-                put_example(b, r, &p->example[k]);
-        html_fold_end(b);
-    }
-    hone_buf_puts(b, "</div>\n");
+    /* The link leads inside, so that following it opens the fold. */
+    hone_buf_printf(b, "</span></summary>\n<div id=\"p%zu\">\n", i);
+    for (k = 0; k < p->n_examples; k++)
+        if (i == PROBLEM_CONTAMINATED || i == PROBLEM_DUPLICATE)
+            put_pair(b, r, &p->example[k], i == PROBLEM_CONTAMINATED);
+        else
+            put_example(b, r, &p->example[k]);
+    hone_buf_puts(b, "</div></details>\n");
 }
 
 /* Worst first: severity, rows; then the order in which they were met. */

@@ -65,7 +65,7 @@ void html_text(hone_buf *b, const char *s, size_t n)
 
 void html_puts(hone_buf *b, const char *s)
 {
-    put_text(b, s, strlen(s), false);
+    html_text(b, s, strlen(s));
 }
 
 void html_quote(hone_buf *b, const char *s, size_t n)

@@ -36,7 +36,6 @@
     X(NO_PROBLEMS, "No problem was found.", "没有发现问题。") \
     X(SEVERITY, "Severity", "级别") \
     X(PROBLEM, "Problem", "问题") \
-    X(RULE, "Rule", "规则") \
     X(COL_ROWS, "#Rows", "#行数") \
     X(COL_SHARE, "#Share", "#占比") \
     X(COL_DROPPED, "#Dropped", "#剔除") \
@@ -49,7 +48,6 @@
     X(EXAMPLES, "Examples", "示例") \
     X(ALL_ROWS, "the rows as a whole", "整个数据集") \
     X(ROW, "row", "行号") \
-    X(TURN, "turn", "轮次") \
     X(TOO_LONG_TO_SHOW, "This row is too long to show.", "该行过长，不予显示。") \
     X(SIMILARITY, "similarity", "相似度") \
     X(SHARE_FOUND, "share of its n-grams found", "命中的 n-gram 占比") \
@@ -120,7 +118,6 @@
                  "未能打开模型，长度以字符计，也不显示训练掩码：") \
     X(NOT_ENCODED, "Rows that the chat template can not write:", "对话模板无法展开的行：") \
     X(SYSTEM, "system", "系统") X(USER, "user", "用户") X(ASSISTANT, "assistant", "助手") X(TOOL, "tool", "工具") \
-    X(TEXT, "text", "文本") X(TOOLS, "tools", "可用工具") X(REASONING, "reasoning", "思考") X(CALLS, "calls", "调用") \
     X(REST, "the rest", "其余部分")
 /* clang-format on */
 
