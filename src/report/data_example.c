@@ -223,7 +223,8 @@ static void shared_ends(const char *s, size_t n, const char *t, size_t m, size_t
     *tail = k;
 }
 
-/* One side of a pair: its turns, what the turn of the same number of the other row does not have marked. */
+/* One side of a pair: its turns, what the turn of the same number of the other row does not have marked. Where less than
+ * half of a turn is shared, a mark would say nothing. */
 static void put_side(hone_buf *b, const report *r, const shown_row *s, const shown_row *other)
 {
     const json_t *list = s ? json_object_get(s->root, "messages") : NULL;
@@ -241,7 +242,9 @@ static void put_side(hone_buf *b, const report *r, const shown_row *s, const sho
         const char *text = turn_text(m, &len, &owned), *like = turn_text(o, &other_len, &other_owned);
 
         shared_ends(text, len, like, other_len, &head, &tail);
-        put_turn(b, r, m, o ? head : 0, o ? len - tail : 0);
+        if (!o || 2 * (head + tail) < HONE_MAX(len, other_len))
+            head = len - tail;
+        put_turn(b, r, m, head, len - tail);
         free(owned);
         free(other_owned);
     }

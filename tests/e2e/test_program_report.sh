@@ -46,6 +46,8 @@ has '&lt;script src=https://evil.example/x.js&gt;'
 has 'U+202E'
 has 'U+001B'
 has "$(sha256sum rows.jsonl | cut -d' ' -f1)"
+has 'Paris, of course<mark>!</mark>'
+has 'Paris, of course<mark>.</mark>'
 has '<span class=tr>Blue.</span>'
 has 'rows.jsonl:4'
 has '@media(prefers-color-scheme:dark)'
