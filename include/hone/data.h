@@ -298,6 +298,8 @@ HONE_API void hone_dataset_close(hone_dataset *d); /* ends what still runs; NULL
 /* Waits for shard k: 1 and its sequences [*first, *first + *n), 0 when the data end before it, or the error that ended the
  * making (which does not take back the shards before it). */
 HONE_API int hone_dataset_wait(hone_dataset *d, size_t k, size_t *first, size_t *n, hone_error *err);
+/* Memory that the making of shards holds beside those that are ready, at rows of usual size. */
+HONE_API uint64_t hone_dataset_making_bytes(void);
 /* Waits for all shards. The error that ended the making, or 0; at once without `streaming`. */
 HONE_API int hone_dataset_finish(hone_dataset *d, hone_error *err);
 

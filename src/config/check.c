@@ -112,6 +112,26 @@ static int check_mix(const hone_config *c, hone_error *err)
     return 0;
 }
 
+/* What must be known before the first step can not come from rows that are not read yet. */
+static int check_streaming(const hone_config *c, hone_error *err)
+{
+    const char *reason = NULL;
+
+    if (!c->data.streaming)
+        return 0;
+    if (!c->data.cache)
+        reason = "data.cache: true, where the shards are kept";
+    else if (c->training.max_steps <= 0)
+        reason = "training.max_steps: how many steps an epoch has is not known before all rows are read";
+    else if (c->data.val_size > 0 && !c->data.eval_data_path.n)
+        reason = "data.eval_data_path instead of data.val_size: rows can not be held out before all are read";
+    else if (c->training.save_strategy == HONE_STRATEGY_EPOCH)
+        reason = "training.save_strategy: steps";
+    else if (c->training.evaluation_strategy == HONE_STRATEGY_EPOCH)
+        reason = "training.evaluation_strategy: steps";
+    return reason ? hone_error_set(err, HONE_EINVAL, "data.streaming needs %s", reason) : 0;
+}
+
 int hone_config_check(const hone_config *c, hone_error *err)
 {
     static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
@@ -129,6 +149,8 @@ int hone_config_check(const hone_config *c, hone_error *err)
         rc = check_report_to(c, err);
     if (!rc)
         rc = check_targets(c, err);
+    if (!rc)
+        rc = check_streaming(c, err);
     if (!rc)
         rc = check_mix(c, err);
     if (rc)

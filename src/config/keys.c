@@ -53,6 +53,8 @@ static const config_choice overlong_choice[] = {{"error", HONE_OVERLONG_ERROR, f
                                                 {"split", HONE_OVERLONG_SPLIT, false},
                                                 {0}};
 
+static const config_choice packing_choice[] = {
+    {"step", HONE_PACKING_STEP, false}, {"bfd", HONE_PACKING_BFD, false}, {0}};
 static const config_choice text_choice[] = {{"paragraph", HONE_TEXT_PARAGRAPH, false},
                                             {"line", HONE_TEXT_LINE, false},
                                             {"file", HONE_TEXT_FILE, false},
@@ -176,6 +178,11 @@ const config_key config_keys[] = {
      .help = "Another order of the rows in every epoch; `false` keeps the order of the files."},
     {"training", "packing", NULL, KIND_BOOL, AT(training.packing), "true",
      .help = "Rows of a micro-batch lie side by side without padding and do not see each other."},
+    {"training", "packing_strategy", NULL, KIND_CHOICE, AT(training.packing_strategy), "step",
+     .choice = packing_choice,
+     .help =
+         "With `packing`. `step`: the batch size counts rows. `bfd`: rows are packed into packs of at most "
+         "model.max_length tokens (best-fit decreasing), and the batch size counts packs."},
     {"training", "load_best_model_at_end", NULL, KIND_BOOL, AT(training.load_best_model_at_end), "true",
      .help = "The saved adapter is the best evaluated one, not the last."},
     {"training", "metric_for_best_model", NULL, KIND_TEXT, AT(training.metric_for_best_model), "eval_loss",
@@ -201,6 +208,10 @@ const config_key config_keys[] = {
          "template and options are the same."},
     {"data", "cache_dir", NULL, KIND_PATH, AT(data.cache_dir), .unset = "output_dir/cache",
      .help = "Folder of these files."},
+    {"data", "streaming", NULL, KIND_BOOL, AT(data.streaming), "false",
+     .help =
+         "Begin training while later rows are still being prepared. Needs data.cache and training.max_steps, "
+         "and no val_size; rows are shuffled inside shards of some 64 MiB instead of over all."},
     {"data", "overlong", NULL, KIND_CHOICE, AT(data.overlong), "error", .choice = overlong_choice,
      .help = "Rows longer than model.max_length stop the run, are dropped, are cut at the end, or are split "
              "between "

@@ -131,7 +131,7 @@ static int start_producer(hone_dataset *d, shard_maker *m, char *folder, hone_er
     p->maker.emit = push;
     p->maker.cancelled = is_cancelled;
     p->maker.ud = p;
-    p->maker.early = true;
+    p->maker.background = true;
     p->folder = folder;
     m->rows = NULL;
     if (pthread_create(&p->thread, NULL, produce, p)) {

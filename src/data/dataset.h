@@ -35,7 +35,9 @@ struct shard_maker {
     int (*emit)(void *ud, shard *s, hone_error *err); /* takes the shard, also on failure */
     bool (*cancelled)(void *ud);                      /* asked now and then; NULL: never */
     void *ud;
-    bool early; /* the first row that is too long ends the making, else all are counted first */
+    bool
+        background; /* the shards are used as they come: the first row that is too long ends the making, else all are
+                      * counted first; and one thread works from the second shard on */
     hone_dataset_report report; /* out */
 };
 

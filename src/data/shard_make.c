@@ -139,7 +139,7 @@ static int refuse_overlong(const making *k, hone_error *err)
     const char *file = k->m->file[o->file];
     char count[80] = "";
 
-    if (!k->m->early)
+    if (!k->m->background)
         snprintf(count, sizeof count, "; so %s %llu of %llu rows", o->n == 1 ? "has" : "have",
                  (unsigned long long)o->n, (unsigned long long)k->m->report.rows_read);
     return hone_error_set(err, HONE_ELIMIT,
@@ -163,7 +163,7 @@ static int store_batch(making *k, batch *b, hone_error *err)
         if (!rc && j->result.fate == FATE_OVERLONG) {
             if (!k->overlong.n++)
                 k->overlong = (overlong_rows){1, j->line, j->file, j->result.length};
-            if (k->m->early)
+            if (k->m->background)
                 rc = refuse_overlong(k, err);
         } else if (!rc && !k->overlong.n) {
             rc = store_row(k, j, err);
@@ -239,7 +239,8 @@ static int make_all(making *k, batch pair[2], hone_error *err)
     while (!rc && now->n) {
         data_work work;
 
-        data_begin(&work, threads, now->n, encode_job, now);
+        /* Beside a training that has begun, the making takes one core. */
+        data_begin(&work, m->background && k->builder.index ? 1 : threads, now->n, encode_job, now);
         if (!read_rc)
             read_rc = read_batch(k, next, &reading);
         data_finish(&work);
@@ -286,6 +287,11 @@ static int finish(making *k, hone_error *err)
     if (!rc && m->folder)
         rc = cache_commit(m->folder, m->key, k->entry, k->n_entries, r, err);
     return rc;
+}
+
+uint64_t hone_dataset_making_bytes(void)
+{
+    return SHARD_BYTES + SHARD_BYTES / 2 + 4 * BATCH_BYTES;
 }
 
 int shard_make(shard_maker *m, hone_error *err)

@@ -1,4 +1,4 @@
-/* Packed micro-batches and the order of sequences: see batch.h. */
+/* Packed micro-batches: see batch.h. */
 #include "train/batch.h"
 
 #include <string.h>
@@ -59,68 +59,4 @@ int64_t hone_count_targets(const hone_dataset *data, const uint32_t *which, size
     for (i = 0; i < n; i++)
         targets += (int64_t)hone_dataset_get(data, which[i]).n_targets;
     return targets;
-}
-
-int hone_feed_init(hone_feed *f, const hone_dataset *data, const uint32_t *which, size_t n,
-                   int64_t batch_rows, int64_t accumulation, bool shuffle, uint64_t seed, hone_error *err)
-{
-    *f = (hone_feed){data, which, (int64_t)n, batch_rows, accumulation, shuffle, seed, -1, NULL};
-    f->order = hone_calloc(n, sizeof *f->order);
-    if (!f->order)
-        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", n);
-    return 0;
-}
-
-void hone_feed_clear(hone_feed *f)
-{
-    hone_free(f->order);
-    f->order = NULL;
-}
-
-static int64_t divide_up(int64_t a, int64_t b)
-{
-    return (a + b - 1) / b;
-}
-
-int64_t hone_feed_steps_per_epoch(const hone_feed *f)
-{
-    return divide_up(divide_up(f->n, f->batch_rows), f->accumulation);
-}
-
-const uint32_t *hone_feed_micro(hone_feed *f, int64_t step, int64_t micro, size_t *n)
-{
-    int64_t per_epoch = hone_feed_steps_per_epoch(f), epoch = step / per_epoch;
-    int64_t first = ((step % per_epoch) * f->accumulation + micro) * f->batch_rows;
-
-    *n = 0;
-    if (micro >= f->accumulation || first >= f->n)
-        return NULL;
-    if (epoch != f->epoch) {
-        memcpy(f->order, f->which, (size_t)f->n * sizeof *f->order);
-        if (f->shuffle)
-            hone_dataset_shuffle(f->order, (size_t)f->n, f->seed, (uint64_t)epoch);
-        f->epoch = epoch;
-    }
-    *n = (size_t)HONE_MIN(f->batch_rows, f->n - first);
-    return f->order + first;
-}
-
-double hone_feed_epoch(const hone_feed *f, int64_t steps)
-{
-    int64_t per_epoch = hone_feed_steps_per_epoch(f), batches = divide_up(f->n, f->batch_rows);
-    int64_t done = HONE_MIN((steps % per_epoch) * f->accumulation, batches);
-
-    return (double)(steps / per_epoch) + (double)done / (double)batches;
-}
-
-int64_t hone_feed_largest(hone_feed *f, int64_t steps)
-{
-    int64_t step, micro, largest = 0;
-    const uint32_t *which;
-    size_t n;
-
-    for (step = 0; step < steps; step++)
-        for (micro = 0; (which = hone_feed_micro(f, step, micro, &n)) != NULL; micro++)
-            largest = HONE_MAX(largest, (int64_t)hone_dataset_tokens(f->data, which, n));
-    return largest;
 }

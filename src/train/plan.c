@@ -30,6 +30,9 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     hone_plan_add(plan, "weights, mapped", w->mapped_bytes, "the checkpoint, as stored");
     hone_plan_add(plan, "weights, copied", w->copied_bytes, "norms, biases, reordered rows");
     hone_plan_add(plan, "text and data", r->text_bytes, "tokenizer, template, token ids");
+    if (!r->train)
+        hone_plan_add(plan, "data, prepared", hone_dataset_making_bytes(),
+                      "beside the training: a shard and its rows");
     if (r->shard_bytes)
         hone_plan_add(plan, "data, mapped", r->shard_bytes, "token shards, as stored");
     hone_plan_add(plan, "adapter", n, "r %d, %zu values, f32", r->adapter->r, r->adapter->n);

@@ -50,20 +50,22 @@ static int open_data(hone_run *r, hone_error *err)
     if (!rc)
         rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
                                c->data.train_data_path.n, r->chat, &options, err);
-    if (!rc && r->cb.data)
+    if (!rc && r->cb.data && !options.streaming)
         r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
-    if (!rc && !c->data.eval_data_path.n) {
+    if (!rc && !c->data.eval_data_path.n && !options.streaming) {
         r->eval_data = r->data;
         rc = hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train, &r->n_train,
                                 &r->eval, &r->n_eval, err);
-    } else if (!rc) {
+    } else if (!rc && !options.streaming) {
+        rc = all_sequences(&r->train, &r->n_train, r->data, err);
+    }
+    if (!rc && c->data.eval_data_path.n) {
         options.max_samples = 0;
+        options.streaming = false;
         rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item,
                                c->data.eval_data_path.n, r->chat, &options, err);
         if (!rc && r->cb.data)
             r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
-        if (!rc)
-            rc = all_sequences(&r->train, &r->n_train, r->data, err);
         if (!rc)
             rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
     }
@@ -114,15 +116,24 @@ static int64_t interval(hone_strategy strategy, double every, int64_t steps, int
 static int count_steps(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
-    int64_t per_epoch, tokens;
+    const bool bfd = c->training.packing && c->training.packing_strategy == HONE_PACKING_BFD;
+    hone_feed_params p = {.data = r->data,
+                          .which = r->train,
+                          .n = r->n_train,
+                          .batch_rows = c->training.per_device_train_batch_size,
+                          .accumulation = c->training.gradient_accumulation_steps,
+                          .pack = bfd ? (size_t)c->model.max_length : 0,
+                          .shuffle = c->training.shuffle,
+                          .seed = (uint64_t)c->training.seed};
+    int64_t units = 0, per_epoch, positions, sequences;
     size_t i;
-    int rc = hone_feed_init(&r->feed, r->data, r->train, r->n_train, c->training.per_device_train_batch_size,
-                            c->training.gradient_accumulation_steps, c->training.shuffle,
-                            (uint64_t)c->training.seed, err);
+    int rc = hone_feed_init(&r->feed, &p, err);
 
+    if (!rc && r->train)
+        rc = hone_feed_count_units(&r->feed, &units, err);
     if (rc)
         return rc;
-    per_epoch = hone_feed_steps_per_epoch(&r->feed);
+    per_epoch = hone_feed_steps(&r->feed, units);
     r->steps = c->training.max_steps > 0 ? c->training.max_steps
                                          : (int64_t)ceil(c->training.num_train_epochs * (double)per_epoch);
     r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
@@ -130,19 +141,26 @@ static int count_steps(hone_run *r, hone_error *err)
     if (r->n_eval)
         r->eval_every =
             interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
-    tokens = hone_feed_largest(&r->feed, r->steps);
-    r->max_seq = c->training.per_device_train_batch_size;
+    if (r->train) {
+        rc = hone_feed_largest(&r->feed, r->steps, &positions, &sequences, err);
+        if (rc)
+            return rc;
+    } else { /* what the rows to come may need at most; one with a target has two tokens */
+        positions = p.batch_rows * c->model.max_length;
+        sequences = bfd ? HONE_MAX(positions / 2, 1) : p.batch_rows;
+    }
     if (r->eval_every) {
         for (i = 0; i < r->n_eval; i++)
-            tokens = HONE_MAX(tokens, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
-        r->max_seq = HONE_MAX(r->max_seq, c->training.per_device_eval_batch_size);
+            positions = HONE_MAX(positions, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
+        sequences = HONE_MAX(sequences, c->training.per_device_eval_batch_size);
     }
-    if (tokens > INT32_MAX)
+    if (positions > INT32_MAX)
         return hone_error_set(err, HONE_ELIMIT,
                               "a micro-batch of %lld positions: lower "
                               "training.per_device_train_batch_size",
-                              (long long)tokens);
-    r->tokens = (int32_t)tokens;
+                              (long long)positions);
+    r->tokens = (int32_t)positions;
+    r->max_seq = (int32_t)sequences;
     return 0;
 }
 
@@ -168,12 +186,14 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
         goto out;
     r->text_bytes = hone_mem_used() - heap;
     r->shard_bytes = hone_dataset_get_report(r->data)->mapped_bytes;
-    if (r->eval_data != r->data)
+    if (r->eval_data && r->eval_data != r->data)
         r->shard_bytes += hone_dataset_get_report(r->eval_data)->mapped_bytes;
     if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) ||
         (rc = open_adapter(r, err)))
         goto out;
+    heap = hone_mem_used();
     rc = count_steps(r, err);
+    r->text_bytes += hone_mem_used() - heap;
 out:
     if (rc)
         hone_run_clear(r);
@@ -199,15 +219,20 @@ int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_cal
                     hone_plan_report *out, hone_error *err)
 {
     hone_run r;
+    int64_t units = 0;
     int rc = hone_run_prepare(&r, c, dev, cb, err);
 
     if (rc)
         return rc;
     memset(out, 0, sizeof *out);
     rc = hone_run_choose(&r, out->plan, &out->chosen, err);
+    if (!rc && !r.train && !(rc = hone_dataset_finish(r.data, err)))
+        rc = all_sequences(&r.train, &r.n_train, r.data, err);
+    if (!rc)
+        rc = hone_feed_count_units(&r.feed, &units, err);
     out->rows = (int64_t)r.n_train;
     out->steps = r.steps;
-    out->steps_per_epoch = hone_feed_steps_per_epoch(&r.feed);
+    out->steps_per_epoch = hone_feed_steps(&r.feed, units);
     out->tokens_per_epoch = (int64_t)hone_dataset_tokens(r.data, r.train, r.n_train);
     out->trained_tokens_per_epoch = hone_count_targets(r.data, r.train, r.n_train);
     hone_run_clear(&r);
@@ -225,7 +250,8 @@ struct loop {
     int64_t best_step;
     hone_eval_result best_eval;
     hone_metrics metrics;
-    int64_t *saved; /* steps of the checkpoint folders of this run, oldest first */
+    hone_position at; /* of the next step in the data */
+    int64_t *saved;   /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
     double called, started; /* hone_now of the call, of the first step */
     hone_train_result *out;
@@ -337,7 +363,7 @@ static int evaluate(struct loop *l, int64_t step, hone_error *err)
 /* A loss or gradient that is no number: saves the adapter of the step before, which is whole, and says where. */
 static int not_finite(struct loop *l, int64_t step, const char *what, hone_error *err)
 {
-    hone_feed *f = &l->r->feed;
+    const hone_feed *f = &l->r->feed; /* holds the step */
     char where[400] = "";
     const uint32_t *which;
     int64_t micro;
@@ -345,9 +371,9 @@ static int not_finite(struct loop *l, int64_t step, const char *what, hone_error
 
     if (step > 0)
         save_checkpoint(l, step, NULL);
-    for (micro = 0; (which = hone_feed_micro(f, step, micro, &n)) != NULL; micro++)
+    for (micro = 0; (which = hone_feed_micro(f, micro, &n)) != NULL; micro++)
         for (i = 0; i < n && at + 80 < sizeof where; i++) {
-            hone_sequence q = hone_dataset_get(f->data, which[i]);
+            hone_sequence q = hone_dataset_get(f->p.data, which[i]);
 
             at += (size_t)snprintf(where + at, sizeof where - at, "%s%.60s:%llu", at ? ", " : "", q.file,
                                    (unsigned long long)q.line);
@@ -372,23 +398,29 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     int rc;
 
     memset(s, 0, sizeof *s);
-    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++) {
+    rc = hone_feed_load(&r->feed, l->at, err);
+    if (rc) { /* with streaming, a row that is wrong shows only now */
+        if (step > 0)
+            save_checkpoint(l, step, NULL);
+        return rc;
+    }
+    for (micro = 0; (which = hone_feed_micro(&r->feed, micro, &n)) != NULL; micro++) {
         targets += hone_count_targets(r->data, which, n);
         weight += hone_dataset_weight(r->data, which, n);
     }
-    for (micro = 0; (which = hone_feed_micro(&r->feed, step, micro, &n)) != NULL; micro++) {
+    for (micro = 0; (which = hone_feed_micro(&r->feed, micro, &n)) != NULL; micro++) {
         hone_batch b;
         hone_pass pass;
 
         hone_packer_fill(&l->packer, &b, r->data, which, n);
         rc = hone_model_train(r->model, r->adapter, l->act, &b, 1.0f / (float)weight,
-                              (uint64_t)c->training.seed, (uint32_t)(step * r->feed.accumulation + micro),
+                              (uint64_t)c->training.seed, (uint32_t)(step * r->feed.p.accumulation + micro),
                               &pass, err);
         if (rc)
             return rc;
         loss += pass.loss_sum;
         s->tokens += b.n_tokens;
-        if (stop_wanted(r) && micro + 1 < r->feed.accumulation) {
+        if (stop_wanted(r) && micro + 1 < r->feed.p.accumulation) {
             *stopped = true;
             return 0;
         }
@@ -407,7 +439,8 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
         return rc;
     s->step = step + 1;
     s->total_steps = r->steps;
-    s->epoch = hone_feed_epoch(&r->feed, step + 1);
+    l->at = r->feed.next;
+    s->epoch = hone_feed_epochs(&r->feed, l->at);
     s->loss = loss / weight;
     s->weight = weight;
     s->learning_rate = adam.lr;
@@ -468,6 +501,29 @@ static int all_steps(struct loop *l, hone_error *err)
     return rc;
 }
 
+static int write_ledger(const hone_run *r, hone_error *err)
+{
+    char *path = hone_path_join(r->c->training.output_dir, "ledger.jsonl");
+    int rc = path ? hone_dataset_write_ledger(r->data, path, err)
+                  : hone_error_set(err, HONE_ENOMEM, "out of memory");
+
+    hone_free(path);
+    return rc;
+}
+
+/* With streaming: the rows that no step needed are prepared to their end, so that the cache is whole and every row has its
+ * fate. */
+static int finish_data(const hone_run *r, hone_error *err)
+{
+    int rc = hone_dataset_finish(r->data, err);
+
+    if (rc)
+        return rc;
+    if (r->cb.data)
+        r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
+    return write_ledger(r, err);
+}
+
 /* Leaves the adapter that the configuration wants in the root. */
 static int finish(struct loop *l, hone_error *err)
 {
@@ -478,9 +534,11 @@ static int finish(struct loop *l, hone_error *err)
         rc = save_checkpoint(l, l->out->steps, err);
     l->out->eval = l->best_eval;
     l->out->best_step = l->best ? l->best_step : l->out->steps;
-    if (rc || (l->best && l->best_step >= 0)) /* the best one is in the root already */
-        return rc;
-    return save_adapter(l, r->c->training.output_dir, err);
+    if (!rc && !(l->best && l->best_step >= 0)) /* else the best one is in the root already */
+        rc = save_adapter(l, r->c->training.output_dir, err);
+    if (!rc && !r->train && !l->out->stopped)
+        rc = finish_data(r, err);
+    return rc;
 }
 
 static int start(struct loop *l, int recompute, hone_error *err)
@@ -514,11 +572,7 @@ static int start(struct loop *l, int recompute, hone_error *err)
     hone_free(path);
     if (rc)
         return rc;
-    path = hone_path_join(r->c->training.output_dir, "ledger.jsonl");
-    rc = path ? hone_dataset_write_ledger(r->data, path, err)
-              : hone_error_set(err, HONE_ENOMEM, "out of memory");
-    hone_free(path);
-    if (rc)
+    if (r->train && (rc = write_ledger(r, err)))
         return rc;
     return hone_metrics_open(&l->metrics, r->c, err);
 }

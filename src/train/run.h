@@ -4,7 +4,7 @@
 
 #include "hone/chat.h"
 #include "hone/train.h"
-#include "train/batch.h"
+#include "train/feed.h"
 
 typedef struct hone_run {
     const hone_config *c;
@@ -13,7 +13,7 @@ typedef struct hone_run {
     hone_tokenizer *tok;
     hone_chat *chat;
     hone_dataset *data, *eval_data; /* eval_data: the same object when rows were held out of data, or NULL */
-    uint32_t *train, *eval;         /* sequences of data to train on, of eval_data to evaluate */
+    uint32_t *train, *eval; /* sequences of data to train on (NULL: streaming), of eval_data to evaluate */
     size_t n_train, n_eval;
     hone_model *model;
     hone_adapter *adapter;

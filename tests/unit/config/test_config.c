@@ -451,6 +451,7 @@ static void check_refuses_by_name(void **state)
         {"data.scores.compute=[ifd, bleu]", HONE_EINVAL, "`bleu`"},
         {"data.mix.weights=[1, 1]", HONE_EINVAL, "2 numbers, data.train_data_path 1 paths"},
         {"data.mix.stages=[0.5, 0.5]", HONE_EINVAL, "three shares"},
+        {"data.streaming=true", HONE_EINVAL, "data.streaming needs data.cache: true"},
         {"model.name_or_path=", HONE_EINVAL, "model.name_or_path is required"},
         {"training.output_dir=", HONE_EINVAL, "training.output_dir is required"},
         {"data.train_data_path=", HONE_EINVAL, "data.train_data_path is required"},

@@ -261,6 +261,54 @@ static void accumulation_is_one_large_batch(void **state)
     assert_int_equal(a.first.trained_tokens, b.first.trained_tokens);
 }
 
+/* All rows in one step: packed or side by side, loss and gradient are the same, so packs do not see each other. */
+static void packs_do_not_see_each_other(void **state)
+{
+    static const char *const rows[] = {"training.max_steps=2", "training.per_device_train_batch_size=6",
+                                       "training.gradient_accumulation_steps=1", NULL};
+    static const char *const packs[] = {"training.max_steps=2",
+                                        "training.per_device_train_batch_size=6",
+                                        "training.gradient_accumulation_steps=1",
+                                        "training.packing_strategy=bfd",
+                                        "model.max_length=100",
+                                        NULL};
+    struct seen a = {0}, b = {0};
+
+    (void)state;
+    train(&a, configure("rows", rows), 2);
+    train(&b, configure("packs", packs), 2);
+    assert_int_equal(a.first.trained_tokens, b.first.trained_tokens);
+    assert_int_equal(a.first.tokens, b.first.tokens);
+    assert_float_equal(a.first.loss, b.first.loss, 1e-6 * a.first.loss);
+    assert_float_equal(a.first.grad_norm, b.first.grad_norm, 1e-5 * a.first.grad_norm);
+    assert_float_equal(a.last.loss, b.last.loss, 1e-4 * a.last.loss);
+}
+
+/* A run that trains while its data are made, and one that finds them made, are the same to the bit, ledger included. */
+static void streaming_changes_no_bit(void **state)
+{
+    char dir[100];
+    const char *const more[] = {"training.max_steps=5",
+                                "data.cache=true",
+                                "data.streaming=true",
+                                "training.save_strategy=steps",
+                                dir,
+                                NULL};
+    const char *const kept[] = {"training.max_steps=5", "data.cache=true", "training.save_strategy=steps",
+                                dir, NULL};
+    struct seen seen = {0};
+
+    (void)state;
+    snprintf(dir, sizeof dir, "data.cache_dir=%s/shards", folder);
+    train(&seen, configure("making", more), 1);
+    train(&seen, configure("found", more), 3);
+    train(&seen, configure("kept", kept), 2); /* one shard: its order is that of all rows */
+    assert_true(same_file("making", "found", "adapter_model.safetensors"));
+    assert_true(same_file("making", "found", "ledger.jsonl"));
+    assert_true(same_file("making", "kept", "adapter_model.safetensors"));
+    assert_true(same_file("making", "kept", "ledger.jsonl"));
+}
+
 /* A row of weight 2 beside another one trains as if it stood there twice: sum of weight * loss / sum of weights. */
 static void a_weight_of_two_is_the_row_twice(void **state)
 {
@@ -429,6 +477,8 @@ int main(void)
         cmocka_unit_test(learns_and_writes_what_the_contract_says),
         cmocka_unit_test(reports_as_asked),
         cmocka_unit_test(accumulation_is_one_large_batch),
+        cmocka_unit_test(packs_do_not_see_each_other),
+        cmocka_unit_test(streaming_changes_no_bit),
         cmocka_unit_test(a_weight_of_two_is_the_row_twice),
         cmocka_unit_test(same_bits_for_every_number_of_threads),
         cmocka_unit_test(keeps_the_best_adapter_and_the_last),

@@ -1,0 +1,210 @@
+/* The order of a run: see feed.h. Everything follows from the place and the seed; nothing is remembered from step to step
+ * but what is held to save time. */
+#include "train/feed.h"
+
+#include <string.h>
+
+int hone_feed_init(hone_feed *f, const hone_feed_params *p, hone_error *err)
+{
+    hone_position first = {0};
+
+    *f = (hone_feed){.p = *p};
+    f->micro = hone_calloc((size_t)p->accumulation + 1, sizeof *f->micro);
+    if (!f->micro)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of the rows");
+    /* Without streaming the number of units is known from here on. */
+    return p->which ? hone_feed_load(f, first, err) : 0;
+}
+
+static void drop_window(hone_feed *f)
+{
+    hone_free(f->item);
+    hone_free(f->start);
+    hone_free(f->order);
+    f->item = f->start = f->order = NULL;
+    f->n_items = f->n_units = 0;
+    f->loaded = false;
+}
+
+void hone_feed_clear(hone_feed *f)
+{
+    drop_window(f);
+    hone_free(f->step);
+    hone_free(f->micro);
+    *f = (hone_feed){0};
+}
+
+/* ---- windows ----------------------------------------------------------------------------------------------------- */
+
+/* Holds the sequences of window w. 1, or 0 when there is no such window. */
+static int hold(hone_feed *f, uint64_t w, hone_error *err)
+{
+    size_t first = 0, n = f->p.n, i;
+    int rc;
+
+    if (f->loaded && f->window == w)
+        return 1;
+    rc = f->p.which ? w == 0 : hone_dataset_wait(f->p.data, w, &first, &n, err);
+    if (rc <= 0)
+        return rc;
+    drop_window(f);
+    f->item = hone_alloc((n + 1) * sizeof *f->item);
+    f->order = hone_alloc((n + 1) * sizeof *f->order);
+    if (!f->item || !f->order)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", n);
+    for (i = 0; i < n; i++)
+        f->item[i] = f->p.which ? f->p.which[i] : (uint32_t)(first + i);
+    f->n_items = f->n_units = n;
+    if (f->p.pack && (rc = hone_dataset_bin(f->p.data, f->item, n, f->p.pack, &f->start, &f->n_units, err)))
+        return rc;
+    f->loaded = true;
+    f->window = w;
+    f->epoch = UINT64_MAX;
+    return 1;
+}
+
+/* The same, in the order of an epoch. */
+static int hold_order(hone_feed *f, const hone_position *at, hone_error *err)
+{
+    int rc = hold(f, at->window, err);
+    size_t i;
+
+    if (rc <= 0 || f->epoch == at->epoch)
+        return rc;
+    for (i = 0; i < f->n_units; i++)
+        f->order[i] = (uint32_t)i;
+    if (f->p.shuffle)
+        hone_dataset_shuffle(f->order, f->n_units, f->p.seed, at->epoch + (at->window << 16));
+    f->epoch = at->epoch;
+    return 1;
+}
+
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+static int append(hone_feed *f, const uint32_t *item, size_t n, hone_error *err)
+{
+    if (f->n_step + n > f->step_capacity) {
+        size_t grown = HONE_MAX(f->n_step + n, 2 * f->step_capacity);
+        uint32_t *step = hone_realloc_array(f->step, grown, sizeof *step);
+
+        if (!step)
+            return hone_error_set(err, HONE_ENOMEM, "out of memory for a step of %zu rows", grown);
+        f->step = step;
+        f->step_capacity = grown;
+    }
+    memcpy(f->step + f->n_step, item, n * sizeof *item);
+    f->n_step += n;
+    return 0;
+}
+
+/* Adds the unit at *at and moves behind it. 1, or 0 at the end of the epoch. */
+static int take_unit(hone_feed *f, hone_position *at, hone_error *err)
+{
+    uint32_t unit;
+    int rc;
+
+    while ((rc = hold_order(f, at, err)) == 1 && at->unit >= f->n_units) {
+        at->window++;
+        at->unit = 0;
+    }
+    if (rc <= 0)
+        return rc;
+    unit = f->order[at->unit++];
+    rc = f->start ? append(f, f->item + f->start[unit], f->start[unit + 1] - f->start[unit], err)
+                  : append(f, f->item + unit, 1, err);
+    return rc ? rc : 1;
+}
+
+int hone_feed_load(hone_feed *f, hone_position at, hone_error *err)
+{
+    bool again = false; /* the epoch was at its end: the next one was tried */
+    int64_t m, r;
+    int rc = 1;
+
+    for (;; again = true) {
+        f->n_step = 0;
+        f->n_micro = 0;
+        f->next = at;
+        for (m = 0; rc == 1 && m < f->p.accumulation; m++) {
+            for (r = 0; rc == 1 && r < f->p.batch_rows; r++)
+                rc = take_unit(f, &f->next, err);
+            if (rc < 0)
+                return rc;
+            if (f->n_step > f->micro[f->n_micro])
+                f->micro[++f->n_micro] = f->n_step;
+        }
+        if (f->n_step)
+            break;
+        if (again)
+            return hone_error_set(err, HONE_EINVAL, "epoch %llu has no row to train on",
+                                  (unsigned long long)at.epoch);
+        at = (hone_position){.epoch = at.epoch + 1};
+        rc = 1;
+    }
+    if (rc == 0 || (f->p.which && f->next.unit == f->n_units)) /* this was the epoch's last step */
+        f->next = (hone_position){.epoch = at.epoch + 1};
+    return 0;
+}
+
+const uint32_t *hone_feed_micro(const hone_feed *f, int64_t micro, size_t *n)
+{
+    *n = micro < f->n_micro ? f->micro[micro + 1] - f->micro[micro] : 0;
+    return *n ? f->step + f->micro[micro] : NULL;
+}
+
+/* ---- counts ------------------------------------------------------------------------------------------------------ */
+
+static int64_t divide_up(int64_t a, int64_t b)
+{
+    return (a + b - 1) / b;
+}
+
+int hone_feed_count_units(hone_feed *f, int64_t *units, hone_error *err)
+{
+    uint64_t w;
+    int rc;
+
+    *units = 0;
+    for (w = 0; (rc = hold(f, w, err)) == 1; w++)
+        *units += (int64_t)f->n_units;
+    return rc;
+}
+
+int64_t hone_feed_steps(const hone_feed *f, int64_t units)
+{
+    return divide_up(divide_up(units, f->p.batch_rows), f->p.accumulation);
+}
+
+hone_position hone_feed_seek(const hone_feed *f, int64_t step)
+{
+    int64_t per_epoch = hone_feed_steps(f, (int64_t)f->n_units);
+
+    return (hone_position){.epoch = (uint64_t)(step / per_epoch),
+                           .unit = (uint64_t)((step % per_epoch) * f->p.accumulation * f->p.batch_rows)};
+}
+
+double hone_feed_epochs(const hone_feed *f, hone_position at)
+{
+    int64_t batches = divide_up((int64_t)f->n_units, f->p.batch_rows),
+            done = divide_up((int64_t)at.unit, f->p.batch_rows);
+
+    return (double)at.epoch + (f->p.which ? (double)done / (double)batches : 0);
+}
+
+int hone_feed_largest(hone_feed *f, int64_t steps, int64_t *positions, int64_t *sequences, hone_error *err)
+{
+    int64_t step, micro;
+    const uint32_t *which;
+    size_t n;
+    int rc = 0;
+
+    *positions = *sequences = 0;
+    for (step = 0; !rc && step < steps; step++) {
+        rc = hone_feed_load(f, hone_feed_seek(f, step), err);
+        for (micro = 0; !rc && (which = hone_feed_micro(f, micro, &n)) != NULL; micro++) {
+            *positions = HONE_MAX(*positions, (int64_t)hone_dataset_tokens(f->p.data, which, n));
+            *sequences = HONE_MAX(*sequences, (int64_t)n);
+        }
+    }
+    return rc;
+}

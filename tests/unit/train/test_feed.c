@@ -1,0 +1,324 @@
+/* The order of a run: epochs, micro-batches and packs hold every sequence once; a place gives the same following batches
+ * however it was reached; streaming gives the same order as shards that are ready, and does not depend on when they were. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "train/feed.h"
+
+#define LENGTH 60000
+
+/* Stands in for the chat layer: an answer that says n becomes n tokens, so that a few hundred rows fill several shards. */
+struct hone_chat {
+    int unused;
+};
+static const hone_chat chat;
+
+int hone_chat_encode(const hone_chat *c, hone_encoding *out, const char *conversation, size_t len,
+                     unsigned flags, hone_error *err)
+{
+    const char *last = strstr(conversation, "n=");
+    size_t n = last ? (size_t)strtoul(last + 2, NULL, 10) : 8, i;
+
+    (void)c;
+    (void)len;
+    (void)flags;
+    out->tokens.id = hone_alloc(n * sizeof *out->tokens.id);
+    out->mask = hone_alloc(n);
+    out->turn = hone_alloc(n * sizeof *out->turn);
+    if (!out->tokens.id || !out->mask || !out->turn)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    for (i = 0; i < n; i++) {
+        out->tokens.id[i] = (int32_t)(n + i);
+        out->mask[i] = 1;
+        out->turn[i] = 1;
+    }
+    out->tokens.n = n;
+    out->eot_trained = true;
+    return 0;
+}
+
+const hone_tokenizer *hone_chat_tokenizer(const hone_chat *c)
+{
+    (void)c;
+    return NULL;
+}
+
+uint64_t hone_chat_hash(const hone_chat *c)
+{
+    (void)c;
+    return 1;
+}
+
+void hone_encoding_clear(hone_encoding *e)
+{
+    hone_free(e->tokens.id);
+    hone_free(e->mask);
+    hone_free(e->turn);
+    *e = (hone_encoding){0};
+}
+
+static char folder[] = "feed_test_XXXXXX";
+static char small_rows[64], many_rows[64], cache[64];
+
+static void put_rows(const char *path, int n, int longest)
+{
+    hone_buf b = {0};
+    int i;
+
+    for (i = 0; i < n; i++)
+        hone_buf_printf(&b, "{\"instruction\": \"question %d\", \"output\": \"n=%d\"}\n", i,
+                        2 + i * 7919 % longest);
+    assert_int_equal(hone_file_write(path, b.data, b.len, NULL), 0);
+    hone_buf_clear(&b);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(small_rows, sizeof small_rows, "%s/small.jsonl", folder);
+    snprintf(many_rows, sizeof many_rows, "%s/many.jsonl", folder);
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    put_rows(small_rows, 37, LENGTH / 3);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    char command[200];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static hone_dataset *opened(const char *path, bool streaming, const char *cache_dir)
+{
+    const hone_dataset_options o = {.max_length = LENGTH,
+                                    .overlong = HONE_OVERLONG_DROP,
+                                    .threads = 2,
+                                    .streaming = streaming,
+                                    .cache_dir = cache_dir};
+    hone_error err = HONE_ERROR_INIT;
+    hone_dataset *d;
+
+    if (hone_dataset_open(&d, &path, 1, &chat, &o, &err))
+        fail_msg("%s", err.message);
+    return d;
+}
+
+static uint32_t *all(const hone_dataset *d)
+{
+    uint32_t *which = hone_alloc(hone_dataset_size(d) * sizeof *which), i;
+
+    for (i = 0; i < hone_dataset_size(d); i++)
+        which[i] = i;
+    return which;
+}
+
+/* Everything about a step, as one number. */
+static uint64_t hash_step(const hone_feed *f)
+{
+    const uint32_t *which;
+    uint64_t h = 0;
+    int64_t m;
+    size_t n;
+
+    for (m = 0; (which = hone_feed_micro(f, m, &n)); m++)
+        h = hone_hash64(h + n, which, n * sizeof *which);
+    return h;
+}
+
+static void load(hone_feed *f, hone_position at)
+{
+    hone_error err = HONE_ERROR_INIT;
+
+    if (hone_feed_load(f, at, &err))
+        fail_msg("%s", err.message);
+}
+
+/* The steps of two epochs for one choice of parameters, against what an epoch must be. */
+static void check_epochs(const hone_feed_params *p)
+{
+    size_t n = p->n, n_packs = n, i;
+    uint32_t *seen = hone_calloc(n, sizeof *seen), *copy = hone_alloc(n * sizeof *copy), *start = NULL;
+    int64_t units, per_epoch, step, m, positions, sequences, largest = 0, most = 0;
+    hone_position at = {0};
+    uint64_t hash[200];
+    hone_feed f;
+
+    memcpy(copy, p->which, n * sizeof *copy);
+    if (p->pack)
+        assert_int_equal(hone_dataset_bin(p->data, copy, n, p->pack, &start, &n_packs, NULL), 0);
+    assert_int_equal(hone_feed_init(&f, p, NULL), 0);
+    assert_int_equal(hone_feed_count_units(&f, &units, NULL), 0);
+    assert_int_equal(units, n_packs);
+    per_epoch = hone_feed_steps(&f, units);
+    assert_true(2 * per_epoch <= 200);
+    for (step = 0; step < 2 * per_epoch; step++) {
+        hone_position sought = hone_feed_seek(&f, step);
+        const uint32_t *which;
+        int64_t taken = 0;
+
+        assert_memory_equal(&sought, &at, sizeof at);
+        load(&f, at);
+        for (m = 0; (which = hone_feed_micro(&f, m, &n)); m++) {
+            size_t tokens = hone_dataset_tokens(p->data, which, n);
+
+            assert_true(p->pack ? tokens <= p->pack * (size_t)p->batch_rows : n <= (size_t)p->batch_rows);
+            largest = HONE_MAX(largest, (int64_t)tokens);
+            most = HONE_MAX(most, (int64_t)n);
+            for (i = 0; i < n; i++)
+                seen[which[i]]++;
+            taken++;
+        }
+        assert_true(taken == p->accumulation || ((step + 1) % per_epoch == 0 && taken > 0));
+        assert_true(hone_feed_epochs(&f, f.next) > hone_feed_epochs(&f, at));
+        hash[step] = hash_step(&f);
+        at = f.next;
+        if ((step + 1) % per_epoch == 0) { /* every sequence once an epoch */
+            assert_true(hone_feed_epochs(&f, at) == (double)((step + 1) / per_epoch));
+            for (i = 0; i < p->n; i++)
+                assert_int_equal(seen[i], (step + 1) / per_epoch);
+        }
+    }
+    assert_int_equal(hone_feed_largest(&f, 2 * per_epoch, &positions, &sequences, NULL), 0);
+    assert_int_equal(positions, largest);
+    assert_int_equal(sequences, most);
+    for (step = 2 * per_epoch; step-- > 0;) { /* any step by itself, backwards */
+        load(&f, hone_feed_seek(&f, step));
+        assert_true(hash_step(&f) == hash[step]);
+    }
+    hone_feed_clear(&f);
+    hone_free(seen);
+    hone_free(copy);
+    hone_free(start);
+}
+
+static void epochs_hold_every_sequence_once(void **state)
+{
+    hone_dataset *d = opened(small_rows, false, NULL);
+    uint32_t *which = all(d);
+    hone_feed_params p = {.data = d, .which = which, .n = hone_dataset_size(d), .seed = 7};
+    int64_t rows, accumulation;
+
+    (void)state;
+    for (rows = 1; rows <= 5; rows += 2)
+        for (accumulation = 1; accumulation <= 3; accumulation++) {
+            p.batch_rows = rows;
+            p.accumulation = accumulation;
+            p.shuffle = rows != 3;
+            p.pack = 0;
+            check_epochs(&p);
+            p.pack = LENGTH;
+            check_epochs(&p);
+        }
+    hone_free(which);
+    hone_dataset_close(d);
+}
+
+/* `steps` hashes from the beginning, going on from the place that the step before left. */
+static void walk(hone_dataset *d, uint64_t *hash, hone_position *place, size_t steps, size_t pack)
+{
+    const hone_feed_params p = {
+        .data = d, .batch_rows = 16, .accumulation = 2, .pack = pack, .shuffle = true, .seed = 3};
+    hone_position at = {0};
+    hone_feed f;
+    size_t i;
+
+    assert_int_equal(hone_feed_init(&f, &p, NULL), 0);
+    for (i = 0; i < steps; i++) {
+        load(&f, at);
+        hash[i] = hash_step(&f);
+        place[i] = at;
+        at = f.next;
+    }
+    hone_feed_clear(&f);
+}
+
+/* Enough tokens for several shards. */
+static void streaming_is_the_order_of_shards(void **state)
+{
+    enum { STEPS = 120, ROWS = 1300 };
+    static uint64_t first[STEPS], again[STEPS];
+    static hone_position place[STEPS], other[STEPS];
+    hone_feed_params p = {.batch_rows = 16, .accumulation = 2, .shuffle = true, .seed = 3};
+    size_t i, windows, pack;
+
+    (void)state;
+    put_rows(many_rows, ROWS, LENGTH);
+    for (pack = 0; pack <= LENGTH; pack += LENGTH) {
+        hone_dataset *d = opened(many_rows, true, pack ? cache : NULL);
+
+        walk(d, first, place, STEPS, pack); /* while the shards are made */
+        assert_int_equal(hone_dataset_finish(d, NULL), 0);
+        walk(d, again, other, STEPS, pack); /* when all are there */
+        assert_memory_equal(first, again, sizeof first);
+        assert_memory_equal(place, other, sizeof place);
+        for (i = windows = 0; i < STEPS; i++)
+            windows = HONE_MAX(windows, place[i].window);
+        assert_true(windows >= 2 && place[STEPS - 1].epoch >= 1);
+        /* from any place, on a dataset that was just opened, whose shards are not there yet or mapped from the cache */
+        for (i = 1; i < STEPS; i += 39) {
+            hone_dataset *e = opened(many_rows, true, pack ? cache : NULL);
+            hone_feed f;
+
+            p.data = e;
+            p.pack = pack;
+            assert_int_equal(hone_feed_init(&f, &p, NULL), 0);
+            load(&f, place[i]);
+            assert_true(hash_step(&f) == first[i]);
+            load(&f, f.next);
+            assert_true(hash_step(&f) == first[i + 1]);
+            hone_feed_clear(&f);
+            hone_dataset_close(e); /* ends what still runs */
+        }
+        assert_int_equal(hone_dataset_get_report(d)->sequences, ROWS);
+        hone_dataset_close(d);
+    }
+}
+
+/* A row that is wrong ends the stream where it comes, with its place; what was made before stays good. */
+static void a_wrong_row_ends_the_stream(void **state)
+{
+    const char *path = small_rows;
+    const hone_feed_params p = {.batch_rows = 1, .accumulation = 1};
+    hone_feed_params with = p;
+    hone_error err = HONE_ERROR_INIT;
+    hone_dataset *d;
+    hone_buf b = {0};
+    hone_feed f;
+
+    (void)state;
+    hone_buf_puts(&b, "{\"instruction\": \"a\", \"output\": \"b\"}\n{\"instruction\": \"a\"}\n");
+    assert_int_equal(hone_file_write(path, b.data, b.len, NULL), 0);
+    hone_buf_clear(&b);
+    d = opened(path, true, NULL);
+    with.data = d;
+    assert_int_equal(hone_feed_init(&f, &with, NULL), 0);
+    assert_int_equal(hone_feed_load(&f, (hone_position){0}, &err), HONE_EFORMAT);
+    assert_non_null(strstr(err.message, "small.jsonl:2"));
+    err = (hone_error)HONE_ERROR_INIT;
+    assert_int_equal(hone_dataset_finish(d, &err), HONE_EFORMAT);
+    hone_feed_clear(&f);
+    hone_dataset_close(d);
+    put_rows(small_rows, 37, LENGTH / 3);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(epochs_hold_every_sequence_once),
+        cmocka_unit_test(streaming_is_the_order_of_shards),
+        cmocka_unit_test(a_wrong_row_ends_the_stream),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
