@@ -225,7 +225,7 @@ int hone_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, flo
 }
 
 int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
-              float factor, bool inverse, hone_error *err)
+              int32_t dims, float factor, bool inverse, hone_error *err)
 {
     int rc = check_first("rope", "x", &x, err);
 
@@ -234,7 +234,7 @@ int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv
     if (head_size < 2 || head_size % 2 || x.cols % head_size)
         return hone_error_set(err, HONE_ESHAPE, "rope: heads of size %d do not divide %lld columns",
                               head_size, (long long)x.cols);
-    return x.rows == 0 ? 0 : dev->ops.rope(dev, x, pos, inv_freq, head_size, factor, inverse, err);
+    return x.rows == 0 ? 0 : dev->ops.rope(dev, x, pos, inv_freq, head_size, dims, factor, inverse, err);
 }
 
 int hone_glu_fwd(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err)

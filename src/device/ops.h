@@ -124,10 +124,10 @@ int hone_rmsnorm_bwd(hone_device *dev, hone_mat dx, bool add, hone_mat dy, hone_
 /* dw[c] += sum over rows of dy[n, c] x[n, c] rstd[n]: the gradient of w, for a norm that is trained. dw is [C] f32. */
 int hone_rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err);
 
-/* Rotates pairs (i, i + D/2) of every head of x [N, heads * D] in place by pos[n] * inv_freq[i], times factor;
- * inverse rotates back (the gradient). */
+/* Rotates pairs (i, i + dims/2), i < dims/2, of every head of x [N, heads * D] in place by pos[n] * inv_freq[i], times
+ * factor; the other dimensions stay. inverse rotates back (the gradient). dims: even, at most D. */
 int hone_rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
-              float factor, bool inverse, hone_error *err);
+              int32_t dims, float factor, bool inverse, hone_error *err);
 
 /* The activation of a gated unit, act(g) = g s(g): SiLU has s = sigmoid(g); GELU in its tanh form has
  * s = sigmoid(t), t = 2 (2/pi)^1/2 (g + 0.044715 g^3), since (1 + tanh(t/2)) / 2 = sigmoid(t). */

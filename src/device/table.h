@@ -24,7 +24,7 @@ typedef struct hone_ops {
                        const float *rstd, float eps, hone_error *err);
     int (*rmsnorm_bwd_w)(hone_device *dev, float *dw, hone_mat dy, hone_mat x, float eps, hone_error *err);
     int (*rope)(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
-                float factor, bool inverse, hone_error *err);
+                int32_t dims, float factor, bool inverse, hone_error *err);
     int (*glu_fwd)(hone_device *dev, hone_mat h, hone_mat g, hone_mat u, hone_act act, hone_error *err);
     int (*glu_bwd)(hone_device *dev, hone_mat dg, hone_mat du, hone_mat dh, hone_mat g, hone_mat u,
                    hone_act act, hone_error *err);

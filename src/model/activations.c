@@ -48,9 +48,13 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
         LAYER("q0", HONE_BUF_Q0, HD, e, 1, 0);
         LAYER("k0", HONE_BUF_K0, KD, e, 1, 0);
     }
-    LAYER("q", HONE_BUF_Q, HD, e, 1, 0);
-    LAYER("k", HONE_BUF_K, KD, e, 1, 0);
-    LAYER("v", HONE_BUF_V, KD, e, 1, 0);
+    if (r->fused) {
+        LAYER("qkv", HONE_BUF_Q, HD + 2 * KD, e, 1, 0);
+    } else {
+        LAYER("q", HONE_BUF_Q, HD, e, 1, 0);
+        LAYER("k", HONE_BUF_K, KD, e, 1, 0);
+        LAYER("v", HONE_BUF_V, KD, e, 1, 0);
+    }
     LAYER("o", HONE_BUF_O, HD, e, 1, 0);
     if (p->training)
         LAYER("lse", HONE_BUF_LSE, r->n_head, 4, 1, 0);
@@ -60,11 +64,16 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     }
     LAYER("x2", HONE_BUF_X2, C, e, 1, 0);
     LAYER("n2", HONE_BUF_N2, C, e, 0, gate_up);
-    LAYER("g", HONE_BUF_G, F, e, 1, 0);
-    LAYER("u", HONE_BUF_U, F, e, 1, 0);
+    if (r->fused) {
+        LAYER("gu", HONE_BUF_G, 2 * F, e, 1, 0);
+    } else {
+        LAYER("g", HONE_BUF_G, F, e, 1, 0);
+        LAYER("u", HONE_BUF_U, F, e, 1, 0);
+    }
     LAYER("h", HONE_BUF_H, F, e, 0, 1u << HONE_DOWN);
     for (i = 0; a && a->r && i < HONE_N_PROJ; i++)
-        LAYER(lora_name[i], HONE_BUF_LORA + i, a->max_rank, 4, 1, 1u << i);
+        if (hone_proj_there(r, i))
+            LAYER(lora_name[i], HONE_BUF_LORA + i, a->max_rank, 4, 1, 1u << i);
     SHARED("t", LIFE_PASS, HONE_BUF_T, N, C, e);
     SHARED("pos", LIFE_PASS, HONE_BUF_POS, N, 1, 4);
     SHARED("kv_row", LIFE_PASS, HONE_BUF_KV_ROW, p->max_seq, 1, 4);
@@ -82,9 +91,13 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
         SHARED("dnt", LIFE_HEAD, HONE_BUF_DNT, N, C, e);
         SHARED("dh", LIFE_FFN_BACKWARD, HONE_BUF_DH, N, F, e);
         SHARED("do", LIFE_ATTENTION_BACKWARD, HONE_BUF_DO, N, HD, e);
-        SHARED("dq", LIFE_ATTENTION_BACKWARD, HONE_BUF_DQ, N, HD, e);
-        SHARED("dk", LIFE_ATTENTION_BACKWARD, HONE_BUF_DK, N, KD, e);
-        SHARED("dv", LIFE_ATTENTION_BACKWARD, HONE_BUF_DV, N, KD, e);
+        if (r->fused) {
+            SHARED("dqkv", LIFE_ATTENTION_BACKWARD, HONE_BUF_DQ, N, HD + 2 * KD, e);
+        } else {
+            SHARED("dq", LIFE_ATTENTION_BACKWARD, HONE_BUF_DQ, N, HD, e);
+            SHARED("dk", LIFE_ATTENTION_BACKWARD, HONE_BUF_DK, N, KD, e);
+            SHARED("dv", LIFE_ATTENTION_BACKWARD, HONE_BUF_DV, N, KD, e);
+        }
     }
 #undef LAYER
 #undef SHARED
@@ -258,7 +271,8 @@ void hone_model_workspace_spec(hone_workspace_spec *s, const hone_model *m, cons
     *s = (hone_workspace_spec){
         .tokens = p->tokens,
         .max_in = HONE_MAX(HONE_MAX(r->width, HD), r->ffn),
-        .max_out = HONE_MAX(HONE_MAX(r->width, HD), r->ffn), /* K <= H: k and v are no wider than q */
+        /* K <= H: k and v are no wider than q */
+        .max_out = HONE_MAX(HONE_MAX(r->width, r->fused ? HD + 2 * KD : HD), r->fused ? 2 * r->ffn : r->ffn),
         .group_out = HONE_MAX(HONE_MAX(HD + 2 * KD, 2 * r->ffn), r->width),
         .width = r->width,
         .vocab = r->vocab,

@@ -15,13 +15,13 @@ enum hone_layer_buffer {
     HONE_BUF_X,                         /* C            input; layer L: output of the last block */
     HONE_BUF_N1,                        /* C            normed input of q, k, v */
     HONE_BUF_Q0, HONE_BUF_K0,           /* H D, K D     q and k before their norm; only with qk_norm */
-    HONE_BUF_Q, HONE_BUF_K, HONE_BUF_V, /* H D, K D, K D  after RoPE */
+    HONE_BUF_Q, HONE_BUF_K, HONE_BUF_V, /* H D, K D, K D  after RoPE; fused: side by side in the first */
     HONE_BUF_O,                         /* H D          attention output */
     HONE_BUF_LSE,                       /* H            f32, [H, N]; training only */
     HONE_BUF_A,                         /* C            output of o before its norm; only with post_norms */
     HONE_BUF_X2,                        /* C            after the first residual */
     HONE_BUF_N2,                        /* C            normed input of gate, up */
-    HONE_BUF_G, HONE_BUF_U,             /* F */
+    HONE_BUF_G, HONE_BUF_U,             /* F            fused: side by side in the first */
     HONE_BUF_H,                         /* F            act(g) u */
     HONE_BUF_M,                         /* C            output of down before its norm; only with post_norms */
     HONE_BUF_LORA,                      /* R            f32 drop(x) A^T, one for each of the seven projections */

@@ -163,8 +163,14 @@ static int refuse_others(const hone_targets *t, const hone_arch *arch, const cha
 /* The names for adapter_config.json: PEFT expands all-linear to the list of projections. */
 static int copy_names(hone_adapter *a, const hone_targets *t, const hone_adapter_params *p)
 {
-    const hone_strings every = {(char **)(uintptr_t)hone_proj_name, HONE_N_PROJ};
     const bool all = !t->regex.regex && !t->names;
+    const char *name[HONE_N_PROJ];
+    hone_strings every = {(char **)(uintptr_t)name, 0};
+    int i;
+
+    for (i = 0; i < HONE_N_PROJ; i++)
+        if (hone_proj_there(&a->model->w->arch, i))
+            name[every.n++] = hone_proj_name(&a->model->w->arch, i);
 
     a->targets_are_list = all || p->targets_are_list;
     return hone_strings_copy(&a->target_names, all ? &every : p->targets);
@@ -227,7 +233,9 @@ static int list_params(hone_adapter *a, const hone_targets *t, const char *where
             const hone_weight *w = &a->model->w->layer[l].proj[p];
             const hone_lora *lora = &a->lora[l * HONE_N_PROJ + p];
 
-            hone_proj_path(path, l, p);
+            if (!hone_proj_there(&a->model->w->arch, p))
+                continue;
+            hone_module_path(path, &a->model->w->arch, l, p);
             if (is_saved(&a->modules_to_save, path))
                 continue;
             if ((rc = hone_targets_match(t, path, where, err)) < 0)
@@ -248,6 +256,8 @@ static int list_params(hone_adapter *a, const hone_targets *t, const char *where
             a->target_names.item[0], a->target_names.n > 1 ? " or the others" : "", path);
     for (l = 0; l < L; l++)
         for (p = 0; p < HONE_N_LAYER_MODULES; p++) {
+            if (p < HONE_N_PROJ && !hone_proj_there(&a->model->w->arch, p))
+                continue;
             hone_module_path(path, &a->model->w->arch, l, p);
             if (is_saved(&a->modules_to_save, path))
                 rc = add_module(a, l, p, err);
@@ -501,7 +511,8 @@ int hone_adapter_tensors(hone_adapter **out, hone_model *m, const hone_tensors_p
         goto out;
     for (layer = 0; layer < m->w->arch.n_layer; layer++)
         for (module = 0; module < HONE_N_LAYER_MODULES; module++)
-            if ((rc = consider(a, p, &pattern, layer, module, err)) < 0)
+            if ((module >= HONE_N_PROJ || hone_proj_there(&m->w->arch, module)) &&
+                (rc = consider(a, p, &pattern, layer, module, err)) < 0)
                 goto out;
     if ((rc = consider(a, p, &pattern, 0, HONE_FINAL_NORM, err)) < 0 ||
         (rc = consider(a, p, &pattern, 0, HONE_HEAD, err)) < 0)

@@ -42,6 +42,7 @@ static const struct family {
     bool mlp_bias; /* the class knows mlp_bias */
     bool qk_norm;
     bool interleaved; /* GGUF: q and k rows are permuted */
+    bool fused;       /* one projection for q, k, v, one for gate and up */
     bool gemma; /* GELU, norms after as before, weights of norms less 1, scaled embeddings, tied by default */
     bool two_ropes;                          /* local layers have a theta of their own, and no scaling */
     double theta;                            /* rope_theta when absent; 0 = 10000 */
@@ -119,6 +120,14 @@ static const struct family {
      .gemma = true,
      .two_ropes = true,
      .theta = 1e6},
+    {.name = "phi3",
+     .hf_class = "Phi3ForCausalLM",
+     .model_type = "phi3",
+     .gguf = "phi3",
+     .context = 4096,
+     .window_rule = WINDOW_ALL,
+     .bias = BIAS_NONE,
+     .fused = true},
 };
 
 static int unsupported(const char *path, const char *what, hone_error *err)
@@ -161,9 +170,11 @@ static int check_numbers(const hone_arch *a, const char *where, hone_error *err)
     if (a->n_head % a->n_kv)
         return hone_error_set(err, HONE_EFORMAT, "%s: %d heads can not share %d key-value heads", where,
                               a->n_head, a->n_kv);
-    if (a->head_size % 2)
-        return hone_error_set(err, HONE_EFORMAT, "%s: the head size %d is odd, RoPE needs pairs", where,
-                              a->head_size);
+    if (a->rope_dims < 2 || a->rope_dims % 2 || a->rope_dims > a->head_size)
+        return hone_error_set(
+            err, HONE_EFORMAT,
+            "%s: RoPE over %d of the %d dimensions of a head; it needs pairs (an odd number?)", where,
+            a->rope_dims, a->head_size);
     if (!(a->norm_eps > 0 && a->norm_eps < 1))
         return hone_error_set(err, HONE_EFORMAT, "%s: the epsilon of the norms is %g", where,
                               (double)a->norm_eps);
@@ -194,11 +205,18 @@ static int finish(hone_arch *a, const struct family *f, const hone_rope_spec *ro
 
     a->family = f->name;
     a->qk_norm = f->qk_norm;
+    a->fused = f->fused;
     a->post_norms = a->norm_offset = f->gemma;
     a->act = f->gemma ? HONE_ACT_GELU_TANH : HONE_ACT_SILU;
+    if (!a->rope_dims)
+        a->rope_dims = a->head_size;
     rc = check_numbers(a, where, err);
     if (rc)
         return rc;
+    if (rope->type == HONE_ROPE_LONG || rope->type == HONE_ROPE_DYNAMIC) {
+        a->context = HONE_MIN(a->context, (int32_t)HONE_MIN(rope->original, 1e9));
+        a->limited = true;
+    }
     a->embed_scale = f->gemma ? sqrtf((float)a->width) : 1;
     if (!(a->attention_scale > 0)) /* not set by the reader */
         a->attention_scale = 1 / sqrtf((float)a->head_size);
@@ -416,36 +434,65 @@ static const json_t *rope_dict(const struct family *f, config *c, double *local_
     return full;
 }
 
-static void read_rope(hone_rope_spec *s, double *local_theta, const hone_arch *a, const struct family *f,
-                      config *c)
+/* The divisors of a longrope: one for every pair. */
+static void read_factors(hone_rope_spec *s, const hone_arch *a, const json_t *dict, config *c)
 {
-    static const char *const names[] = {"default", "linear", "llama3", "yarn"};
-    const json_t *dict = rope_dict(f, c, local_theta), *truncate;
-    const char *type;
+    const json_t *list = get(dict, "short_factor"), *v;
+    size_t n = (size_t)a->rope_dims / 2, i;
+
+    if (!json_is_array(list) || json_array_size(list) != n) {
+        wrong(c, "short_factor", "a list of a number for every pair of rotated dimensions");
+        return;
+    }
+    s->short_factor = hone_alloc(n * sizeof *s->short_factor);
+    if (!s->short_factor && !c->rc)
+        c->rc = hone_error_set(c->err, HONE_ENOMEM, "%s: out of memory", c->path);
+    json_array_foreach(list, i, v)
+    {
+        if (!json_is_number(v) || !(json_number_value(v) > 0))
+            wrong(c, "short_factor", "a list of positive numbers");
+        else if (s->short_factor)
+            s->short_factor[i] = (float)json_number_value(v);
+    }
+}
+
+/* The type; older files of Phi-3 call longrope `su` or `yarn`. */
+static void read_rope_type(hone_rope_spec *s, const struct family *f, const json_t *dict, config *c)
+{
+    static const char *const names[] = {"default", "linear", "llama3", "yarn", "dynamic", "longrope", "su"};
+    const char *type = get_string(c, dict, "rope_type", get_string(c, dict, "type", "default"));
     size_t i;
+
+    for (i = 0; i < HONE_COUNT(names) && strcmp(type, names[i]) != 0; i++)
+        ;
+    if (i == HONE_COUNT(names) && !c->rc)
+        c->rc = hone_error_set(
+            c->err, HONE_EUNSUPPORTED,
+            "%s: the rope type %.40s is not supported; supported are default, linear, llama3, yarn, dynamic, "
+            "longrope",
+            c->path, type);
+    s->type = (int)HONE_MIN(i, (size_t)HONE_ROPE_LONG);
+    if (s->type == HONE_ROPE_YARN && f->fused)
+        s->type = HONE_ROPE_LONG;
+}
+
+static void read_rope(hone_rope_spec *s, double *local_theta, hone_arch *a, const struct family *f, config *c)
+{
+    const json_t *dict = rope_dict(f, c, local_theta), *truncate;
+    double part;
 
     if (dict && !json_is_object(dict)) {
         wrong(c, "rope_scaling", "an object");
         return;
     }
-    type = get_string(c, dict, "rope_type", get_string(c, dict, "type", "default"));
-    for (i = 0; i < HONE_COUNT(names) && strcmp(type, names[i]) != 0; i++)
-        ;
-    if (i == HONE_COUNT(names)) {
-        if (!c->rc)
-            c->rc = hone_error_set(
-                c->err, HONE_EUNSUPPORTED,
-                "%s: the rope type %.40s is not supported; supported are default, linear, llama3, "
-                "yarn",
-                c->path, type);
-        return;
-    }
-    s->type = (int)i;
+    read_rope_type(s, f, dict, c);
     s->theta = get_number(c, dict, "rope_theta",
                           get_number(c, c->root, "rope_theta", f->theta > 0 ? f->theta : 10000));
     s->original = get_number(c, c->root, "original_max_position_embeddings",
                              get_number(c, dict, "original_max_position_embeddings", a->context));
-    s->factor = get_number(c, dict, "factor", s->type == HONE_ROPE_YARN ? a->context / s->original : 0);
+    s->factor =
+        get_number(c, dict, "factor",
+                   s->type == HONE_ROPE_YARN || s->type == HONE_ROPE_LONG ? a->context / s->original : 0);
     s->low_freq_factor = get_number(c, dict, "low_freq_factor", 0);
     s->high_freq_factor = get_number(c, dict, "high_freq_factor", 0);
     s->beta_fast = get_number(c, dict, "beta_fast", 32);
@@ -455,11 +502,13 @@ static void read_rope(hone_rope_spec *s, double *local_theta, const hone_arch *a
     s->mscale_all_dim = get_number(c, dict, "mscale_all_dim", 0);
     truncate = get(dict, "truncate");
     s->no_truncate = truncate && json_is_false(truncate);
-    if (get_number(c, dict, "partial_rotary_factor", get_number(c, c->root, "partial_rotary_factor", 1)) !=
-            1 &&
-        !c->rc)
-        c->rc = hone_error_set(c->err, HONE_EUNSUPPORTED,
-                               "%s: \"partial_rotary_factor\" other than 1 is not supported", c->path);
+    part = get_number(c, dict, "partial_rotary_factor", get_number(c, c->root, "partial_rotary_factor", 1));
+    if (!(part > 0 && part <= 1))
+        wrong(c, "partial_rotary_factor", "a number in (0, 1]");
+    if (!c->rc)
+        a->rope_dims = (int32_t)(a->head_size * part);
+    if (!c->rc && s->type == HONE_ROPE_LONG)
+        read_factors(s, a, dict, c);
 }
 
 /* A cap; null means none. */
@@ -489,7 +538,7 @@ static void read_numbers(hone_arch *a, const struct family *f, config *c)
         a->head_size = a->width / a->n_head;
     }
     a->context = get_int(c, "max_position_embeddings", f->context);
-    a->norm_eps = (float)get_number(c, c->root, "rms_norm_eps", 1e-6);
+    a->norm_eps = (float)get_number(c, c->root, "rms_norm_eps", f->fused ? 1e-5 : 1e-6);
     a->tied = get_bool(c, c->root, "tie_word_embeddings", f->gemma);
     a->qkv_bias = f->bias == BIAS_QKV;
     if (f->bias == BIAS_FLAG)
@@ -581,6 +630,7 @@ static int read_config(hone_arch *a, const json_t *root, const char *dir, const 
     read_eos(a, &c);
     if (!c.rc)
         c.rc = finish(a, f, &rope, local_theta, dir, path, err);
+    hone_free(rope.short_factor);
     return c.rc ? c.rc : read_generation_config(a, dir, err);
 }
 
@@ -657,13 +707,40 @@ static bool is_text(const char *s, size_t len, const char *text)
 }
 
 /* The arguments of the scaling. A llama3 scaling has no keys: its tensor of divisors is applied by apply_divisors. */
-static void meta_rope(metadata *m, hone_rope_spec *s, const hone_arch *a, const struct family *f)
+/* The divisors of a longrope, which a GGUF file holds as a tensor; cos and sin are scaled by a key. */
+static void meta_factors(metadata *m, hone_rope_spec *s, const hone_arch *a)
+{
+    const hone_tensor_info *t = hone_gguf_find(m->g, "rope_factors_short.weight");
+    int32_t n = a->rope_dims / 2, i;
+
+    if (!t || t->dtype != HONE_F32 || t->n_dims != 1 || t->shape[0] != n) {
+        m->rc = hone_error_set(m->err, t ? HONE_ESHAPE : HONE_EFORMAT,
+                               "%s: tensor rope_factors_short.weight: wanted F32 [%d], found %s [%lld]",
+                               m->path, n, t ? t->type : "none", t ? (long long)t->shape[0] : 0);
+        return;
+    }
+    s->attention_factor = meta_double(m, "rope.scaling.attn_factor", 1);
+    s->factor = (double)a->context / s->original;
+    s->short_factor = hone_alloc((size_t)n * sizeof *s->short_factor);
+    if (!s->short_factor) {
+        m->rc = hone_error_set(m->err, HONE_ENOMEM, "%s: out of memory", m->path);
+        return;
+    }
+    memcpy(s->short_factor, t->data, (size_t)n * sizeof *s->short_factor);
+    for (i = 0; i < n && !m->rc; i++)
+        if (!(s->short_factor[i] > 0 && isfinite(s->short_factor[i])))
+            m->rc =
+                hone_error_set(m->err, HONE_EFORMAT, "%s: tensor rope_factors_short.weight: entry %d is %g",
+                               m->path, i, (double)s->short_factor[i]);
+}
+
+static void meta_rope(metadata *m, hone_rope_spec *s, hone_arch *a, const struct family *f)
 {
     const char *type;
     size_t len;
-    int32_t dims = meta_int(m, "rope.dimension_count", a->head_size, false);
     double attention;
 
+    a->rope_dims = meta_int(m, "rope.dimension_count", a->head_size, false);
     s->theta = meta_double(m, "rope.freq_base", f->theta > 0 ? f->theta : 10000);
     s->factor = meta_double(m, "rope.scaling.factor", meta_double(m, "rope.scale_linear", 1));
     s->original = meta_int(m, "rope.scaling.original_context_length", a->context, false);
@@ -675,26 +752,34 @@ static void meta_rope(metadata *m, hone_rope_spec *s, const hone_arch *a, const 
             s->type = HONE_ROPE_DEFAULT;
         else if (is_text(type, len, "yarn"))
             s->type = HONE_ROPE_YARN;
+        else if (is_text(type, len, "longrope"))
+            s->type = HONE_ROPE_LONG;
         else if (!is_text(type, len, "linear") && !m->rc)
-            m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
-                                   "%s: %s: %.*s is not supported; supported are none, linear, yarn", m->path,
-                                   m->key, (int)HONE_MIN(len, (size_t)40), type);
+            m->rc =
+                hone_error_set(m->err, HONE_EUNSUPPORTED,
+                               "%s: %s: %.*s is not supported; supported are none, linear, yarn, longrope",
+                               m->path, m->key, (int)HONE_MIN(len, (size_t)40), type);
     }
     attention = meta_double(m, "rope.scaling.attn_factor", 1);
     if (s->type == HONE_ROPE_YARN && attention != 1 &&
         s->factor > 0) /* ggml multiplies its own factor by this one */
         s->attention_factor = attention * (s->factor > 1 ? 0.1 * log(s->factor) + 1 : 1);
-    if (dims != a->head_size && !m->rc)
+    if (f->interleaved && a->rope_dims != a->head_size && !m->rc) /* which rows were paired is not known */
         m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
-                               "%s: RoPE over %d of %d dimensions of a head is not supported", m->path, dims,
-                               a->head_size);
+                               "%s: RoPE over %d of the %d dimensions of a head is not supported in this "
+                               "architecture",
+                               m->path, a->rope_dims, a->head_size);
+    if (hone_gguf_find(m->g, "rope_factors_short.weight"))
+        s->type = HONE_ROPE_LONG;
+    if (s->type == HONE_ROPE_LONG && !m->rc)
+        meta_factors(m, s, a);
 }
 
 /* rope_freqs.weight divides the frequencies: how GGUF carries the scaling of Llama 3. */
 static int apply_divisors(hone_arch *a, const hone_gguf *g, hone_error *err)
 {
     const hone_tensor_info *t = hone_gguf_find(g, "rope_freqs.weight");
-    int32_t i, n = a->head_size / 2;
+    int32_t i, n = a->rope_dims / 2;
 
     if (!t)
         return 0;
@@ -731,6 +816,8 @@ static void meta_numbers(hone_arch *a, metadata *m, const struct family *f)
     value_length = meta_int(m, "attention.value_length", a->head_size, false);
     window = meta_int(m, "attention.sliding_window", 0, false);
     a->norm_eps = (float)meta_double(m, "attention.layer_norm_rms_epsilon", 0);
+    if (f->fused)
+        a->window = window;
     a->vocab = embed && embed->n_dims == 2 ? (int32_t)HONE_MIN(embed->shape[0], INT32_MAX) : 0;
     if (m->rc)
         return;
@@ -738,7 +825,7 @@ static void meta_numbers(hone_arch *a, metadata *m, const struct family *f)
         m->rc =
             hone_error_set(m->err, HONE_EUNSUPPORTED, "%s: heads with keys of %d and values of %d dimensions",
                            m->path, a->head_size, value_length);
-    else if (window > 0 && window < a->context && f->window_rule != WINDOW_PATTERN)
+    else if (window > 0 && window < a->context && f->window_rule != WINDOW_PATTERN && !f->fused)
         m->rc = hone_error_set(m->err, HONE_EUNSUPPORTED,
                                "%s: a sliding window in a GGUF file of this architecture", m->path);
     else if (meta_int(m, "expert_count", 0, false) > 0)
@@ -807,7 +894,7 @@ static int read_gguf(hone_arch *a, metadata *m, const struct family *f)
     if (!m->rc)
         meta_tokens(a, m);
     if (m->rc)
-        return m->rc;
+        goto out;
     a->tied = !hone_gguf_find(m->g, "output.weight");
     a->qkv_bias = f->bias == BIAS_QKV || (f->bias == BIAS_FLAG && hone_gguf_find(m->g, "blk.0.attn_q.bias"));
     a->o_bias = f->bias == BIAS_FLAG && hone_gguf_find(m->g, "blk.0.attn_output.bias");
@@ -815,7 +902,11 @@ static int read_gguf(hone_arch *a, metadata *m, const struct family *f)
     a->interleaved = f->interleaved;
     m->rc = finish(a, f, &rope, meta_double(m, "rope.freq_base_swa", 10000), m->path, m->path, m->err);
     a->norm_offset = false; /* the converter has added it */
-    return m->rc ? m->rc : apply_divisors(a, m->g, m->err);
+    if (!m->rc)
+        m->rc = apply_divisors(a, m->g, m->err);
+out:
+    hone_free(rope.short_factor);
+    return m->rc;
 }
 
 int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err)

@@ -21,22 +21,25 @@ typedef struct hone_arch {
     int32_t ffn;          /* F */
     int32_t vocab;        /* V, rows of the embedding */
     int32_t context;      /* max_position_embeddings */
+    bool limited;         /* the angles are right up to `context` only: nothing longer is computed */
     float norm_eps;
     bool tied; /* the head is the embedding */
     bool qkv_bias, o_bias, mlp_bias;
     bool qk_norm;     /* RMSNorm over D on q and k, before RoPE */
+    bool fused;       /* q, k, v are one projection, gate and up another; each stands in its first place */
     bool post_norms;  /* norms on the outputs of attention and feed-forward unit, before they are added */
     bool norm_offset; /* a Hugging Face file stores the weights of norms less 1 */
     int32_t window;   /* sliding window of the local layers, 0 = none */
     uint8_t *local;   /* [L] 1 = the layer attends within the window; NULL: all do; owned */
-    float attention_scale;     /* D^-1/2, or query_pre_attn_scalar^-1/2 */
-    float attention_softcap;   /* of the scores; 0 = none */
-    float final_softcap;       /* of the logits; 0 = none */
-    float embed_scale;         /* of the embeddings: 1, or C^1/2 */
-    hone_act act;              /* of the gated unit */
-    float *inv_freq;           /* [D/2] rope frequencies, scaling applied; owned */
-    float rope_factor;         /* multiplies cos and sin (yarn); else 1 */
-    float *local_inv_freq;     /* [D/2] of local layers, without scaling; NULL: as the others; owned */
+    float attention_scale;   /* D^-1/2, or query_pre_attn_scalar^-1/2 */
+    float attention_softcap; /* of the scores; 0 = none */
+    float final_softcap;     /* of the logits; 0 = none */
+    float embed_scale;       /* of the embeddings: 1, or C^1/2 */
+    hone_act act;            /* of the gated unit */
+    int32_t rope_dims;       /* of D that are rotated, even */
+    float *inv_freq;         /* [rope_dims/2] rope frequencies, scaling applied; owned */
+    float rope_factor;       /* multiplies cos and sin (yarn); else 1 */
+    float *local_inv_freq;   /* [rope_dims/2] of local layers, without scaling; NULL: as the others; owned */
     int32_t eos[HONE_MAX_EOS]; /* eos ids of config.json / generation_config.json / GGUF, each once */
     int n_eos;
     int32_t bos;      /* -1: none */
@@ -48,7 +51,7 @@ typedef struct hone_arch {
  * with the class defaults of transformers for absent keys; or GGUF metadata, where switches that have no key (tied
  * head, biases) follow from the tensors that are there. `out` is set on success only; hone_arch_clear frees it.
  * HONE_ENOENT, HONE_EFORMAT (file and key), HONE_EUNSUPPORTED: architecture (with the list of those supported), rope
- * type, partial rotary, quantization_config, mixtures of experts. Of a multimodal Gemma 3 the text model is read. */
+ * type, quantization_config, mixtures of experts. Of a multimodal Gemma 3 the text model is read. */
 int hone_arch_read_config(hone_arch *out, const char *dir, hone_error *err);
 int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err);
 void hone_arch_clear(hone_arch *a);
@@ -66,13 +69,21 @@ static inline bool hone_arch_is_local(const hone_arch *a, int layer)
 
 /* How positions become angles. Formulas of transformers' modeling_rope_utils; see arch_rope.c. */
 typedef struct hone_rope_spec {
-    enum { HONE_ROPE_DEFAULT, HONE_ROPE_LINEAR, HONE_ROPE_LLAMA3, HONE_ROPE_YARN } type;
+    enum {
+        HONE_ROPE_DEFAULT,
+        HONE_ROPE_LINEAR,
+        HONE_ROPE_LLAMA3,
+        HONE_ROPE_YARN,
+        HONE_ROPE_DYNAMIC,
+        HONE_ROPE_LONG
+    } type;
     double theta;
     double factor;                            /* linear, llama3, yarn */
     double original;                          /* context before scaling: llama3, yarn */
     double low_freq_factor, high_freq_factor; /* llama3 */
     double beta_fast, beta_slow;              /* yarn */
-    double attention_factor;                  /* yarn; 0: from the others */
+    double attention_factor;                  /* yarn, long; 0: from the others */
+    float *short_factor;                      /* long: [rope_dims/2] divisors of the frequencies; owned */
     double mscale, mscale_all_dim;            /* yarn; 0: absent */
     bool no_truncate; /* yarn: the correction range is not rounded to whole dimensions */
 } hone_rope_spec;

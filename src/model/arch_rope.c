@@ -7,6 +7,9 @@
  *   llama3   with the wavelength w = 2 pi / inv and n0 = the original context:
  *            w < n0 / high: inv;  w > n0 / low: inv / factor;  between: s = (n0 / w - low) / (high - low),
  *            (1 - s) inv / factor + s inv
+ *   dynamic  inv, up to the context that the model was made for; what it does beyond is not done here
+ *   longrope inv / short_factor[i] up to the original context n0 (its long factors, for more, are not used here), and
+ *            cos and sin are multiplied by sqrt(1 + ln factor / ln n0), where factor is the ratio of the contexts
  *   yarn     (Peng et al. 2023) dims below `lo` keep inv, above `hi` get inv / factor, a ramp between, where the
  *            dimension that turns r times in n0 positions is D ln(n0 / (2 pi r)) / (2 ln theta); cos and sin are
  *            multiplied by the attention factor. */
@@ -81,14 +84,15 @@ static bool positive(double x)
 
 int hone_arch_set_rope(hone_arch *a, const hone_rope_spec *s, const char *where, hone_error *err)
 {
-    int i, n = a->head_size / 2;
+    int i, n = a->rope_dims / 2;
 
     if (!positive(s->theta) || s->theta <= 1)
         return hone_error_set(err, HONE_EFORMAT, "%s: rope: theta %g must be above 1", where, s->theta);
-    if (s->type != HONE_ROPE_DEFAULT && !positive(s->factor))
+    if (s->type != HONE_ROPE_DEFAULT && s->type != HONE_ROPE_DYNAMIC && !positive(s->factor))
         return hone_error_set(err, HONE_EFORMAT, "%s: rope: the scaling factor %g must be positive", where,
                               s->factor);
-    if ((s->type == HONE_ROPE_LLAMA3 || s->type == HONE_ROPE_YARN) && !positive(s->original))
+    if ((s->type == HONE_ROPE_LLAMA3 || s->type == HONE_ROPE_YARN || s->type == HONE_ROPE_LONG) &&
+        !positive(s->original))
         return hone_error_set(err, HONE_EFORMAT, "%s: rope: the original context %g must be positive", where,
                               s->original);
     if (s->type == HONE_ROPE_LLAMA3 && !(positive(s->low_freq_factor) && positive(s->high_freq_factor) &&
@@ -107,15 +111,21 @@ int hone_arch_set_rope(hone_arch *a, const hone_rope_spec *s, const char *where,
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", where);
     a->rope_factor = 1;
     for (i = 0; i < n; i++) {
-        float exponent = (float)(2 * i) / (float)a->head_size;
+        float exponent = (float)(2 * i) / (float)a->rope_dims;
 
         a->inv_freq[i] = 1 / powf((float)s->theta, exponent);
         if (s->type == HONE_ROPE_LINEAR)
             a->inv_freq[i] /= (float)s->factor;
+        if (s->type == HONE_ROPE_LONG)
+            a->inv_freq[i] = 1 / (s->short_factor[i] * powf((float)s->theta, exponent));
     }
+    if (s->type == HONE_ROPE_LONG)
+        a->rope_factor = s->attention_factor > 0 ? (float)s->attention_factor
+                         : s->factor <= 1        ? 1
+                                                 : (float)sqrt(1 + log(s->factor) / log(s->original));
     if (s->type == HONE_ROPE_LLAMA3)
         llama3(a->inv_freq, n, s);
     if (s->type == HONE_ROPE_YARN)
-        yarn(a->inv_freq, a->head_size, s, &a->rope_factor);
+        yarn(a->inv_freq, a->rope_dims, s, &a->rope_factor);
     return 0;
 }

@@ -6,12 +6,22 @@
  *     n2 = norm(x2)                         g, u = n2 Wg^T, n2 Wu^T
  *     h = act(g) u                          y = x2 + h Wd^T
  *
- * With post_norms x2 = x + norm(a), a = o Wo^T, and y = x2 + norm(m), m = h Wd^T.
+ * Fused: q, k, v come side by side from one projection, g and u from another. With post_norms x2 = x + norm(a), a = o Wo^T, and y = x2 + norm(m), m = h Wd^T.
  * Backward makes the gradients of the residual stream and of what the adapter trains: factors beside projections, or
  * whole tensors; what is frozen costs nothing there. Whatever differs between families is a switch of the architecture.
  * Formulas stand at the ops (device/ops.h); sources: Zhang and
  * Sennrich 2019 (norm), Su et al. 2021 (RoPE), Shazeer 2020 (gated unit), Hu et al. 2021 (adapter). */
 #include "model/block.h"
+
+#include <string.h>
+
+/* Columns [from, from + n) of m, in place. */
+static hone_mat columns(hone_mat m, int64_t from, int64_t n)
+{
+    m.data = m.data ? (char *)m.data + from * (m.dtype == HONE_BF16 ? 2 : 4) : NULL;
+    m.cols = n;
+    return m;
+}
 
 hone_block hone_block_view(const hone_activations *act, const hone_model *m, int layer, int64_t n)
 {
@@ -43,6 +53,19 @@ hone_block hone_block_view(const hone_activations *act, const hone_model *m, int
     };
     int p;
 
+    if (r->fused) {
+        b.qkv = hone_mat_make(at[HONE_BUF_Q], m->act, n, HD + 2 * KD);
+        b.gate_up = hone_mat_make(at[HONE_BUF_G], m->act, n, 2 * F);
+        b.dqkv = hone_mat_make(act->shared[HONE_BUF_DQ], m->act, n, HD + 2 * KD);
+        b.q = columns(b.qkv, 0, HD);
+        b.k = columns(b.qkv, HD, KD);
+        b.v = columns(b.qkv, HD + KD, KD);
+        b.g = columns(b.gate_up, 0, F);
+        b.u = columns(b.gate_up, F, F);
+        b.dq = columns(b.dqkv, 0, HD);
+        b.dk = columns(b.dqkv, HD, KD);
+        b.dv = columns(b.dqkv, HD + KD, KD);
+    }
     if (r->post_norms) {
         b.a = hone_mat_make(at[HONE_BUF_A], m->act, n, C);
         b.m = hone_mat_make(at[HONE_BUF_M], m->act, n, C);
@@ -164,7 +187,7 @@ static int rotate(const hone_pass_env *e, int layer, hone_mat x, bool inverse, h
     const bool local = hone_arch_is_local(r, layer);
 
     return hone_rope(e->m->dev, x, e->pos, local ? r->local_inv_freq : r->inv_freq, r->head_size,
-                     local ? 1 : r->rope_factor, inverse, err);
+                     r->rope_dims, local ? 1 : r->rope_factor, inverse, err);
 }
 
 /* y = x + z, or x + norm(z) where the family norms the outputs of both halves. z and t are one buffer where it does not. */
@@ -179,6 +202,16 @@ static int add_residual(const hone_pass_env *e, hone_mat y, hone_mat x, hone_mat
     return rc ? rc : hone_add(e->m->dev, y, x, t, err);
 }
 
+static void copy_rows(hone_mat to, hone_mat from)
+{
+    const size_t size = from.dtype == HONE_BF16 ? 2 : 4;
+    int64_t i;
+
+    for (i = 0; i < from.rows; i++)
+        memcpy((char *)to.data + (size_t)(i * to.ld) * size,
+               (const char *)from.data + (size_t)(i * from.ld) * size, (size_t)from.cols * size);
+}
+
 /* ---- forward: read downwards ------------------------------------------------------------------------------------- */
 
 int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_error *err)
@@ -187,7 +220,8 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
     const hone_arch *r = &e->m->w->arch;
     const hone_layer_weights *w = &e->w->layer[layer];
     const hone_attention att = attention_of(e, layer, b);
-    const hone_mat qkv[] = {b->q0, b->k0, b->v}, gate_up[] = {b->g, b->u};
+    const hone_mat qkv[] = {r->fused ? b->qkv : b->q0, b->k0, b->v};
+    const hone_mat gate_up[] = {r->fused ? b->gate_up : b->g, b->u};
     const hone_mat a = r->post_norms ? b->a : b->t, m = r->post_norms ? b->m : b->t;
     const int32_t D = r->head_size;
     int rc;
@@ -196,7 +230,7 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
     if ((rc = hone_rmsnorm_fwd(dev, b->n1, NULL, b->x, w->attn_norm, r->norm_eps, err)) < 0)
         return rc;
     /* q [N, H D], k, v [N, K D] */
-    if ((rc = project_fwd(e, layer, b, HONE_Q, 3, qkv, b->n1, err)) < 0)
+    if ((rc = project_fwd(e, layer, b, HONE_Q, r->fused ? 1 : 3, qkv, b->n1, err)) < 0)
         return rc;
     if (r->qk_norm) {
         if ((rc = hone_rmsnorm_fwd(dev, by_head(b->q, D), NULL, by_head(b->q0, D), w->q_norm, r->norm_eps,
@@ -207,6 +241,10 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
     }
     if ((rc = rotate(e, layer, b->q, false, err)) < 0 || (rc = rotate(e, layer, b->k, false, err)) < 0)
         return rc;
+    if (b->k_to.data) {
+        copy_rows(b->k_to, b->k);
+        copy_rows(b->v_to, b->v);
+    }
     /* o [N, H D] */
     if ((rc = hone_attention_fwd(dev, &att, err)) < 0)
         return rc;
@@ -218,7 +256,7 @@ int hone_block_fwd(const hone_pass_env *e, int layer, const hone_block *b, hone_
     if ((rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
         return rc;
     /* g, u, h [N, F] */
-    if ((rc = project_fwd(e, layer, b, HONE_GATE, 2, gate_up, b->n2, err)) < 0 ||
+    if ((rc = project_fwd(e, layer, b, HONE_GATE, r->fused ? 1 : 2, gate_up, b->n2, err)) < 0 ||
         (rc = hone_glu_fwd(dev, b->h, b->g, b->u, r->act, err)) < 0)
         return rc;
     /* y [N, C] */
@@ -236,7 +274,8 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     const hone_layer_weights *w = &e->w->layer[layer];
     const hone_attention att = attention_of(e, layer, b);
     const hone_mat da = r->post_norms ? b->t : b->dx, dm = da; /* gradients of the outputs of o and down */
-    const hone_mat dqkv[] = {b->dq, b->dk, b->dv}, dgate_up[] = {b->g, b->u}; /* dg, du lie over g, u */
+    const hone_mat dqkv[] = {r->fused ? b->dqkv : b->dq, b->dk, b->dv};
+    const hone_mat dgate_up[] = {r->fused ? b->gate_up : b->g, b->u}; /* dg, du lie over g, u */
     const unsigned reads = hone_adapter_reads(e->a, layer);
     const bool again = e->recompute == 1; /* norms and h were not kept, what they are made of was */
     const int32_t D = r->head_size;
@@ -268,8 +307,8 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if (again && (reads >> HONE_GATE & 3) &&
         (rc = hone_rmsnorm_fwd(dev, b->n2, NULL, b->x2, w->ffn_norm, r->norm_eps, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_GATE, 2, b->t, lowest < HONE_STAGE_GATE_UP, dgate_up, b->n2,
-                          err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_GATE, r->fused ? 1 : 2, b->t, lowest < HONE_STAGE_GATE_UP,
+                          dgate_up, b->n2, err)) < 0)
         return rc;
     if (lowest == HONE_STAGE_GATE_UP)
         return 0;
@@ -319,7 +358,8 @@ int hone_block_bwd(const hone_pass_env *e, int layer, int lowest, const hone_blo
     if (again && (reads & 7) &&
         (rc = hone_rmsnorm_fwd(dev, b->n1, NULL, b->x, w->attn_norm, r->norm_eps, err)) < 0)
         return rc;
-    if ((rc = project_bwd(e, layer, b, HONE_Q, 3, b->t, lowest < HONE_STAGE_QKV, dqkv, b->n1, err)) < 0)
+    if ((rc = project_bwd(e, layer, b, HONE_Q, r->fused ? 1 : 3, b->t, lowest < HONE_STAGE_QKV, dqkv, b->n1,
+                          err)) < 0)
         return rc;
     if (lowest == HONE_STAGE_QKV)
         return 0;

@@ -24,8 +24,11 @@ typedef struct hone_block {
     hone_mat x, n1, q0, k0, q, k, v, o, a, x2, n2, g, u, h, m, t;
     hone_mat keys,
         values; /* [M, K D] what attention reads: k and v themselves, or the cache that they are rows of */
-    hone_mat y; /* [N, C] output; the next block's x */
-    float *lse; /* NULL in evaluation */
+    hone_mat qkv, gate_up,
+        dqkv; /* fused: [N, H D + 2 K D], [N, 2 F], as qkv: q, k, v, g, u, ... are columns of them */
+    hone_mat k_to, v_to; /* fused, decoding: rows of the cache that k and v are copied to; data NULL: none */
+    hone_mat y;          /* [N, C] output; the next block's x */
+    float *lse;          /* NULL in evaluation */
     float *lora_u[HONE_N_PROJ];
     hone_mat dx; /* [N, C] in: gradient of y; out: gradient of x */
     hone_mat dh, do_, dq, dk, dv;

@@ -117,8 +117,13 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
         return rc;
     for (layer = 0; layer < r->n_layer; layer++) {
         b = hone_block_view(act, m, layer, n);
-        b.k = rows(kv, m, layer, 0, past, kv_len);
-        b.v = rows(kv, m, layer, 1, past, kv_len);
+        b.k_to = rows(kv, m, layer, 0, past, kv_len);
+        b.v_to = rows(kv, m, layer, 1, past, kv_len);
+        if (!r->fused) { /* straight into the cache */
+            b.k = b.k_to;
+            b.v = b.v_to;
+            b.k_to.data = b.v_to.data = NULL;
+        }
         if (!r->qk_norm)
             b.k0 = b.k;
         b.keys = rows(kv, m, layer, 0, 0, kv_len);

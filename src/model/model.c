@@ -79,7 +79,7 @@ float hone_model_embed_scale(const hone_model *m)
 
 /* ---- a pass ------------------------------------------------------------------------------------------------------ */
 
-static int check_batch(const hone_activations *act, const hone_batch *b, hone_error *err)
+static int check_batch(const hone_arch *r, const hone_activations *act, const hone_batch *b, hone_error *err)
 {
     int32_t s;
 
@@ -93,6 +93,12 @@ static int check_batch(const hone_activations *act, const hone_batch *b, hone_er
     for (s = 0; s < b->n_seq; s++)
         if (b->off[s] >= b->off[s + 1])
             return hone_error_set(err, HONE_EINVAL, "batch: sequence %d is empty", s);
+        else if (r->limited && b->off[s + 1] - b->off[s] > r->context)
+            return hone_error_set(
+                err, HONE_ELIMIT,
+                "a sequence of %d positions: the scaling of this model's positions is applied "
+                "up to %d only; lower model.max_length",
+                b->off[s + 1] - b->off[s], r->context);
     return 0;
 }
 
@@ -248,7 +254,7 @@ static int run(hone_pass_env *e, hone_activations *act, const hone_batch *b, flo
     int32_t n;
     int rc;
 
-    if ((rc = check_batch(act, b, err)) < 0)
+    if ((rc = check_batch(&e->m->w->arch, act, b, err)) < 0)
         return rc;
     if (e->a && (e->a->model != e->m || e->a->max_rank > act->max_rank))
         return hone_error_set(err, HONE_EINVAL, "the activations were not made for this adapter");

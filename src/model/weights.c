@@ -15,14 +15,18 @@
 #include "format/safetensors.h"
 #include "model/weights_own.h"
 
-const char *const hone_proj_name[HONE_N_PROJ] = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
-                                                 "gate_proj", "up_proj", "down_proj"};
-
 /* Names in the block, Hugging Face and GGUF, without ".weight" / ".bias". */
 static const char *const proj_names[HONE_N_PROJ][2] = {
     {"self_attn.q_proj", "attn_q"},      {"self_attn.k_proj", "attn_k"}, {"self_attn.v_proj", "attn_v"},
     {"self_attn.o_proj", "attn_output"}, {"mlp.gate_proj", "ffn_gate"},  {"mlp.up_proj", "ffn_up"},
     {"mlp.down_proj", "ffn_down"},
+};
+/* The same where q, k, v are one matrix, and gate and up another. */
+static const char *const fused_names[HONE_N_PROJ][2] = {
+    [HONE_Q] = {"self_attn.qkv_proj", "attn_qkv"},
+    [HONE_O] = {"self_attn.o_proj", "attn_output"},
+    [HONE_GATE] = {"mlp.gate_up_proj", "ffn_up"},
+    [HONE_DOWN] = {"mlp.down_proj", "ffn_down"},
 };
 /* With two norms in a block Hugging Face names the second one after what it follows, with four after what it precedes. */
 enum { NORM_ATTN, NORM_FFN, NORM_FFN_OF_FOUR, NORM_Q, NORM_K, NORM_POST_ATTN, NORM_POST_FFN };
@@ -42,9 +46,16 @@ static const char *const top_names[3][2] = {
 };
 enum { TOP_EMBED, TOP_NORM, TOP_HEAD };
 
-void hone_proj_path(char out[96], int layer, int proj)
+static const char *const *proj_names_of(const hone_arch *a, int proj)
 {
-    snprintf(out, 96, "model.layers.%d.%s", layer, proj_names[proj][0]);
+    return a->fused ? fused_names[proj] : proj_names[proj];
+}
+
+const char *hone_proj_name(const hone_arch *a, int proj)
+{
+    const char *path = proj_names_of(a, proj)[0];
+
+    return path ? strchr(path, '.') + 1 : NULL;
 }
 
 void hone_module_path(char out[96], const hone_arch *a, int layer, int module)
@@ -54,7 +65,7 @@ void hone_module_path(char out[96], const hone_arch *a, int layer, int module)
     if (module == HONE_FFN_NORM && a->post_norms)
         snprintf(out, 96, "model.layers.%d.%s", layer, norm_names[NORM_FFN_OF_FOUR][0]);
     else if (module < HONE_N_PROJ)
-        hone_proj_path(out, layer, module);
+        snprintf(out, 96, "model.layers.%d.%s", layer, proj_names_of(a, module)[0]);
     else if (module < HONE_N_LAYER_MODULES)
         snprintf(out, 96, "model.layers.%d.%s", layer, norm_names[norm[module - HONE_ATTN_NORM]][0]);
     else
@@ -257,6 +268,11 @@ void hone_weights_proj_shape(const hone_arch *a, int proj, int32_t *rows, int32_
 {
     int32_t q = a->n_head * a->head_size, kv = a->n_kv * a->head_size;
 
+    if (a->fused && (proj == HONE_Q || proj == HONE_GATE)) {
+        *rows = proj == HONE_Q ? q + 2 * kv : 2 * a->ffn;
+        *cols = a->width;
+        return;
+    }
     *rows = proj == HONE_Q                        ? q
             : proj == HONE_K || proj == HONE_V    ? kv
             : proj == HONE_O || proj == HONE_DOWN ? a->width
@@ -279,10 +295,10 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
     int rc;
 
     hone_weights_proj_shape(a, p, &rows, &cols);
-    layer_name(s, name, layer, proj_names[p], ".weight");
+    layer_name(s, name, layer, proj_names_of(a, p), ".weight");
     rc = matrix(s, out, name, rows, cols, err);
     if (!rc && hone_weights_proj_bias(a, p)) {
-        layer_name(s, name, layer, proj_names[p], ".bias");
+        layer_name(s, name, layer, proj_names_of(a, p), ".bias");
         rc = vector(s, &bias, name, rows, err);
         out->bias = rc ? NULL : bias;
     }
@@ -313,7 +329,8 @@ static int bind_layer(source *s, int layer, hone_error *err)
     int p, rc = 0;
 
     for (p = 0; !rc && p < HONE_N_PROJ; p++)
-        rc = bind_projection(s, layer, p, err);
+        if (hone_proj_there(a, p))
+            rc = bind_projection(s, layer, p, err);
     for (i = 0; !rc && i < HONE_COUNT(norms); i++) {
         if (!norms[i].there)
             continue;

@@ -9,7 +9,8 @@
 #include "device/ops.h"
 #include "model/arch.h"
 
-/* The seven projections of a block, in this order everywhere (targets, adapters, gradients). */
+/* The seven projections of a block, in this order everywhere (targets, adapters, gradients). Of a fused model four are
+ * there: q, k and v in the place of q, gate and up in that of gate. */
 enum hone_proj { HONE_Q, HONE_K, HONE_V, HONE_O, HONE_GATE, HONE_UP, HONE_DOWN, HONE_N_PROJ };
 
 /* Every module that has tensors: those of a layer (the projections first), then those outside. */
@@ -56,13 +57,18 @@ int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype,
                         hone_error *err);
 void hone_weights_close(hone_weights *w);
 
-/* Module path of projection p of layer i in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out. */
-void hone_proj_path(char out[96], int layer, int proj);
-/* The same of any module; `layer` does not count for those outside of layers. */
+/* Path of a module in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out; `layer` does not count for those
+ * outside of layers. */
 void hone_module_path(char out[96], const hone_arch *a, int layer, int module);
 /* Its weight, without regard to what it is in the file: [rows, cols], cols 0 for a vector. False: the model has none
  * (norms of q and k; the head of a tied pair, which is the embedding). */
 bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weight *out);
-extern const char *const hone_proj_name[HONE_N_PROJ]; /* "q_proj", ... */
+/* Whether a block has the projection at all: fused ones stand in the places of q and gate alone. */
+static inline bool hone_proj_there(const hone_arch *a, int proj)
+{
+    return !a->fused || (proj != HONE_K && proj != HONE_V && proj != HONE_UP);
+}
+/* "q_proj", ..., "qkv_proj"; NULL where there is none. */
+const char *hone_proj_name(const hone_arch *a, int proj);
 
 #endif

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+from transformers.models.phi3.modeling_phi3 import Phi3RotaryEmbedding
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -51,8 +52,15 @@ def rope(config):
         flat.rope_parameters, local.rope_parameters = full, config.rope_parameters["sliding_attention"]
         flat.layer_types = local.layer_types = None
         return dict(rope(flat), local_inv_freq=rope(local)["inv_freq"])
-    e = LlamaRotaryEmbedding(config)
+    e = (Phi3RotaryEmbedding if config.model_type == "phi3" else LlamaRotaryEmbedding)(config)
     return {"inv_freq": bits(e.inv_freq.numpy()), "rope_factor": float(e.attention_scaling)}
+
+
+def context(config):
+    """The positions that are computed: a longrope's long factors are not used."""
+    if (config.rope_parameters or {}).get("rope_type") == "longrope":
+        return config.rope_parameters["original_max_position_embeddings"]
+    return config.max_position_embeddings
 
 
 def numbers(config):
@@ -64,7 +72,7 @@ def numbers(config):
     eos = config.eos_token_id
     return dict(rope(config), n_layer=config.num_hidden_layers, width=config.hidden_size, n_head=heads,
                 n_kv=config.num_key_value_heads, head_size=getattr(config, "head_dim", None) or config.hidden_size // heads,
-                ffn=config.intermediate_size, vocab=config.vocab_size, context=config.max_position_embeddings,
+                ffn=config.intermediate_size, vocab=config.vocab_size, context=context(config),
                 norm_eps=config.rms_norm_eps, tied=bool(config.tie_word_embeddings), window=window or 0,
                 local=[t == "sliding_attention" for t in types] if types and window else [],
                 scale=(getattr(config, "query_pre_attn_scalar", None) or getattr(config, "head_dim", None)
@@ -111,7 +119,7 @@ def make_models():
         turn = iter(range(1000))
         return lambda _: mixed[next(turn) % len(mixed)]
 
-    for name in ("llama3", "llama_linear", "qwen2", "qwen3", "gemma2", "gemma3"):
+    for name in ("llama3", "llama_linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"):
         m = make_model(name, num_hidden_layers=1)
         path = os.path.join(OUT, name + ".gguf")
         values = save_gguf(m, path, type_of=by_turns())
@@ -148,6 +156,7 @@ QWEN3 = dict(LLAMA, architectures=["Qwen3ForCausalLM"], model_type="qwen3", num_
 BARE = {k: v for k, v in LLAMA.items() if k not in ("num_attention_heads", "vocab_size", "hidden_act", "rms_norm_eps",
                                                     "max_position_embeddings", "architectures", "model_type")}
 GEMMA2 = dict(BARE, architectures=["Gemma2ForCausalLM"], model_type="gemma2")
+PHI3 = dict(LLAMA, architectures=["Phi3ForCausalLM"], model_type="phi3", rope_theta=10000.0, pad_token_id=0)
 GEMMA3 = dict(BARE, architectures=["Gemma3ForCausalLM"], model_type="gemma3_text")
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024}
 
@@ -190,6 +199,16 @@ CONFIGS = {
                                                  layer_types=["full_attention"] * 3),
     "qwen2, window from layer 2 on": dict(QWEN2, use_sliding_window=True, sliding_window=64, max_window_layers=2),
     "qwen3, head_dim absent": dict(QWEN3),
+    "phi 3 mini 4k": dict(PHI3),
+    "phi 3 mini 128k as transformers 4 wrote it": dict(
+        PHI3, max_position_embeddings=131072, original_max_position_embeddings=4096, sliding_window=262144,
+        rope_scaling={"type": "su", "original_max_position_embeddings": 4096, "short_factor": [1 + 0.01 * i for i in range(8)],
+                      "long_factor": [1.0 + i for i in range(8)]}),
+    "phi 4 mini: partial rotation": dict(
+        PHI3, max_position_embeddings=131072, original_max_position_embeddings=4096, partial_rotary_factor=0.75,
+        num_key_value_heads=2, tie_word_embeddings=True,
+        rope_scaling={"type": "longrope", "original_max_position_embeddings": 4096, "short_factor": [1.0] * 6, "long_factor": [1.0 + i for i in range(6)]}),
+    "dynamic": dict(LLAMA, rope_scaling={"type": "dynamic", "factor": 4.0}),
     "gemma 2 of 2B as transformers 4 wrote it": dict(
         GEMMA2, head_dim=256, hidden_size=2304, num_attention_heads=8, num_key_value_heads=4, intermediate_size=9216,
         num_hidden_layers=5, query_pre_attn_scalar=256, sliding_window=4096, attn_logit_softcapping=50.0,

@@ -27,6 +27,8 @@ from transformers import (
     Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
+    Phi3Config,
+    Phi3ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -38,7 +40,7 @@ from transformers import (
 )
 
 IGNORE = -100
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
 COMMON = dict(
     hidden_size=64,
     num_hidden_layers=2,
@@ -137,6 +139,25 @@ FAMILIES = {
             rope_parameters=dict(
                 full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0),
                 sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+            ),
+        ),
+    ),
+    "phi3": (
+        Phi3ForCausalLM,
+        Phi3Config,
+        dict(
+            intermediate_size=72,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=9,
+            original_max_position_embeddings=64,
+            rope_parameters=dict(
+                rope_type="longrope",
+                rope_theta=10000.0,
+                partial_rotary_factor=0.75,
+                short_factor=[1.0, 1.1, 1.3, 1.7, 2.5, 3.5],
+                long_factor=[1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+                original_max_position_embeddings=64,
             ),
         ),
     ),

@@ -13,7 +13,8 @@ import gguf
 import numpy as np
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, LlamaConfig, \
-    LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+    LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, Qwen2Config, \
+    Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 SIZES = dict(hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
              vocab_size=96, max_position_embeddings=256, bos_token_id=1, eos_token_id=2, pad_token_id=0)
@@ -42,6 +43,11 @@ FAMILIES = {
         SIZES, head_dim=32, query_pre_attn_scalar=32, sliding_window=7,
         rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
                          "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})),
+    "phi3": (Phi3ForCausalLM, Phi3Config, dict(
+        SIZES, rms_norm_eps=1e-5, sliding_window=None, original_max_position_embeddings=64,
+        rope_parameters={"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 0.75,
+                         "short_factor": [1.0, 1.1, 1.3, 1.7, 2.5, 3.5], "long_factor": [1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+                         "original_max_position_embeddings": 64})),
 }
 
 
@@ -51,7 +57,7 @@ def make_model(family, seed=0, dtype=torch.float32, **changes):
     config = config_cls(**dict(keys, **changes))
     config._attn_implementation = "eager"
     model = cls(config)
-    order = ["llama3", "llama_linear", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"]
+    order = ["llama3", "llama_linear", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"]
     generator = torch.Generator().manual_seed(seed + 1000 * order.index(family))
     with torch.no_grad():
         for name, p in sorted(model.named_parameters()):
@@ -78,7 +84,8 @@ def permute(w, n_head):
 NAMES = {"self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k", "self_attn.v_proj": "attn_v",
          "self_attn.o_proj": "attn_output", "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up",
          "mlp.down_proj": "ffn_down", "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
-         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"}
+         "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm", "self_attn.qkv_proj": "attn_qkv",
+         "mlp.gate_up_proj": "ffn_up"}
 GEMMA = {"post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
          "post_feedforward_layernorm": "post_ffw_norm"}
 TOP = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
@@ -135,8 +142,14 @@ def save_gguf(model, path, type_of=lambda name: gguf.GGMLQuantizationType.F32, s
         w.add_value_length(d)
     w.add_layer_norm_rms_eps(config.rms_norm_eps)
     w.add_rope_freq_base(rope["rope_theta"])
-    w.add_rope_dimension_count(d)
+    w.add_rope_dimension_count(int(d * rope.get("partial_rotary_factor", 1)))
     kind = rope["rope_type"]
+    if kind == "longrope":
+        n0 = rope["original_max_position_embeddings"]
+        w.add_rope_scaling_orig_ctx_len(n0)
+        w.add_rope_scaling_attn_factors((1 + np.log(config.max_position_embeddings / n0) / np.log(n0)) ** 0.5)
+        for which in ("short", "long"):
+            w.add_tensor(f"rope_factors_{which}.weight", np.array(rope[which + "_factor"], dtype=np.float32))
     if kind in ("linear", "yarn"):
         w.add_rope_scaling_type(gguf.RopeScalingType(kind))
         w.add_rope_scaling_factor(rope["factor"])

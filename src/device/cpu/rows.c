@@ -20,7 +20,7 @@ struct job {
     float *rstd;
     const float *rstd_in;
     float scale;
-    int32_t head_size;
+    int32_t head_size, dims;
     hone_act act;
     bool flag;
     float *sum; /* of a weight gradient */
@@ -177,7 +177,7 @@ static int rmsnorm_bwd_w(hone_device *dev, float *dw, hone_mat dy, hone_mat x, f
 static void rope_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
-    int32_t half = j->head_size / 2, i, last = -1;
+    int32_t half = j->dims / 2, i, last = -1;
     float *cosine = hone_scratch(j->dev, thread), *sine = cosine + half;
     bool fresh = false;
     int64_t h;
@@ -199,13 +199,14 @@ static void rope_task(void *ctx, int task, int thread)
 }
 
 static int rope(hone_device *dev, hone_mat x, const int32_t *pos, const float *inv_freq, int32_t head_size,
-                float factor, bool inverse, hone_error *err)
+                int32_t dims, float factor, bool inverse, hone_error *err)
 {
     struct job j = {.dev = dev,
                     .y = x,
                     .ids = pos,
                     .w = inv_freq,
                     .head_size = head_size,
+                    .dims = dims,
                     .scale = factor,
                     .flag = inverse};
     int rc = hone_cpu_require(dev, hone_fast_need_rows(0, head_size), "rope", err);

@@ -54,7 +54,7 @@ static json_t *gradients(const hone_adapter *a)
         for (f = 0; a->lora[i].r && f < 2; f++) {
             const hone_weight *w = &a->model->w->layer[i / HONE_N_PROJ].proj[i % HONE_N_PROJ];
 
-            hone_proj_path(path, i / HONE_N_PROJ, i % HONE_N_PROJ);
+            hone_module_path(path, &a->model->w->arch, i / HONE_N_PROJ, i % HONE_N_PROJ);
             snprintf(key, sizeof key, "base_model.model.%s.lora_%c.weight", path, f ? 'B' : 'A');
             json_object_set_new(
                 all, key,

@@ -37,9 +37,9 @@ static void frozen_norm_and_rotation(void **state)
         OK(hone_rmsnorm_bwd(dev, out, true, g, x, w, NULL, 1e-6f, err));
         for (i = 0; i < 4; i++)
             assert_true(fabs(get(&out, 0, i) - 2 * dx[i]) < 4e-6);
-        OK(hone_rope(dev, x, &pos, inv_freq, 4, 1, false, err));
+        OK(hone_rope(dev, x, &pos, inv_freq, 4, 4, 1, false, err));
         close_to(&x, turned, 4);
-        OK(hone_rope(dev, x, &pos, inv_freq, 4, 1, true, err));
+        OK(hone_rope(dev, x, &pos, inv_freq, 4, 4, 1, true, err));
         for (i = 0; i < 4; i++)
             assert_true(fabs(get(&x, 0, i) - sin(1 + i)) < 1e-6);
     }
@@ -177,7 +177,7 @@ static void weight_gradients_of_rows(void **state)
 
 static void rotation_of_every_size(void **state)
 {
-    static const int d[] = {2, 6, 64, 80, 128};
+    static const int d[] = {2, 6, 64, 80, 128, 80, 128}, rotated[] = {2, 6, 64, 80, 128, 60, 32};
     size_t a, t;
     int r, h, c, heads = 3, n = 19;
 
@@ -185,7 +185,7 @@ static void rotation_of_every_size(void **state)
     FOR_EACH_ISA(dev, 2)
         for (a = 0; a < HONE_COUNT(d); a++)
             for (t = 0; t < 2; t++) {
-                int half = d[a] / 2, wide = heads * d[a];
+                int dims = rotated[a], half = dims / 2, wide = heads * d[a];
                 hone_mat x = mat_new(types[t], n, wide, 5);
                 double *want = calloc((size_t)(n * wide), 8);
                 float inv_freq[64];
@@ -197,6 +197,9 @@ static void rotation_of_every_size(void **state)
                 for (r = 0; r < n; r++) {
                     pos[r] = r * 37;
                     for (h = 0; h < heads; h++)
+                        for (c = dims; c < d[a]; c++)
+                            want[r * wide + h * d[a] + c] = get(&x, r, h * d[a] + c);
+                    for (h = 0; h < heads; h++)
                         for (c = 0; c < half; c++) {
                             double angle = (double)((float)pos[r] * inv_freq[c]), co = cos(angle) * 1.25,
                                    si = sin(angle) * 1.25;
@@ -206,7 +209,7 @@ static void rotation_of_every_size(void **state)
                             want[r * wide + h * d[a] + c + half] = q * co + p * si;
                         }
                 }
-                OK(hone_rope(dev, x, pos, inv_freq, d[a], 1.25f, false, err));
+                OK(hone_rope(dev, x, pos, inv_freq, d[a], dims, 1.25f, false, err));
                 check_nmse("rope", &x, want, limit_of(types[t]));
                 mat_free(&x);
                 free(want);

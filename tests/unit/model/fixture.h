@@ -21,7 +21,7 @@
             fail_msg("%s: %s", #call, err->message);                                                         \
     } while (0)
 
-static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3"};
+static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"};
 
 typedef struct fixture {
     hone_device *dev;

@@ -62,8 +62,8 @@ static void check_frequencies(const hone_arch *a, const float *inv_freq, const c
 {
     int i, j;
 
-    assert_int_equal(strlen(hex), 8 * (size_t)(a->head_size / 2));
-    for (i = 0; i < a->head_size / 2; i++) {
+    assert_int_equal(strlen(hex), 8 * (size_t)(a->rope_dims / 2));
+    for (i = 0; i < a->rope_dims / 2; i++) {
         uint32_t u = 0;
         float wanted;
 
@@ -161,7 +161,9 @@ static void check_weights(const hone_weights *w, const json_t *hashes)
         const hone_layer_weights *l = &w->layer[i];
 
         for (p = 0; p < HONE_N_PROJ; p++) {
-            hone_proj_path(path, i, p);
+            if (!hone_proj_there(a, p))
+                continue;
+            hone_module_path(path, a, i, p);
             snprintf(name, sizeof name, "%s.weight", path);
             check_values(hashes, name, l->proj[p].data, l->proj[p].dtype,
                          (int64_t)l->proj[p].rows * l->proj[p].cols, &count);
@@ -217,7 +219,7 @@ static void models_are_read_exactly(void **state)
         n++;
     }
     json_decref(all);
-    assert_int_equal(n, 16);
+    assert_int_equal(n, 18);
 }
 
 static void configs_mean_what_transformers_says(void **state)
@@ -290,15 +292,17 @@ static const struct {
     {"rms_norm_eps", "\"1e-6\"", "rms_norm_eps", HONE_EFORMAT},
     {"hidden_act", "\"gelu\"", "gelu", HONE_EUNSUPPORTED},
     {"quantization_config", "{\"quant_method\": \"gptq\"}", "gptq", HONE_EUNSUPPORTED},
-    {"rope_scaling", "{\"rope_type\": \"longrope\", \"factor\": 2}", "longrope", HONE_EUNSUPPORTED},
-    {"rope_scaling", "{\"type\": \"dynamic\", \"factor\": 2}", "dynamic", HONE_EUNSUPPORTED},
+    {"rope_scaling", "{\"rope_type\": \"longrope\", \"factor\": 2}", "short_factor", HONE_EFORMAT},
+    {"rope_scaling", "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1]}", "short_factor", HONE_EFORMAT},
+    {"rope_scaling", "{\"type\": \"proportional\", \"factor\": 2}", "proportional", HONE_EUNSUPPORTED},
     {"rope_scaling", "{\"type\": \"linear\"}", "factor", HONE_EFORMAT},
     {"rope_scaling", "{\"type\": \"linear\", \"factor\": \"2\"}", "factor", HONE_EFORMAT},
     {"rope_scaling", "{\"type\": \"llama3\", \"factor\": 2}", "low_freq_factor", HONE_EFORMAT},
     {"rope_scaling", "[1]", "rope_scaling", HONE_EFORMAT},
     {"rope_parameters", "{\"full_attention\": {\"rope_theta\": 1e4}}", "layer type", HONE_EUNSUPPORTED},
     {"rope_theta", "0", "theta", HONE_EFORMAT},
-    {"partial_rotary_factor", "0.5", "partial_rotary_factor", HONE_EUNSUPPORTED},
+    {"partial_rotary_factor", "0.1", "dimensions", HONE_EFORMAT},
+    {"partial_rotary_factor", "1.5", "partial_rotary_factor", HONE_EFORMAT},
     {"tie_word_embeddings", "1", "tie_word_embeddings", HONE_EFORMAT},
     {"eos_token_id", "[1, \"x\"]", "eos_token_id", HONE_EFORMAT},
     {"eos_token_id", "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", "end-of-sequence", HONE_ELIMIT},
@@ -683,8 +687,8 @@ static void wrong_gguf_models_are_named(void **state)
         {"llama.attention.head_count_kv", NULL, HONE_ESHAPE, "[64, 64]"},
         {"", add_window, HONE_EUNSUPPORTED, "sliding window"},
         {"", add_experts, HONE_EUNSUPPORTED, "experts"},
-        {"", add_partial, HONE_EUNSUPPORTED, "8 of 16"},
-        {"", add_longrope, HONE_EUNSUPPORTED, "longrope"},
+        {"", add_partial, HONE_EUNSUPPORTED, "8 of the 16"},
+        {"", add_longrope, HONE_EFORMAT, "rope_factors_short"},
         {"", add_value_length, HONE_EUNSUPPORTED, "values of 8"},
         {"", add_vocab, HONE_ESHAPE, "vocab_size"},
         {"", add_tokens, HONE_ESHAPE, "3 tokens"},
