@@ -260,25 +260,30 @@ static void print_piece(const char *piece, size_t n)
 static void print_tokens(const hone_row_picture *p, const hone_tokenizer *t, bool color)
 {
     size_t i, n, column = 0;
+    bool open = false;
 
     for (i = 0; i < p->n; i++) {
         const char *piece = hone_tokenizer_piece(t, p->id[i], &n);
         char id[48];
-        size_t width = (size_t)snprintf(id, sizeof id, "%d", p->id[i]) + n + 3;
+        size_t width = (size_t)snprintf(id, sizeof id, "%d:", p->id[i]) + (piece ? n : 0);
         bool trained = p->weight[i] > 0;
 
-        if (column && column + width > WIDTH) {
+        if (column && column + 2 + width > WIDTH) {
             putchar('\n');
             column = 0;
+        } else if (column) {
+            fputs("  ", stdout);
         }
-        column += width + 2;
-        fputs(trained ? color ? TRAINED : "⟦" : "", stdout);
-        printf("%s:", id);
+        column += 2 + width;
+        if (trained && !open)
+            fputs(color ? TRAINED : "⟦", stdout);
+        fputs(id, stdout);
         print_piece(piece ? piece : "", piece ? n : 0);
         if (trained && p->weight[i] != 1)
             printf("×%g", (double)p->weight[i]);
-        fputs(trained ? color ? END : "⟧" : "", stdout);
-        fputs(i + 1 < p->n ? "  " : "", stdout);
+        open = trained && i + 1 < p->n && p->weight[i + 1] > 0;
+        if (trained && !open)
+            fputs(color ? END : "⟧", stdout);
     }
     putchar('\n');
 }

@@ -85,7 +85,7 @@ static int check_targets(const hone_config *c, hone_error *err)
 /* That names and numbers of choosing rows go together; what needs the rows is checked when they are there. */
 static int check_mix(const hone_config *c, hone_error *err)
 {
-    static const char *const score[] = {"perplexity", "perplexity_alone", "ifd"};
+    static const char *const score[] = {"perplexity", "perplexity_alone", "ifd", "unscored"};
     const hone_strings *s = &c->data.scores_compute;
     size_t i, j;
 
@@ -95,7 +95,7 @@ static int check_mix(const hone_config *c, hone_error *err)
         if (j == HONE_COUNT(score))
             return hone_error_set(
                 err, HONE_EINVAL,
-                "data.scores.compute: `%.60s` is unknown; known: perplexity, perplexity_alone, ifd",
+                "data.scores.compute: `%.60s` is unknown; known: perplexity, perplexity_alone, ifd, unscored",
                 s->item[i]);
     }
     if (c->data.mix_weights.n && c->data.mix_weights.n != c->data.train_data_path.n)

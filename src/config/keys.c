@@ -289,7 +289,9 @@ const config_key config_keys[] = {
          "(groups stay together)."},
     {"data", "scores.compute", NULL, KIND_TEXTS, AT(data.scores_compute), .unset = "none",
      .help = "Figures of every row by the model that `hone data prepare` computes: `perplexity` (of the "
-             "answers), `perplexity_alone` (without the questions), `ifd` (their ratio)."},
+             "answers), `perplexity_alone` (without the questions), `ifd` (their ratio), `unscored` (trained "
+             "tokens "
+             "that model.max_length cuts off, which the others leave out). docs/report.md defines them."},
     {"data", "scores.filter", NULL, KIND_TEXTS, AT(data.scores_filter), .unset = "none",
      .help =
          "What a row's scores must be for it to stay: `ifd<1`, `perplexity<=200`. A row without the score "
