@@ -129,7 +129,7 @@ static void parts_are_parts_of_the_whole(void **state)
         {.extra = &s_embed},
         {.pattern = "1\\.self_attn\\.o_proj"},
         {.pattern = "1\\.mlp\\.down_proj"},
-        {.pattern = "0\\.mlp\\.up_proj|q_norm"},
+        {.pattern = "0\\.mlp\\.(gate_)?up_proj|q_norm"},
     };
     size_t i, k, p;
 
