@@ -1,8 +1,9 @@
 /* Text that went through a wrong decoder, and characters that nobody sees.
  *
  *   replacement  U+FFFD, and what it becomes when its UTF-8 is read as GBK
- *   latin1       UTF-8 that was read as Latin-1 or Windows-1252: a capital of the range that UTF-8's first bytes fall
- *                into, and behind it what its continuation bytes become, twice or more often
+ *   latin1       UTF-8 that was read as Latin-1 or Windows-1252: a letter of the range that UTF-8's first bytes fall
+ *                into, and behind it what its continuation bytes become, twice or more often; or text of another code page
+ *                (GBK, Windows-1251) that was: a long row of characters U+00A1..U+00FF, which no language writes
  *   gbk          UTF-8 that was read as GBK: many characters that such misreadings give and that are rare otherwise
  *   private      private use, unassigned, surrogates
  *   control      C0 and C1 but for tab and line ends
@@ -19,6 +20,8 @@ enum {
     FIND_CONTROL = 16,
     FIND_HIDDEN = 32
 };
+
+#define ROW 7 /* characters of the upper half of Latin-1 behind one another */
 
 /* Whether Windows-1252 or Latin-1 reads some byte 80..BF as c. */
 static bool is_continuation(uint32_t c)
@@ -79,8 +82,13 @@ static int found_class(check *c, rule *r, char_class class)
 static int found_latin1(check *c, rule *r)
 {
     const text_scan *s = c->text;
-    uint32_t i, n = 0, first = 0, end = 0, step, wide = 0;
+    uint32_t i, n = 0, first = 0, end = 0, step, wide = 0, row = 0;
     char quote[100];
+
+    for (i = 0; i < s->n && row < ROW; i++)
+        row = s->cp[i] >= 0xa1 && s->cp[i] <= 0xff ? row + 1 : 0;
+    if (row == ROW)
+        return check_found(c, r, i - ROW, i, "%s", check_quote(quote, s, i - ROW, i));
 
     for (i = 0; i < s->n; i += step ? step : 1) {
         step = s->cp[i] < 0x80 ? 0 : misread_at(s, i);
