@@ -433,8 +433,11 @@ int conversation_read(conversation *out, const json_t *row, const hone_rows_opti
         rc = read_row(&c, (json_t *)row, options);
     if (!rc)
         rc = json_write(&out->text, root, err);
-    json_decref(root);
     json_decref(c.messages);
+    json_decref(out->root);
+    out->root = rc ? NULL : root;
+    if (rc)
+        json_decref(root);
     return rc;
 }
 
@@ -442,6 +445,7 @@ void conversation_clear(conversation *c)
 {
     hone_buf_clear(&c->text);
     hone_buf_clear(&c->meta);
+    json_decref(c->root);
     hone_free(c->trained);
     hone_free(c->weight);
     *c = (conversation){0};

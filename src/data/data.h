@@ -23,7 +23,8 @@ size_t path_packing(const char *path);
 int byte_stream_open(byte_stream **out, const char *path, hone_error *err);
 /* Up to `size` bytes into out; *n = 0 at the end. HONE_EIO, HONE_EFORMAT (damaged or cut packed data, with its byte). */
 int byte_stream_read(byte_stream *s, uint8_t *out, size_t size, size_t *n, hone_error *err);
-void byte_stream_close(byte_stream *s); /* NULL is fine */
+uint64_t byte_stream_offset(const byte_stream *s); /* bytes of the file read so far, as they are on disk */
+void byte_stream_close(byte_stream *s);            /* NULL is fine */
 
 /* ---- source.c: one file as the JSON text of its rows, one row at a time ------------------------------------------ */
 
@@ -117,12 +118,35 @@ typedef struct conversation {
     hone_buf meta; /* holds what these point into; reused */
     const char *id, *task, *label, *group;
     float row_weight;
+    json_t *root; /* what `text` was written from; NULL after an error */
 } conversation;
 
 /* Converts one row. `file` and `line` start every message. */
 int conversation_read(conversation *out, const json_t *row, const hone_rows_options *options,
                       const char *file, uint64_t line, hone_error *err);
 void conversation_clear(conversation *c);
+
+/* ---- rows.c: reading in two steps ------------------------------------------------------------------------------------- */
+
+/* A row before it is looked at; zero-initialise, reused from row to row. */
+typedef struct raw_row {
+    hone_buf text;      /* JSON */
+    hone_error refusal; /* why the row is no good; code 0: it may be */
+    const char *file;   /* valid until hone_rows_close */
+    bool json;          /* the file is JSON */
+    uint32_t file_index;
+    uint64_t line, index;
+} raw_row;
+
+/* The next row: 1, 0 at the end, or an error, as hone_rows_next. One thread at a time. */
+int rows_next_raw(hone_rows *r, raw_row *out, hone_error *err);
+/* Its conversation, or why the row is no good; on any thread, one `out` a thread. */
+int rows_convert(conversation *out, const raw_row *raw, const hone_rows_options *options, hone_error *err);
+void raw_row_clear(raw_row *r);
+/* Bytes of the files read so far, and of all; 0 of what does not tell its size. */
+void rows_progress(const hone_rows *r, uint64_t *done, uint64_t *total);
+/* Index of the path, among those given to hone_rows_open, that a file came from. */
+uint32_t rows_origin(const hone_rows *r, uint32_t file_index);
 
 /* ---- encode.c: a conversation as one or more sequences of tokens ----------------------------------------------------- */
 

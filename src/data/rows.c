@@ -1,13 +1,18 @@
-/* The iterator over the rows of all files. */
+/* The iterator over the rows of all files, in two steps: the text of the next row, which must be found in order, and its
+ * conversation, which needs nothing but that text. Who has many rows does the second step on several threads. */
 #include <string.h>
+#include <sys/stat.h>
 
 #include "data/data.h"
 
 struct hone_rows {
     char **file;
-    size_t n_files, at; /* file[at] is open while source.path is set */
+    uint32_t *origin;             /* [n_files] index of the path that a file came from */
+    size_t n_files, at;           /* file[at] is open while source.path is set */
+    uint64_t bytes, bytes_before; /* of all files; of those behind us */
     hone_rows_options options;
     row_source source;
+    raw_row raw; /* of hone_rows_next */
     conversation conversation;
     hone_error refusal; /* of the present row, with keep_going */
     uint64_t index;     /* of the next row */
@@ -32,18 +37,55 @@ static int check_roles(const hone_row_roles *r, hone_error *err)
     return 0;
 }
 
+static uint64_t file_bytes(const char *path)
+{
+    struct stat st;
+
+    return !path_is_stdin(path) && stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+/* Appends the files of one path. */
+static int add_path(hone_rows *r, const char *path, uint32_t origin, hone_error *err)
+{
+    char **list, **file;
+    uint32_t *origins;
+    size_t n, i;
+    int rc = paths_expand(&list, &n, &path, 1, err);
+
+    if (rc)
+        return rc;
+    file = hone_realloc_array(r->file, r->n_files + n, sizeof *file);
+    r->file = file ? file : r->file;
+    origins = hone_realloc_array(r->origin, r->n_files + n, sizeof *origins);
+    r->origin = origins ? origins : r->origin;
+    if (!file || !origins) {
+        paths_clear(list, n);
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    }
+    for (i = 0; i < n; i++) {
+        r->bytes += file_bytes(list[i]);
+        r->file[r->n_files] = list[i];
+        r->origin[r->n_files++] = origin;
+    }
+    hone_free(list);
+    return 0;
+}
+
 int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const hone_rows_options *options,
                    hone_error *err)
 {
     hone_rows *r = hone_calloc(1, sizeof *r);
+    size_t i;
     int rc = r ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");
 
+    if (!rc && !n)
+        rc = hone_error_set(err, HONE_EINVAL, "no data file is given");
     if (!rc && options && options->roles)
         rc = check_roles(options->roles, err);
-    if (!rc)
-        rc = paths_expand(&r->file, &r->n_files, paths, n, err);
+    for (i = 0; !rc && i < n; i++)
+        rc = add_path(r, paths[i], (uint32_t)i, err);
     if (rc) {
-        hone_free(r);
+        hone_rows_close(r);
         r = NULL;
     }
     if (r && options)
@@ -52,27 +94,94 @@ int hone_rows_open(hone_rows **out, const char *const *paths, size_t n, const ho
     return rc;
 }
 
-/* Parses the text that the source holds and converts it. */
-static int convert_row(hone_rows *r, hone_error *err)
+/* ---- the text of a row ----------------------------------------------------------------------------------------------- */
+
+/* Hands over what the source holds. The buffers are exchanged, so that nothing is copied. */
+static void take_row(hone_rows *r, raw_row *out)
 {
-    row_source *s = &r->source;
+    hone_buf text = out->text;
+
+    out->text = r->source.row;
+    r->source.row = text;
+    out->refusal = r->source.refusal;
+    out->file = r->source.path;
+    out->json = r->source.reader->json;
+    out->file_index = (uint32_t)r->at;
+    out->line = r->source.row_line;
+    out->index = r->index++;
+    r->in_file++;
+}
+
+static int next_raw(hone_rows *r, raw_row *out, hone_error *err)
+{
+    int rc;
+
+    for (; r->at < r->n_files; r->at++) {
+        if (!r->source.path) {
+            rc = row_source_open(&r->source, r->file[r->at], r->options.text_rows, err);
+            if (rc)
+                return rc;
+            r->in_file = 0;
+        }
+        rc = row_source_next(&r->source, err);
+        if (rc < 0)
+            return rc;
+        if (rc) {
+            take_row(r, out);
+            return 1;
+        }
+        if (!r->in_file)
+            return hone_error_set(err, HONE_EFORMAT, "%s: no rows in this file", r->file[r->at]);
+        row_source_close(&r->source);
+        r->bytes_before += file_bytes(r->file[r->at]);
+    }
+    return 0;
+}
+
+int rows_next_raw(hone_rows *r, raw_row *out, hone_error *err)
+{
+    int rc =
+        r->failed ? hone_error_set(err, r->failed, "the reading has failed before") : next_raw(r, out, err);
+
+    if (rc < 0)
+        r->failed = rc;
+    return rc;
+}
+
+void rows_progress(const hone_rows *r, uint64_t *done, uint64_t *total)
+{
+    uint64_t open = r->source.stream ? byte_stream_offset(r->source.stream) : 0;
+
+    *total = r->bytes;
+    *done = HONE_MIN(r->bytes_before + open, r->bytes);
+}
+
+uint32_t rows_origin(const hone_rows *r, uint32_t file_index)
+{
+    return r->origin[file_index];
+}
+
+/* ---- its conversation -------------------------------------------------------------------------------------------------- */
+
+int rows_convert(conversation *out, const raw_row *raw, const hone_rows_options *options, hone_error *err)
+{
     json_problem problem;
     json_t *value;
     int rc;
 
-    if (s->refusal.code)
-        return hone_error_set(err, s->refusal.code, "%s", s->refusal.message);
-    if (json_read(&value, s->row.data, s->row.len, &problem))
+    if (raw->refusal.code)
+        return hone_error_set(err, raw->refusal.code, "%s", raw->refusal.message);
+    if (json_read(&value, raw->text.data, raw->text.len, &problem))
         return problem.code == HONE_ENOMEM
-                   ? hone_error_set(err, HONE_ENOMEM, "%s: out of memory", s->path)
-                   : hone_error_set(err, problem.code, "%s:%llu: broken %s: %s", s->path,
-                                    (unsigned long long)(s->row_line + problem.line - 1),
-                                    s->reader->json ? "JSON" : "text", problem.reason);
+                   ? hone_error_set(err, HONE_ENOMEM, "%s: out of memory", raw->file)
+                   : hone_error_set(err, problem.code, "%s:%llu: broken %s: %s", raw->file,
+                                    (unsigned long long)(raw->line + problem.line - 1),
+                                    raw->json ? "JSON" : "text", problem.reason);
     if (json_is_object(value))
-        rc = conversation_read(&r->conversation, value, &r->options, s->path, s->row_line, err);
+        rc = conversation_read(out, value, options, raw->file, raw->line, err);
     else
-        rc = hone_error_set(err, HONE_EFORMAT, "%s:%llu: a row must be an object, {...}", s->path,
-                            (unsigned long long)s->row_line);
+        rc = hone_error_set(err, HONE_EFORMAT, "%s:%llu: a row must be an object, {...}", raw->file,
+                            (unsigned long long)raw->line);
     json_decref(value);
     return rc;
 }
@@ -83,15 +192,15 @@ static int read_row(hone_rows *r, hone_row *row, hone_error *err)
     int rc;
 
     r->refusal = (hone_error)HONE_ERROR_INIT;
-    rc = convert_row(r, r->options.keep_going ? &r->refusal : err);
+    rc = rows_convert(&r->conversation, &r->raw, &r->options, r->options.keep_going ? &r->refusal : err);
     if (rc == HONE_ENOMEM)
         return hone_error_set(err, rc, "%s", r->refusal.message);
     if (rc && !r->options.keep_going)
         return rc;
-    *row = (hone_row){.file = r->source.path,
-                      .file_index = (uint32_t)r->at,
-                      .line = r->source.row_line,
-                      .index = r->index++,
+    *row = (hone_row){.file = r->raw.file,
+                      .file_index = r->raw.file_index,
+                      .line = r->raw.line,
+                      .index = r->raw.index,
                       .refused = rc ? r->refusal.message : NULL};
     if (!rc) {
         row->conversation = c->text.data;
@@ -107,41 +216,23 @@ static int read_row(hone_rows *r, hone_row *row, hone_error *err)
         row->label = c->label;
         row->group = c->group;
     }
-    r->in_file++;
     return 1;
-}
-
-static int next_row(hone_rows *r, hone_row *row, hone_error *err)
-{
-    int rc;
-
-    for (; r->at < r->n_files; r->at++) {
-        if (!r->source.path) {
-            rc = row_source_open(&r->source, r->file[r->at], r->options.text_rows, err);
-            if (rc)
-                return rc;
-            r->in_file = 0;
-        }
-        rc = row_source_next(&r->source, err);
-        if (rc < 0)
-            return rc;
-        if (rc)
-            return read_row(r, row, err);
-        if (!r->in_file)
-            return hone_error_set(err, HONE_EFORMAT, "%s: no rows in this file", r->file[r->at]);
-        row_source_close(&r->source);
-    }
-    return 0;
 }
 
 int hone_rows_next(hone_rows *r, hone_row *row, hone_error *err)
 {
-    int rc =
-        r->failed ? hone_error_set(err, r->failed, "the reading has failed before") : next_row(r, row, err);
+    int rc = rows_next_raw(r, &r->raw, err);
 
+    if (rc == 1)
+        rc = read_row(r, row, err);
     if (rc < 0)
         r->failed = rc;
     return rc;
+}
+
+void raw_row_clear(raw_row *r)
+{
+    hone_buf_clear(&r->text);
 }
 
 size_t hone_rows_files(const hone_rows *r)
@@ -159,7 +250,9 @@ void hone_rows_close(hone_rows *r)
     if (!r)
         return;
     row_source_close(&r->source);
+    raw_row_clear(&r->raw);
     conversation_clear(&r->conversation);
     paths_clear(r->file, r->n_files);
+    hone_free(r->origin);
     hone_free(r);
 }

@@ -20,7 +20,7 @@ struct byte_stream {
     packing packing;
     uint8_t *in; /* [PIECE] of the packed file */
     size_t at, end;
-    uint64_t offset; /* of in[end] in the packed file */
+    uint64_t offset; /* bytes read of the file; of a packed one that is where in[end] stands */
     bool inside;     /* a gzip member or zstd frame is open */
     z_stream gzip;
     ZSTD_DCtx *zstd;
@@ -88,6 +88,11 @@ int byte_stream_open(byte_stream **out, const char *path, hone_error *err)
     return 0;
 }
 
+uint64_t byte_stream_offset(const byte_stream *s)
+{
+    return s->offset;
+}
+
 void byte_stream_close(byte_stream *s)
 {
     if (!s)
@@ -109,6 +114,7 @@ static int read_fd(byte_stream *s, uint8_t *out, size_t size, size_t *n, hone_er
         got = read(s->fd, out, size);
     while (got < 0 && errno == EINTR);
     *n = got > 0 ? (size_t)got : 0;
+    s->offset += *n;
     return got < 0 ? hone_error_set(err, HONE_EIO, "%s: cannot read: %s", s->path, strerror(errno)) : 0;
 }
 
@@ -177,7 +183,6 @@ int byte_stream_read(byte_stream *s, uint8_t *out, size_t size, size_t *n, hone_
                 return rc;
             s->at = 0;
             s->end = got;
-            s->offset += got;
             if (!got)
                 return s->inside ? damaged(s, err, "it ends too early") : 0;
         }
