@@ -11,7 +11,6 @@
 typedef struct eval_row {
     uint32_t file, n; /* different n-grams */
     uint64_t line;
-    uint32_t seen; /* of the row being checked */
 } eval_row;
 
 typedef struct posting {
@@ -29,9 +28,7 @@ struct contamination {
     size_t n_postings, posting_capacity;
     uint32_t *slot; /* [mask + 1] hash table: index + 1 of the first posting of a gram */
     size_t mask;
-    uint32_t *touched; /* [n_rows] */
-    ngrams grams;      /* reused */
-    hone_buf squeezed; /* reused */
+    contamination_scratch scratch; /* of the evaluation rows, while they are read */
 };
 
 static int out_of_memory(hone_error *err)
@@ -39,24 +36,27 @@ static int out_of_memory(hone_error *err)
     return hone_error_set(err, HONE_ENOMEM, "out of memory for the evaluation rows");
 }
 
-static int add_text(contamination *c, const json_t *text, hone_error *err)
+static int add_text(const contamination *c, contamination_scratch *s, const json_t *text, hone_error *err)
 {
     if (!json_is_string(text))
         return 0;
-    c->squeezed.len = 0;
-    text_squeeze(&c->squeezed, json_string_value(text), json_string_length(text));
-    if (c->squeezed.failed)
+    s->squeezed.len = 0;
+    text_squeeze(&s->squeezed, json_string_value(text), json_string_length(text));
+    if (s->squeezed.failed)
         return out_of_memory(err);
-    return ngrams_add(&c->grams, c->squeezed.data ? c->squeezed.data : "", c->squeezed.len, c->ngram, err);
+    return ngrams_add(&s->grams, s->squeezed.data ? s->squeezed.data : "", s->squeezed.len, c->ngram, err);
 }
 
-/* The different n-grams of a conversation; of its question alone, or of all it says. */
-static int gather(contamination *c, const json_t *root, bool question, hone_error *err)
+/* The n-grams of a conversation, repeated ones too; of its question alone, or of all it says. */
+static int gather(const contamination *c, contamination_scratch *s, const json_t *root, bool question,
+                  hone_error *err)
 {
     const json_t *list = json_object_get(root, "messages");
     size_t i;
-    int rc = add_text(c, json_object_get(root, "text"), err);
+    int rc;
 
+    s->grams.n = 0;
+    rc = add_text(c, s, json_object_get(root, "text"), err);
     for (i = 0; !rc && i < json_array_size(list); i++) {
         const json_t *m = json_array_get(list, i);
         const char *role = json_string_value(json_object_get(m, "role"));
@@ -64,21 +64,22 @@ static int gather(contamination *c, const json_t *root, bool question, hone_erro
         if (question && !strcmp(role, "assistant"))
             break;
         if (strcmp(role, "system") && strcmp(role, "developer"))
-            rc = add_text(c, json_object_get(m, "content"), err);
+            rc = add_text(c, s, json_object_get(m, "content"), err);
     }
-    ngrams_sort(&c->grams);
     return rc;
 }
 
 static int add_row(contamination *c, const hone_row *row, hone_error *err)
 {
     json_t *root = json_loadb(row->conversation, row->len, 0, NULL);
+    ngrams *grams = &c->scratch.grams;
     size_t i;
     int rc = root ? 0 : out_of_memory(err);
 
-    c->grams.n = 0;
     if (!rc)
-        rc = gather(c, root, true, err);
+        rc = gather(c, &c->scratch, root, true, err);
+    if (!rc)
+        ngrams_sort(grams);
     json_decref(root);
     if (!rc && c->n_rows == c->row_capacity) {
         size_t capacity = 2 * c->row_capacity + 64;
@@ -88,21 +89,21 @@ static int add_row(contamination *c, const hone_row *row, hone_error *err)
         c->row = grown ? grown : c->row;
         c->row_capacity = grown ? capacity : c->row_capacity;
     }
-    if (!rc && c->n_postings + c->grams.n > c->posting_capacity) {
-        size_t capacity = 2 * c->posting_capacity + c->grams.n;
+    if (!rc && c->n_postings + grams->n > c->posting_capacity) {
+        size_t capacity = 2 * c->posting_capacity + grams->n;
         posting *grown = hone_realloc_array(c->posting, capacity, sizeof *grown);
 
         rc = grown ? 0 : out_of_memory(err);
         c->posting = grown ? grown : c->posting;
         c->posting_capacity = grown ? capacity : c->posting_capacity;
     }
-    if (!rc && (c->n_rows == UINT32_MAX || c->n_postings + c->grams.n > UINT32_MAX - 1))
+    if (!rc && (c->n_rows == UINT32_MAX || c->n_postings + grams->n > UINT32_MAX - 1))
         rc = hone_error_set(err, HONE_ELIMIT, "the evaluation files are too large to compare with");
     if (rc)
         return rc;
-    for (i = 0; i < c->grams.n; i++)
-        c->posting[c->n_postings++] = (posting){c->grams.value[i], (uint32_t)c->n_rows};
-    c->row[c->n_rows++] = (eval_row){row->file_index, (uint32_t)c->grams.n, row->line, 0};
+    for (i = 0; i < grams->n; i++)
+        c->posting[c->n_postings++] = (posting){grams->value[i], (uint32_t)c->n_rows};
+    c->row[c->n_rows++] = (eval_row){row->file_index, (uint32_t)grams->n, row->line};
     return 0;
 }
 
@@ -122,8 +123,7 @@ static int build_table(contamination *c, hone_error *err)
     while (size < 2 * c->n_postings)
         size *= 2;
     c->slot = hone_calloc(size, sizeof *c->slot);
-    c->touched = hone_calloc(c->n_rows, sizeof *c->touched);
-    if (!c->slot || !c->touched)
+    if (!c->slot)
         return out_of_memory(err);
     c->mask = size - 1;
     if (c->n_postings)
@@ -173,10 +173,17 @@ void contamination_close(contamination *c)
     hone_free(c->row);
     hone_free(c->posting);
     hone_free(c->slot);
-    hone_free(c->touched);
-    hone_free(c->grams.value);
-    hone_buf_clear(&c->squeezed);
+    contamination_scratch_clear(&c->scratch);
     hone_free(c);
+}
+
+void contamination_scratch_clear(contamination_scratch *s)
+{
+    hone_free(s->grams.value);
+    hone_buf_clear(&s->squeezed);
+    hone_free(s->seen);
+    hone_free(s->touched);
+    *s = (contamination_scratch){0};
 }
 
 static const posting *find(const contamination *c, uint64_t gram)
@@ -188,29 +195,49 @@ static const posting *find(const contamination *c, uint64_t gram)
     return c->slot[at] ? &c->posting[c->slot[at] - 1] : NULL;
 }
 
-int contamination_check(contamination *c, contamination_hit *hit, const json_t *root, hone_error *err)
+/* Keeps those of the n-grams that the evaluation has, each once. */
+static void keep_known(const contamination *c, ngrams *g)
+{
+    size_t i, n = 0;
+
+    for (i = 0; i < g->n; i++)
+        if (find(c, g->value[i]))
+            g->value[n++] = g->value[i];
+    g->n = n;
+    ngrams_sort(g);
+}
+
+int contamination_check(const contamination *c, contamination_scratch *s, contamination_hit *hit,
+                        const json_t *root, hone_error *err)
 {
     const posting *end = c->posting + c->n_postings, *p;
     size_t i, n_touched = 0, best = SIZE_MAX;
     int rc;
 
-    c->grams.n = 0;
-    rc = gather(c, root, false, err);
+    if (!s->seen) {
+        s->seen = hone_calloc(c->n_rows, sizeof *s->seen);
+        s->touched = hone_calloc(c->n_rows, sizeof *s->touched);
+        if (!s->seen || !s->touched)
+            return out_of_memory(err);
+    }
+    rc = gather(c, s, root, false, err);
     if (rc)
         return rc;
-    for (i = 0; i < c->grams.n; i++)
-        for (p = find(c, c->grams.value[i]); p && p < end && p->gram == c->grams.value[i]; p++)
-            if (!c->row[p->row].seen++)
-                c->touched[n_touched++] = p->row;
+    keep_known(c, &s->grams);
+    for (i = 0; i < s->grams.n; i++)
+        for (p = find(c, s->grams.value[i]); p && p < end && p->gram == s->grams.value[i]; p++)
+            if (!s->seen[p->row]++)
+                s->touched[n_touched++] = p->row;
     for (i = 0; i < n_touched; i++) {
-        eval_row *r = &c->row[c->touched[i]];
-        double share = (double)r->seen / r->n;
+        uint32_t at = s->touched[i];
+        const eval_row *r = &c->row[at];
+        double share = (double)s->seen[at] / r->n;
 
-        r->seen = 0;
+        s->seen[at] = 0;
         if (share < c->share ||
-            (best != SIZE_MAX && (share < hit->share || (share == hit->share && c->touched[i] > best))))
+            (best != SIZE_MAX && (share < hit->share || (share == hit->share && at > best))))
             continue;
-        best = c->touched[i];
+        best = at;
         *hit = (contamination_hit){hone_rows_file(c->rows, r->file), r->line, best, share};
     }
     return best != SIZE_MAX;

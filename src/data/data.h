@@ -99,6 +99,8 @@ void json_put_text(hone_buf *out, const char *s, size_t n);
 
 /* The same for text that may hold other bytes (a path): they become U+FFFD. */
 void json_put_utf8(hone_buf *out, const char *s);
+/* A figure with so many digits, the same in every locale; one that is not finite is null. */
+void json_put_figure(hone_buf *out, double x, int digits);
 
 /* ---- paths.c --------------------------------------------------------------------------------------------------- */
 

@@ -8,8 +8,8 @@
  * n-grams decides, so that no pair below the threshold is ever taken. The groups are the connected parts of the graph of
  * verified pairs.
  *
- * Memory: the squeezed texts, 4 bytes a band and 24 bytes a text; sets of n-grams are made when they are needed. A band is
- * one item of work. Pairs that are already connected are not verified again: this changes no group, since a group is the
+ * Memory: the squeezed texts, 4 bytes a band and 32 bytes a text; sets of n-grams are made when they are needed. The keys
+ * of a text are made where it is read, on several threads; afterwards a band is one item of work. Pairs that are already connected are not verified again: this changes no group, since a group is the
  * same whichever of its pairs were looked at. In a band where more than WINDOW texts agree, each is compared with the
  * WINDOW texts before it only: what agrees so often is alike enough to be found through its neighbours. So the result
  * depends neither on the number of threads nor on their order. */
@@ -22,7 +22,6 @@
 
 #define MINIMA 192
 #define WINDOW 512
-#define CHUNK ((size_t)4 << 20)
 #define RECALL 0.985
 
 typedef struct text_entry {
@@ -35,14 +34,12 @@ struct dedup {
     dedup_options options;
     int rows, bands;
     uint32_t a[MINIMA], b[MINIMA];
-    char **chunk;
-    size_t n_chunks, chunk_used, chunk_size; /* of the last one */
-    hone_buf squeezed;                       /* reused */
     text_entry *entry;
+    uint64_t *hash;        /* [n] of the texts; freed by the run */
+    uint32_t *key[MINIMA]; /* [bands][n] */
     size_t n, capacity;
     uint32_t *only; /* [n_only] the first of equal texts */
     size_t n_only;
-    uint32_t *key;        /* [n_only][bands] */
     uint32_t *kept;       /* [n] by root: the best of the group */
     pthread_mutex_t lock; /* of the forest, while threads run, and of rc */
     int rc;
@@ -83,66 +80,14 @@ void dedup_close(dedup *d)
 
     if (!d)
         return;
-    for (i = 0; i < d->n_chunks; i++)
-        hone_free(d->chunk[i]);
-    hone_free(d->chunk);
-    hone_buf_clear(&d->squeezed);
+    for (i = 0; i < MINIMA; i++)
+        hone_free(d->key[i]);
     hone_free(d->entry);
+    hone_free(d->hash);
     hone_free(d->only);
-    hone_free(d->key);
     hone_free(d->kept);
     pthread_mutex_destroy(&d->lock);
     hone_free(d);
-}
-
-/* Room for n bytes that stay where they are. */
-static char *keep(dedup *d, size_t n)
-{
-    char *p;
-
-    if (!d->n_chunks || n > d->chunk_size - d->chunk_used) {
-        char **list = hone_realloc_array(d->chunk, d->n_chunks + 1, sizeof *list);
-
-        if (!list)
-            return NULL;
-        d->chunk = list;
-        d->chunk_size = HONE_MAX(n, CHUNK);
-        d->chunk_used = 0;
-        list[d->n_chunks] = hone_alloc(d->chunk_size);
-        if (!list[d->n_chunks])
-            return NULL;
-        d->n_chunks++;
-    }
-    p = d->chunk[d->n_chunks - 1] + d->chunk_used;
-    d->chunk_used += n;
-    return p;
-}
-
-int dedup_add(dedup *d, const char *text, size_t len, float score, hone_error *err)
-{
-    char *copy;
-
-    d->squeezed.len = 0;
-    text_squeeze(&d->squeezed, text, len);
-    if (d->squeezed.failed || d->squeezed.len > UINT32_MAX || d->n == UINT32_MAX)
-        return out_of_memory(err);
-    if (d->n == d->capacity) {
-        size_t capacity = d->capacity ? d->capacity + d->capacity / 2 : 1024;
-        text_entry *grown = hone_realloc_array(d->entry, capacity, sizeof *grown);
-
-        if (!grown)
-            return out_of_memory(err);
-        d->entry = grown;
-        d->capacity = capacity;
-    }
-    copy = keep(d, d->squeezed.len);
-    if (!copy)
-        return out_of_memory(err);
-    if (d->squeezed.len)
-        memcpy(copy, d->squeezed.data, d->squeezed.len);
-    d->entry[d->n] = (text_entry){copy, (uint32_t)d->squeezed.len, (uint32_t)d->n, score, 1};
-    d->n++;
-    return 0;
 }
 
 /* ---- the forest ------------------------------------------------------------------------------------------------------ */
@@ -198,7 +143,7 @@ static int join_equal(dedup *d, hone_error *err)
         return out_of_memory(err);
     }
     for (i = 0; i < d->n; i++)
-        list[i] = (hashed){hone_hash64(0, d->entry[i].text, d->entry[i].len), (uint32_t)i};
+        list[i] = (hashed){d->hash[i], (uint32_t)i};
     qsort(list, d->n, sizeof *list, by_hash);
     for (i = 0; i < d->n; i++) {
         if (list[i].hash != list[from].hash)
@@ -211,6 +156,8 @@ static int join_equal(dedup *d, hone_error *err)
             }
     }
     hone_free(list);
+    hone_free(d->hash);
+    d->hash = NULL;
     for (i = 0; i < d->n; i++)
         if (d->entry[i].parent == i)
             d->only[d->n_only++] = (uint32_t)i;
@@ -269,38 +216,80 @@ static void out_of_memory_in_thread(dedup *d)
     pthread_mutex_unlock(&d->lock);
 }
 
-#define BLOCK 256 /* texts of one item of work */
+/* ---- texts ---------------------------------------------------------------------------------------------------------- */
 
-static void find_keys(void *ud, size_t block)
+size_t dedup_keys(const dedup *d)
 {
-    dedup *d = ud;
-    size_t i, end = HONE_MIN((block + 1) * BLOCK, d->n_only);
-    ngrams g = {0};
+    return d->options.near ? (size_t)d->bands : 0;
+}
+
+int dedup_make(const dedup *d, dedup_digest *digest, ngrams *scratch, hone_error *err)
+{
+    uint32_t min[MINIMA];
     int k;
 
-    for (i = block * BLOCK; i < end; i++) {
-        const text_entry *e = &d->entry[d->only[i]];
-        uint32_t min[MINIMA];
+    digest->hash = hone_hash64(0, digest->text, digest->len);
+    if (!d->options.near)
+        return 0;
+    scratch->n = 0;
+    if (ngrams_add(scratch, digest->text, digest->len, d->options.ngram, err))
+        return HONE_ENOMEM;
+    minima(min, scratch, d);
+    for (k = 0; k < d->bands; k++) {
+        uint64_t hash = hone_hash64((uint64_t)k, min + k * d->rows, (size_t)d->rows * sizeof *min);
 
-        g.n = 0;
-        if (ngrams_add(&g, e->text, e->len, d->options.ngram, NULL)) {
-            out_of_memory_in_thread(d);
-            break;
-        }
-        minima(min, &g, d);
-        for (k = 0; k < d->bands; k++) {
-            uint64_t hash = hone_hash64((uint64_t)k, min + k * d->rows, (size_t)d->rows * sizeof *min);
-
-            d->key[i * (size_t)d->bands + (size_t)k] = (uint32_t)(hash ^ hash >> 32);
-        }
+        digest->key[k] = (uint32_t)(hash ^ hash >> 32);
     }
-    hone_free(g.value);
+    return 0;
+}
+
+static int grow(dedup *d, hone_error *err)
+{
+    size_t capacity = d->capacity ? d->capacity + d->capacity / 2 : 1024, k;
+    text_entry *entry = hone_realloc_array(d->entry, capacity, sizeof *entry);
+    uint64_t *hash = NULL;
+
+    if (entry) {
+        d->entry = entry;
+        hash = hone_realloc_array(d->hash, capacity, sizeof *hash);
+    }
+    if (!hash)
+        return out_of_memory(err);
+    d->hash = hash;
+    for (k = 0; k < dedup_keys(d); k++) {
+        uint32_t *key = hone_realloc_array(d->key[k], capacity, sizeof *key);
+
+        if (!key)
+            return out_of_memory(err);
+        d->key[k] = key;
+    }
+    d->capacity = capacity;
+    return 0;
+}
+
+int dedup_add(dedup *d, const dedup_digest *digest, hone_error *err)
+{
+    size_t k;
+    int rc = 0;
+
+    if (d->n == UINT32_MAX)
+        return out_of_memory(err);
+    if (d->n == d->capacity)
+        rc = grow(d, err);
+    if (rc)
+        return rc;
+    d->entry[d->n] = (text_entry){digest->text, digest->len, (uint32_t)d->n, digest->score, 1};
+    d->hash[d->n] = digest->hash;
+    for (k = 0; k < dedup_keys(d); k++)
+        d->key[k][d->n] = digest->key[k];
+    d->n++;
+    return 0;
 }
 
 /* ---- pairs ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct keyed {
-    uint32_t key, at; /* at: index in `only` */
+    uint32_t key, at; /* at: index of the text */
 } keyed;
 
 /* Sorts by key; equal keys stay in the order they are in. */
@@ -329,11 +318,10 @@ static void sort_keys(keyed *list, keyed *other, size_t n, uint32_t *count)
 
 static bool met_before(const dedup *d, uint32_t i, uint32_t j, size_t band)
 {
-    const uint32_t *a = d->key + (size_t)i * (size_t)d->bands, *b = d->key + (size_t)j * (size_t)d->bands;
     size_t k;
 
     for (k = 0; k < band; k++)
-        if (a[k] == b[k])
+        if (d->key[k][i] == d->key[k][j])
             return true;
     return false;
 }
@@ -366,9 +354,9 @@ static int verify_group(dedup *d, const keyed *list, size_t n, size_t band, ngra
         bool made = false;
 
         for (j = i > WINDOW ? i - WINDOW : 0; j < i; j++) {
-            uint32_t x = d->only[list[i].at], y = d->only[list[j].at];
+            uint32_t x = list[i].at, y = list[j].at;
 
-            if (met_before(d, list[i].at, list[j].at, band) || connected(d, x, y))
+            if (met_before(d, x, y, band) || connected(d, x, y))
                 continue;
             if ((!made && set_of(d, a, x)) || set_of(d, b, y))
                 return HONE_ENOMEM;
@@ -393,7 +381,7 @@ static void search_band(void *ud, size_t band)
     bool ok = list && other && count;
 
     for (i = 0; ok && i < d->n_only; i++)
-        list[i] = (keyed){d->key[i * (size_t)d->bands + band], (uint32_t)i};
+        list[i] = (keyed){d->key[band][d->only[i]], d->only[i]};
     if (ok)
         sort_keys(list, other, d->n_only, count);
     for (i = 1; ok && i <= d->n_only; i++)
@@ -409,6 +397,8 @@ static void search_band(void *ud, size_t band)
     hone_free(a.value);
     hone_free(b.value);
 }
+
+#define BLOCK 256 /* texts of one item of work */
 
 /* ---- the result ---------------------------------------------------------------------------------------------------------- */
 
@@ -441,16 +431,14 @@ int dedup_run(dedup *d, hone_error *err)
     if (rc || !d->n)
         return rc;
     d->kept = hone_alloc(d->n * sizeof *d->kept);
-    if (d->options.near)
-        d->key = hone_alloc(d->n_only * (size_t)d->bands * sizeof *d->key);
-    if (!d->kept || (d->options.near && !d->key))
+    if (!d->kept)
         return out_of_memory(err);
     if (d->options.near)
-        data_parallel(d->options.threads, (d->n_only + BLOCK - 1) / BLOCK, find_keys, d);
-    if (d->options.near && !d->rc)
         data_parallel(d->options.threads, (size_t)d->bands, search_band, d);
-    hone_free(d->key);
-    d->key = NULL;
+    for (i = 0; i < dedup_keys(d); i++) {
+        hone_free(d->key[i]);
+        d->key[i] = NULL;
+    }
     for (i = 0; i < d->n; i++) {
         uint32_t root = root_of(d, (uint32_t)i);
 

@@ -37,8 +37,21 @@ typedef struct dedup dedup;
 
 int dedup_open(dedup **out, const dedup_options *options, hone_error *err);
 void dedup_close(dedup *d); /* NULL is fine */
-/* The next text; of a group, the one with the highest score is kept, of equal ones the first. */
-int dedup_add(dedup *d, const char *text, size_t len, float score, hone_error *err);
+
+/* What is known of a text alone; made on any thread. */
+typedef struct dedup_digest {
+    const char *text; /* squeezed; stays where it is until the close */
+    uint32_t len;
+    float score; /* of a group, the text with the highest score is kept, of equal ones the first */
+    uint64_t hash;
+    uint32_t *key; /* [dedup_keys(d)] of the bands; may go after dedup_add */
+} dedup_digest;
+
+size_t dedup_keys(const dedup *d);
+/* Fills hash and key of a digest with text, len and key set. `scratch` is the thread's own. HONE_ENOMEM. */
+int dedup_make(const dedup *d, dedup_digest *digest, ngrams *scratch, hone_error *err);
+/* The next text. */
+int dedup_add(dedup *d, const dedup_digest *digest, hone_error *err);
 /* Finds the groups of all texts added. */
 int dedup_run(dedup *d, hone_error *err);
 /* After the run: the text that is kept for text i (i itself when it is), and the exact Jaccard similarity of the two. */
@@ -59,8 +72,19 @@ typedef struct contamination_hit {
     double share; /* of the n-grams of that row's question */
 } contamination_hit;
 
+/* Memory of one thread; zero-initialise. */
+typedef struct contamination_scratch {
+    ngrams grams;
+    hone_buf squeezed;
+    uint32_t
+        *seen; /* [rows of the evaluation] n-grams of each that the present row holds; all 0 in between */
+    uint32_t *touched; /* [rows of the evaluation] */
+} contamination_scratch;
+
 /* Whether a conversation (as hone_row has it) holds a question of the evaluation: 1 and the fullest hit (the first of
- * equals), 0, or HONE_ENOMEM. */
-int contamination_check(contamination *c, contamination_hit *hit, const json_t *root, hone_error *err);
+ * equals), 0, or HONE_ENOMEM. On any thread. */
+int contamination_check(const contamination *c, contamination_scratch *s, contamination_hit *hit,
+                        const json_t *root, hone_error *err);
+void contamination_scratch_clear(contamination_scratch *s);
 
 #endif

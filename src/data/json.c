@@ -1,5 +1,6 @@
 /* JSON of files that nobody vouches for. A text of 64 MiB may hold twenty million empty objects, which would take
  * gigabytes once they are parsed; so the values of a long text are counted before. How deep values nest, jansson bounds. */
+#include <math.h>
 #include <string.h>
 
 #include "data/data.h"
@@ -119,4 +120,17 @@ void json_put_utf8(hone_buf *out, const char *s)
     else
         json_put_text(out, clean.data ? clean.data : "", clean.len);
     hone_buf_clear(&clean);
+}
+
+void json_put_figure(hone_buf *b, double x, int digits)
+{
+    json_t *v = isfinite(x) ? json_real(x) : json_null();
+    char text[64] = "";
+    size_t n = v ? json_dumpb(v, text, sizeof text, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits)) : 0;
+
+    json_decref(v);
+    if (n && n <= sizeof text)
+        hone_buf_add(b, text, n);
+    else
+        b->failed = true;
 }

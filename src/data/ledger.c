@@ -1,7 +1,5 @@
 /* The ledger of rows. It is handed every row in order and refuses a gap or a repetition, so that "every row has exactly
  * one fate" is held while the rows go by, and the totals are checked against what was read at the end. */
-#include <math.h>
-
 #include "data/data.h"
 
 struct hone_ledger {
@@ -56,20 +54,6 @@ static int write_line(hone_ledger *l, hone_error *err)
     return hone_writer_write(l->writer, l->line.data, l->line.len, err);
 }
 
-/* A figure that JSON can hold, the same in every locale; none is null. */
-static void put_figure(hone_buf *b, double x)
-{
-    json_t *v = isfinite(x) ? json_real(x) : json_null();
-    char text[64] = "";
-    size_t n = v ? json_dumpb(v, text, sizeof text, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)) : 0;
-
-    json_decref(v);
-    if (n && n <= sizeof text)
-        hone_buf_add(b, text, n);
-    else
-        b->failed = true;
-}
-
 static void put_findings(hone_buf *b, const hone_row_result *r)
 {
     size_t i;
@@ -108,7 +92,7 @@ static void put_result(hone_buf *b, const hone_row_result *r)
         hone_buf_puts(b, i ? "," : ",\"scores\":{");
         json_put_utf8(b, r->score_name[i]);
         hone_buf_putc(b, ':');
-        put_figure(b, r->score[i]);
+        json_put_figure(b, r->score[i], 6);
     }
     if (r->n_scores)
         hone_buf_putc(b, '}');
