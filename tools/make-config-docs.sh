@@ -15,7 +15,7 @@ for command in train plan eval generate chat tokenize inspect bench; do
     "$program" help $command | sed '/^Common options/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
     printf '```\n'
 done >>"$out/cli.md.new"
-for command in check prepare report show; do
+for command in check prepare report show rules; do
     printf '\n## hone data %s\n\n```\n' $command
     "$program" data $command --help | sed '/^Common options/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
     printf '```\n'

@@ -207,10 +207,10 @@ typedef struct hone_prepare_options {
     int32_t ngram;              /* of near: characters, 1..64 */
     const char *const *against; /* evaluation files that no row may repeat */
     size_t n_against;
-    double share;                        /* of an evaluation row's n-grams, (0, 1] */
-    int32_t contamination_ngram;         /* characters, 1..64 */
-    const hone_quality_options *quality; /* rules; NULL: none */
-    const hone_scorer *scorer;           /* figures of the rows that are left; NULL: none */
+    double share;                 /* of an evaluation row's n-grams, (0, 1] */
+    int32_t contamination_ngram;  /* characters, 1..64 */
+    hone_quality_options quality; /* rules; not enabled: none */
+    const hone_scorer *scorer;    /* figures of the rows that are left; NULL: none */
     const char *const *filter; /* [n_filter] "ifd<1", "perplexity>=2": what a row's score must be to stay */
     size_t n_filter;
     const char
@@ -234,7 +234,8 @@ HONE_API void hone_prepare_options_read(hone_prepare_options *out, hone_choose_o
 
 /* Reads all rows, drops those that are no good, break a rule that drops, repeat an evaluation row, or repeat another
  * row; scores, filters and chooses among the rest; and writes them with a ledger of all. docs/data.md says what is
- * compared and which of several rows is kept. The files appear whole or not at all, the ledger last. The rows are held in
+ * compared and which of several rows is kept. The files appear whole or not at all, the ledger last; the folder of
+ * `output` is made when it is not there. The rows are held in
  * memory. Errors as hone_rows_next; HONE_EFORMAT when no row is left for `output`; HONE_EINVAL for options that do not
  * go together. */
 HONE_API int hone_data_prepare(const char *const *paths, size_t n, const hone_prepare_options *options,

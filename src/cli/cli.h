@@ -96,6 +96,10 @@ int fail_with(const hone_error *err);
 void progress(const char *format, ...) HONE_PRINTF(1, 2);
 bool progress_wanted(void);
 
+/* The same as a bar with rate and remaining time (bar.c). */
+void progress_bar(const hone_progress *p);
+const char *count_text(char out[32], uint64_t n); /* "41,000"; into out, returned */
+
 /* A size as "812.4 MiB", a duration as "3m12s"; into out, returned. */
 const char *size_text(char out[32], uint64_t bytes);
 const char *duration_text(char out[32], double seconds);
@@ -262,6 +266,28 @@ void data_pass_close(data_pass *p);
 /* The model of a configuration as a scorer of name[0..n), which is borrowed. Also on failure, the caller closes both. */
 int data_pass_scorer(hone_scorer *out, hone_device **device, const hone_config *config, const common *c,
                      const char *const *name, size_t n);
+/* ---- problems of rows (problems.c) ---------------------------------------------------------------------------------- */
+
+/* What a pass over rows found, by kind: invalid, contaminated and duplicate rows, rows left out by choosing, and the rules
+ * of quality. */
+typedef struct problems problems;
+
+problems *problems_new(size_t most_examples,
+                       bool text); /* text: examples show the place; NULL: out of memory */
+void problems_free(problems *p);   /* NULL is fine */
+/* Callbacks of hone_prepare_options; ud is the problems. */
+void problems_row(void *ud, const hone_row_result *r);
+void problems_finding(void *ud, const hone_finding *f);
+/* Ends the collecting: the worst first. 0, or EXIT_FAILURE after a message. */
+int problems_finish(problems *p);
+void problems_print(const problems *p);          /* a table on stdout */
+json_t *problems_json(const problems *p);        /* a list of kinds; NULL: out of memory */
+uint64_t problems_clean(const problems *p);      /* rows that are used and have nothing worse than a note */
+int problems_worst(const problems *p);           /* severity: 0 nothing, 1 note, 2 warning, 3 error */
+uint64_t problems_validation(const problems *p); /* rows held out */
+uint64_t problems_places(const problems *p); /* training rows, repeated ones counted as often as they stand */
+
+int command_data_check(int argc, char **argv); /* argv[0] is the word after `data` */
 
 /* Shared by train and plan: loads the file, applies --set, checks, prints the notices. 0, or EXIT_FAILURE. */
 int config_open(hone_config **out, const char *path, const text_list *set, const char *precision);

@@ -95,8 +95,8 @@ static int open_parts(preparation *p, const char *const *paths, size_t n, hone_e
     int rc = prepare_filters(p, err);
 
     strict.keep_going = false; /* of evaluation rows */
-    if (!rc && o->quality && o->quality->enabled)
-        rc = quality_open(&p->quality, o->quality, err);
+    if (!rc && o->quality.enabled)
+        rc = quality_open(&p->quality, &o->quality, err);
     if (!rc && o->n_against)
         rc = contamination_open(&p->contamination, o->against, o->n_against, &strict, o->contamination_ngram,
                                 o->share, err);

@@ -25,6 +25,21 @@ static void choose_from(hone_choose_options *o, const hone_config *c)
                                .seed = (uint64_t)c->training.seed};
 }
 
+static hone_quality_options quality_from(const hone_config *c)
+{
+    return (hone_quality_options){.enabled = c->data.quality_enabled,
+                                  .rules = (const char *const *)c->data.quality_rules.item,
+                                  .n_rules = c->data.quality_rules.n,
+                                  .set = (const char *const *)c->data.quality_set.item,
+                                  .n_set = c->data.quality_set.n,
+                                  .only = (const char *const *)c->data.quality_only.item,
+                                  .n_only = c->data.quality_only.n,
+                                  .skip = (const char *const *)c->data.quality_skip.item,
+                                  .n_skip = c->data.quality_skip.n,
+                                  .label_pattern = c->data.label_pattern,
+                                  .label_words = c->data.label_words};
+}
+
 void hone_prepare_options_read(hone_prepare_options *out, hone_choose_options *choose, const hone_config *c)
 {
     const hone_strings *against =
@@ -45,6 +60,7 @@ void hone_prepare_options_read(hone_prepare_options *out, hone_choose_options *c
                                   .n_against = against->n,
                                   .share = c->data.contamination_share,
                                   .contamination_ngram = c->data.contamination_ngram,
+                                  .quality = quality_from(c),
                                   .filter = (const char *const *)c->data.scores_filter.item,
                                   .n_filter = c->data.scores_filter.n,
                                   .weight = c->data.scores_weight,

@@ -285,7 +285,7 @@ static int put_results(writing *w, hone_error *err)
  * rows, write the same. */
 static int options_text(hone_buf *b, const hone_prepare_options *o, hone_error *err)
 {
-    const hone_quality_options *q = o->quality && o->quality->enabled ? o->quality : NULL;
+    const hone_quality_options *q = o->quality.enabled ? &o->quality : NULL;
     const hone_choose_options *c = o->choose;
     const double figure[] = {o->threshold,           o->share,
                              c ? c->temperature : 0, c ? c->val_size : 0,
@@ -426,8 +426,14 @@ static int open_files(writing *w, hone_error *err)
 {
     const hone_prepare_options *o = w->p->options;
     size_t rules = w->p->quality ? quality_n_rules(w->p->quality) : 0;
-    int rc = hone_ledger_open(&w->ledger, o->ledger, err);
+    char *folder = o->output ? hone_path_dir(o->output) : NULL;
+    int rc = o->output && !folder ? prepare_no_memory(err) : 0;
 
+    if (folder)
+        rc = hone_mkdirs(folder, err);
+    hone_free(folder);
+    if (!rc)
+        rc = hone_ledger_open(&w->ledger, o->ledger, err);
     w->rule = hone_calloc(rules + 1, sizeof *w->rule);
     w->task = hone_calloc(w->p->task.n + 1, sizeof *w->task);
     w->label = hone_calloc(w->p->label.n + 1, sizeof *w->label);

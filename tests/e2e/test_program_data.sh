@@ -22,18 +22,19 @@ run "$hone" data check bad.jsonl --against held.jsonl --ledger ledger.jsonl
 last="hone data check bad.jsonl"
 [ $code -eq 1 ] || wrong "problems should end with exit code 1"
 has "5 rows, 2 good"
-has "invalid: 1"
+has "error    invalid                       1 row   20.00 %  can not be read"
 has "bad.jsonl:3: broken JSON"
-has "contaminated: 1"
+has "error    contaminated                  1 row "
 has "bad.jsonl:5 repeats held.jsonl:1, 1.00"
-has "duplicate: 1"
+has "error    duplicate                     1 row "
 has "bad.jsonl:4 is like bad.jsonl:1, 0.96"
 same 6 "$(wc -l <ledger.jsonl)" "a line for every row and the totals"
 out=$(tail -n 1 ledger.jsonl)
 has '{"totals":{"rows":5,"used":2,"cut":0,"split":0,"dropped":1,"duplicate":1,"contaminated":1}}'
 run "$hone" data check bad.jsonl --exact-only --json --threads 1
-has '{"rows":5,"used":4,"problems":{"invalid":{"count":1,"examples":[{"file":"bad.jsonl","line":3,"row":2,"detail":"'
-has '"duplicate":{"count":0,"examples":[]}'
+has '{"rows":5,"used":4,"good":4,"problems":[{"rule":"invalid","severity":"error","title":"can not be read","rows":1,"share":0.'
+has '"examples":[{"file":"bad.jsonl","line":3,"row":2,"detail":"'
+lacks '"rule":"duplicate"'
 run "$hone" data check - <bad.jsonl
 has "5 rows, 3 good"
 run "$hone" data check -.txt <good.jsonl
@@ -46,7 +47,6 @@ refused 1 "cut.jsonl.gz: byte 60: the gzip data is damaged: it ends too early" "
 refused 1 "none.jsonl: no such file" "$hone" data check none.jsonl
 refused 2 "an argument is missing" "$hone" data check
 refused 2 "did you mean 'prepare'" "$hone" data prepar
-refused 2 "--output is missing" "$hone" data prepare config.yaml
 
 cat >config.yaml <<END
 model:
@@ -61,11 +61,16 @@ mkdir ready
 refused 1 "bad.jsonl:3: broken JSON" "$hone" data prepare config.yaml --output ready
 [ -z "$(ls ready)" ] || wrong "nothing should be written"
 ok "$hone" data prepare config.yaml --output ready --set data.invalid=drop
-has "5 rows, 2 good"
+has "5 rows, 2 used: 2 to train on"
+err_has "ready/train.jsonl, ready/summary.json and ready/ledger.jsonl are written"
 same 2 "$(wc -l <ready/train.jsonl)" "rows that are left"
 same 6 "$(wc -l <ready/ledger.jsonl)" "lines of the ledger"
 "$hone" data prepare config.yaml --output . --set data.invalid=drop --threads 1 >/dev/null 2>&1
-cmp -s train.jsonl ready/train.jsonl && cmp -s ledger.jsonl ready/ledger.jsonl || wrong "another number of threads, other files"
+for f in train.jsonl ledger.jsonl summary.json; do
+    cmp -s $f ready/$f || wrong "another number of threads, another $f"
+done
+ok "$hone" data prepare config.yaml --set data.invalid=drop
+cmp -s out/prepared/train.jsonl ready/train.jsonl || wrong "the standard folder should hold the same rows"
 ok "$hone" data check ready/train.jsonl
 ok "$hone" train config.yaml --set data.train_data_path=ready/train.jsonl --set training.max_steps=1 --quiet
 out=$(cat out/ledger.jsonl)
