@@ -115,6 +115,9 @@ void stop_signal_clear(void);
 int json_print(json_t *doc);
 json_t *json_number(double x);                   /* null when x is not finite */
 json_t *json_text(const char *text, size_t len); /* ill-formed UTF-8 becomes U+FFFD */
+/* Text of anyone on stdout: control characters but newlines and tabs, and those that turn the direction of writing, as
+ * \u...., so that a row can not write on the terminal of its reader. */
+void print_text_safe(const char *text, size_t len);
 /* Flushes stdout; a failed write is reported, once for the program. Returns the exit code, `code` when all went well. */
 int output_finish(int code);
 

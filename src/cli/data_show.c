@@ -162,31 +162,6 @@ static void on_row(void *ud, const hone_row_result *r)
 
 /* ---- the terminal ---------------------------------------------------------------------------------------------------- */
 
-/* Text of anyone: control characters but newlines and tabs, and those that turn the direction of writing, as \u.... */
-static void print_safe(const char *s, size_t n)
-{
-    json_t *clean = json_text(s, n);
-    const unsigned char *p = (const unsigned char *)(clean ? json_string_value(clean) : "");
-    size_t len = clean ? json_string_length(clean) : 0, i;
-
-    for (i = 0; i < len; i++) {
-        unsigned code = p[i];
-
-        if (code == 0xc2 && p[i + 1] < 0xa0)
-            code = p[++i];
-        else if (code == 0xe2 && p[i + 1] == 0x80 && (p[i + 2] >= 0xaa && p[i + 2] <= 0xae))
-            code = 0x2000 + (p[i + 2] & 0x3fu), i += 2;
-        else if (code == 0xe2 && p[i + 1] == 0x81 && (p[i + 2] >= 0xa6 && p[i + 2] <= 0xa9))
-            code = 0x2040 + (p[i + 2] & 0x3fu), i += 2;
-        else if ((code >= 0x20 && code != 0x7f) || code == '\n' || code == '\t') {
-            putchar((int)code);
-            continue;
-        }
-        printf("\\u%04x", code);
-    }
-    json_decref(clean);
-}
-
 /* The text in runs of one kind: trained or not, of the row or of the template. */
 static void print_text(const hone_row_picture *p, bool color)
 {
@@ -221,7 +196,7 @@ static void print_text(const hone_row_picture *p, bool color)
             fputs(color ? TRAINED : "⟦", stdout);
         else if (kind == 0 && color)
             fputs(QUIET, stdout);
-        print_safe(p->text + at, end - at);
+        print_text_safe(p->text + at, end - at);
         if (color)
             fputs(END, stdout);
         else if (kind == 2)
@@ -251,7 +226,7 @@ static void print_piece(const char *piece, size_t n)
             size_t end = i + strcspn(piece + i, " \n\t");
 
             end = end > i && end <= n ? end : i + 1;
-            print_safe(piece + i, end - i);
+            print_text_safe(piece + i, end - i);
             i = end - 1;
         }
     json_decref(whole);
@@ -306,7 +281,7 @@ static void print_string(const json_t *doc, const char *key)
     if (!json_is_string(x))
         return;
     print_field(key, "%s", "");
-    print_safe(json_string_value(x), json_string_length(x));
+    print_text_safe(json_string_value(x), json_string_length(x));
     putchar('\n');
 }
 
@@ -315,7 +290,8 @@ static void print_place(const char *name, const json_t *x)
     if (!x)
         return;
     print_field(name, "%s", "");
-    print_safe(json_string_value(json_object_get(x, "file")), json_string_length(json_object_get(x, "file")));
+    print_text_safe(json_string_value(json_object_get(x, "file")),
+                    json_string_length(json_object_get(x, "file")));
     printf(":%lld, row %lld\n", (long long)json_integer_value(json_object_get(x, "line")),
            (long long)json_integer_value(json_object_get(x, "row")));
 }
@@ -345,7 +321,7 @@ static void print_head(const json_t *doc)
             printf(" (message %lld)", (long long)json_integer_value(json_object_get(f, "message")));
         if (detail) {
             fputs(": ", stdout);
-            print_safe(json_string_value(detail), json_string_length(detail));
+            print_text_safe(json_string_value(detail), json_string_length(detail));
         }
         putchar('\n');
     }

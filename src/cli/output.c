@@ -68,6 +68,30 @@ json_t *json_text(const char *text, size_t len)
     return out;
 }
 
+void print_text_safe(const char *s, size_t n)
+{
+    json_t *clean = json_text(s, n);
+    const unsigned char *p = (const unsigned char *)(clean ? json_string_value(clean) : "");
+    size_t len = clean ? json_string_length(clean) : 0, i;
+
+    for (i = 0; i < len; i++) {
+        unsigned code = p[i];
+
+        if (code == 0xc2 && p[i + 1] < 0xa0)
+            code = p[++i];
+        else if (code == 0xe2 && p[i + 1] == 0x80 && (p[i + 2] >= 0xaa && p[i + 2] <= 0xae))
+            code = 0x2000 + (p[i + 2] & 0x3fu), i += 2;
+        else if (code == 0xe2 && p[i + 1] == 0x81 && (p[i + 2] >= 0xa6 && p[i + 2] <= 0xa9))
+            code = 0x2040 + (p[i + 2] & 0x3fu), i += 2;
+        else if ((code >= 0x20 && code != 0x7f) || code == '\n' || code == '\t') {
+            putchar((int)code);
+            continue;
+        }
+        printf("\\u%04x", code);
+    }
+    json_decref(clean);
+}
+
 int output_finish(int code)
 {
     if (fflush(stdout) == 0 && !ferror(stdout))

@@ -311,13 +311,18 @@ static long long number_of(const json_t *x, const char *key)
 static void print_excerpt(const char *text)
 {
     const char *begin = strstr(text, "«"), *end = begin ? strstr(begin, "»") : NULL;
-    int mark = (int)strlen("«");
+    const size_t mark = strlen("«");
 
-    if (!end || !stdout_color())
-        printf("  %s", text);
-    else
-        printf("  %.*s\033[1;4m%.*s\033[0m%s", (int)(begin - text), text, (int)(end - begin) - mark,
-               begin + mark, end + mark);
+    fputs("  ", stdout);
+    if (!end || !stdout_color()) {
+        print_text_safe(text, strlen(text));
+        return;
+    }
+    print_text_safe(text, (size_t)(begin - text));
+    fputs("\033[1;4m", stdout);
+    print_text_safe(begin + mark, (size_t)(end - begin) - mark);
+    fputs("\033[0m", stdout);
+    print_text_safe(end + mark, strlen(end + mark));
 }
 
 static void print_example(const kind *k, const json_t *x)
@@ -327,7 +332,8 @@ static void print_example(const kind *k, const json_t *x)
 
     fputs("           ", stdout);
     if (!strcmp(k->name, "invalid")) {
-        printf("%s\n", detail); /* it names its place */
+        print_text_safe(detail, strlen(detail)); /* it names its place */
+        putchar('\n');
         return;
     }
     if (file)
@@ -340,8 +346,10 @@ static void print_example(const kind *k, const json_t *x)
                json_real_value(json_object_get(x, json_object_get(x, "of") ? "similarity" : "share")));
     if (shown)
         print_excerpt(shown);
-    if (detail)
-        printf("%s%s", file ? "  " : "", detail);
+    if (detail) {
+        fputs(file ? "  " : "", stdout);
+        print_text_safe(detail, strlen(detail));
+    }
     putchar('\n');
 }
 

@@ -35,6 +35,11 @@ run "$hone" data check bad.jsonl --exact-only --json --threads 1
 has '{"rows":5,"used":4,"good":4,"problems":[{"rule":"invalid","severity":"error","title":"can not be read","rows":1,"share":0.'
 has '"examples":[{"file":"bad.jsonl","line":3,"row":2,"detail":"'
 lacks '"rule":"duplicate"'
+# a row can not write on the terminal of its reader
+qa 'How warm should the water be?' 'As warm as the hand, \u001b[31mnot hotter\u001b[0m.' >escape.jsonl
+run "$hone" data check escape.jsonl
+has '\u001b[31mnot'
+[ "$(grep -c $'\x1b' <<<"$out")" = 0 ] || wrong "control characters of a row reached the terminal"
 run "$hone" data check - <bad.jsonl
 has "5 rows, 3 good"
 run "$hone" data check -.txt <good.jsonl
