@@ -38,7 +38,7 @@ lacks '"rule":"duplicate"'
 # a row can not write on the terminal of its reader
 qa 'How warm should the water be?' 'As warm as the hand, \u001b[31mnot hotter\u001b[0m.' >escape.jsonl
 run "$hone" data check escape.jsonl
-has '\u001b[31mnot'
+has '\u001b»[31mnot'
 [ "$(grep -c $'\x1b' <<<"$out")" = 0 ] || wrong "control characters of a row reached the terminal"
 run "$hone" data check - <bad.jsonl
 has "5 rows, 3 good"
