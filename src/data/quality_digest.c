@@ -28,7 +28,7 @@ int names_open(struct name_table **out, hone_error *err)
     if (!t)
         return hone_error_set(err, HONE_ENOMEM, "out of memory");
     pthread_mutex_init(&t->lock, NULL);
-    t->n_slots = 2 * NAME_LIMIT;
+    t->n_slots = 256;
     t->slot = hone_calloc(t->n_slots, sizeof *t->slot);
     return t->slot ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");
 }
@@ -55,11 +55,31 @@ static name_entry *find_name(const struct name_table *t, uint32_t hash)
     return &t->slot[at];
 }
 
+/* Keeps the table at most half full. */
+static int grow_names(struct name_table *t, hone_error *err)
+{
+    struct name_table bigger = {.n_slots = 2 * t->n_slots};
+    size_t i;
+
+    if (2 * (t->n + 1) <= t->n_slots)
+        return 0;
+    bigger.slot = hone_calloc(bigger.n_slots, sizeof *bigger.slot);
+    if (!bigger.slot)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    for (i = 0; i < t->n_slots; i++)
+        if (t->slot[i].name)
+            *find_name(&bigger, t->slot[i].hash) = t->slot[i];
+    hone_free(t->slot);
+    t->slot = bigger.slot;
+    t->n_slots = bigger.n_slots;
+    return 0;
+}
+
 const char *names_get(struct name_table *t, uint32_t hash)
 {
     const name_entry *e = find_name(t, hash);
 
-    return e->name ? e->name : "…";
+    return e->name ? e->name : "";
 }
 
 /* Hash of a name, 0 of none. The name itself is kept the first time it is met. */
@@ -79,8 +99,9 @@ static int name_hash(check *c, uint32_t *out, const char *name)
     if (c->s->known[*out & 255] == *out)
         return 0;
     pthread_mutex_lock(&t->lock);
+    rc = grow_names(t, c->err);
     e = find_name(t, *out);
-    if (!e->name && t->n < NAME_LIMIT) {
+    if (!rc && !e->name) {
         e->hash = *out;
         e->name = hone_strdup(name);
         if (e->name)
@@ -89,7 +110,8 @@ static int name_hash(check *c, uint32_t *out, const char *name)
             rc = hone_error_set(c->err, HONE_ENOMEM, "out of memory");
     }
     pthread_mutex_unlock(&t->lock);
-    c->s->known[*out & 255] = *out;
+    if (!rc)
+        c->s->known[*out & 255] = *out;
     return rc;
 }
 

@@ -20,7 +20,7 @@ enum {
 
 #define STACK 64
 #define MIN_TOKENS 4      /* below, an ending says nothing */
-#define PROSE_LINE 10     /* tokens of a last line that is prose */
+#define PROSE_LINE 10     /* length of a last line that is prose: Han characters, a word counts as two */
 #define TAIL 4            /* Latin words behind the last mark: fewer are a name below a quotation, a tag */
 #define BRACKET_REACH 400 /* characters: an older open bracket is sloppy, not a cut */
 
@@ -185,11 +185,12 @@ static bool ends_in_word(const text_scan *s, const rule *r, uint32_t *begin)
  * theirs. */
 static bool lacks_mark(const text_scan *s, uint32_t last_line)
 {
-    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0, commas = 0;
+    uint32_t i, begin, end, lines = 0, marked = 0, tokens = 0, tail = 0, last_mark, inner = 0, commas = 0,
+                            latin = 0, small = 0;
     unsigned class = scan_class(s, s->last - 1);
     bool item;
 
-    if (class != CHAR_HAN && class != CHAR_LATIN)
+    if ((class != CHAR_HAN && class != CHAR_LATIN) || (s->misread && 4 * s->misread >= s->count[CHAR_HAN]))
         return false;
     line_of(s, last_line, &begin, &end);
     item = marker_at(s, begin, end) != 0;
@@ -197,8 +198,15 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
     for (i = begin; i < end; i++)
         if (is_final(s->cp[i]))
             last_mark = i;
-    for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin; tokens++)
+    for (i = s->n_tokens; i-- > 0 && s->token_at[i] >= begin;) {
+        uint32_t first = s->cp[s->token_at[i]];
+        bool word = s->token[i] >> 31;
+
         tail += s->token_at[i] >= last_mark;
+        tokens += 1 + word;
+        latin += word;
+        small += word && !(first >= 'A' && first <= 'Z');
+    }
     if ((!item && tokens < PROSE_LINE) || (class == CHAR_LATIN && tail < TAIL))
         return false;
     for (i = begin; i < end; i++) {
@@ -223,7 +231,8 @@ static bool lacks_mark(const text_scan *s, uint32_t last_line)
     }
     if (item)
         return lines >= 2 && marked == lines;
-    if (!lines && commas && tokens >= 2 * PROSE_LINE) /* one long sentence, with commas but no end */
+    /* One long sentence, with commas but no end; or of words that are no title, most of them in small letters. */
+    if (!lines && (commas || (latin && 3 * small >= 2 * latin)) && tokens >= 2 * PROSE_LINE)
         return true;
     return 2 * marked > lines || (inner && 2 * marked >= lines);
 }

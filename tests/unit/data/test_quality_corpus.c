@@ -1,4 +1,5 @@
 /* Rules about all rows, and labels. */
+#include "data/data.h"
 #include "quality_test.h"
 
 static void add(checked *c, uint64_t row, const char *question, const char *answer, const char *task,
@@ -143,6 +144,31 @@ static void skew_and_missing_labels(void **state)
     close_rules(&c);
 }
 
+/* More labels than the table of names begins with: none is lost. */
+static void many_labels(void **state)
+{
+    static const char *const only[] = {"label_skew"}, *const set[] = {"label_skew.share=0"};
+    const quality_corpus_finding *found;
+    char name[40], wanted[60];
+    size_t n, i, seen = 0;
+    checked c;
+
+    (void)state;
+    open_only(&c, only, 1, set, 1);
+    for (i = 0; i < 3000; i++) {
+        snprintf(name, sizeof name, "label %zu", i % 1000);
+        add(&c, i, "问", "答", NULL, name);
+    }
+    found = finish(&c, &n);
+    assert_int_equal(n, 1000);
+    for (i = 0; i < n; i++) {
+        snprintf(wanted, sizeof wanted, "`label %d`: 3 of 3000", 777);
+        seen += !strncmp(found[i].finding.detail, wanted, strlen(wanted));
+    }
+    assert_int_equal(seen, 1);
+    close_rules(&c);
+}
+
 /* Without labels in the data there are no findings about labels; nor in few rows. */
 static void no_labels_no_findings(void **state)
 {
@@ -212,12 +238,89 @@ static void labels(void **state)
     assert_int_equal(quality_open(&q, &o, &err), HONE_ENOENT);
 }
 
+typedef struct parallel {
+    quality *q;
+    json_t *row[300];
+    char block[300][64];
+    size_t found[300];
+    int failed[300];
+} parallel;
+
+/* Ten rows, on a scratch of its own. */
+static void check_ten(void *ud, size_t i)
+{
+    static const uint8_t trained[] = {0, 1};
+    static const char *const task[] = {"一", "二", "三"};
+    parallel *p = ud;
+    quality_findings found = {0};
+    quality_scratch *s = NULL;
+    hone_error err = HONE_ERROR_INIT;
+    size_t k;
+
+    for (k = 10 * i; k < 10 * i + 10; k++) {
+        quality_row row = {
+            .root = p->row[k], .trained = trained, .n_messages = 2, .task = task[k % 3], .row = k};
+
+        found.n = 0;
+        p->failed[k] = (!s && quality_scratch_new(&s, p->q, &err)) ||
+                       quality_check(p->q, s, &row, &found, p->block[k], &err);
+        p->found[k] = found.n;
+    }
+    quality_scratch_free(s);
+    hone_free(found.item);
+}
+
+/* Rows may be checked by many threads; what is found does not depend on how many. */
+static void threads_find_the_same(void **state)
+{
+    static const char *const answer[] = {
+        "证型：气虚。好的，好的，好的，好的，好的，好的，好的，好的。", "证型：血虚。请拨打13912345670，或者",
+        "证型：阴虚。I'm sorry, but I can't help with that.", "证型：痰湿。一切正常，可以放心。"};
+    hone_quality_options o = {.enabled = true, .label_pattern = "证型：(..)"};
+    const quality_corpus_finding *found;
+    parallel *p[2];
+    checked c[2];
+    size_t k, i, n[2];
+
+    (void)state;
+    for (k = 0; k < 2; k++) {
+        hone_error err = HONE_ERROR_INIT;
+
+        open_rules(&c[k], &o);
+        p[k] = hone_calloc(1, sizeof *p[k]);
+        assert_non_null(p[k]);
+        p[k]->q = c[k].q;
+        for (i = 0; i < 300; i++)
+            p[k]->row[i] = row_of(i % 7 ? "请辨证，并说明理由。" : "请为这位患者辨证。", answer[i % 4]);
+        data_parallel(k ? 4 : 1, 30, check_ten, p[k]);
+        for (i = 0; i < 300; i++) {
+            assert_int_equal(p[k]->failed[i], 0);
+            assert_int_equal(quality_observe(c[k].q, i, p[k]->block[i], &err), 0);
+            json_decref(p[k]->row[i]);
+        }
+        found = finish(&c[k], &n[k]);
+        assert_true(n[k] > 0 && found);
+    }
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(p[0]->block, p[1]->block, sizeof p[0]->block);
+    assert_memory_equal(p[0]->found, p[1]->found, sizeof p[0]->found);
+    for (k = 0; k < 2; k++) {
+        hone_free(p[k]);
+        close_rules(&c[k]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(conflicts), cmocka_unit_test(conflicts_know_the_history),
-        cmocka_unit_test(drift),     cmocka_unit_test(skew_and_missing_labels),
-        cmocka_unit_test(labels),    cmocka_unit_test(no_labels_no_findings),
+        cmocka_unit_test(conflicts),
+        cmocka_unit_test(conflicts_know_the_history),
+        cmocka_unit_test(drift),
+        cmocka_unit_test(skew_and_missing_labels),
+        cmocka_unit_test(threads_find_the_same),
+        cmocka_unit_test(labels),
+        cmocka_unit_test(many_labels),
+        cmocka_unit_test(no_labels_no_findings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
