@@ -24,7 +24,20 @@ void report_place(hone_buf *b, const report *r, const char *file, uint64_t line)
     hone_buf_printf(b, ":%llu", (unsigned long long)line);
 }
 
-static void put_place(hone_buf *b, const report *r, const char *label, const shown_row *s)
+static void put_fate(hone_buf *b, const report *r, uint64_t row)
+{
+    hone_fate fate = r->row[row].fate;
+    report_word w = fate == HONE_FATE_DROPPED        ? WORD_FATE_DROPPED
+                    : fate == HONE_FATE_DUPLICATE    ? WORD_FATE_DUPLICATE
+                    : fate == HONE_FATE_CONTAMINATED ? WORD_FATE_CONTAMINATED
+                                                     : WORD_FATE_USED;
+
+    hone_buf_puts(b, " · ");
+    html_puts(b, word(r, w));
+}
+
+/* Where a row is, and what became of it when it is one of the training rows. */
+static void put_place(hone_buf *b, const report *r, const char *label, const shown_row *s, bool training)
 {
     hone_buf_puts(b, "<p class=place>");
     if (label) {
@@ -32,12 +45,17 @@ static void put_place(hone_buf *b, const report *r, const char *label, const sho
         html_puts(b, label);
         hone_buf_puts(b, "</b> ");
     }
-    if (s && s->file) {
-        report_place(b, r, s->file, s->line);
-        hone_buf_puts(b, " · ");
+    if (s) {
+        if (s->file) {
+            report_place(b, r, s->file, s->line);
+            hone_buf_puts(b, " · ");
+        }
+        html_puts(b, word(r, WORD_ROW));
+        hone_buf_printf(b, " %llu", (unsigned long long)s->row);
+        if (training && s->row < r->n)
+            put_fate(b, r, s->row);
     }
-    html_puts(b, word(r, WORD_ROW));
-    hone_buf_printf(b, " %llu</p>\n", (unsigned long long)(s ? s->row : 0));
+    hone_buf_puts(b, "</p>\n");
 }
 
 static const shown_row *find_shown(const shown_row *list, size_t n, uint64_t row)
@@ -199,7 +217,7 @@ static void put_example(hone_buf *b, const report *r, const example *e)
         html_puts(b, word(r, WORD_ALL_ROWS));
         hone_buf_puts(b, "</b></p>\n");
     } else {
-        put_place(b, r, NULL, s);
+        put_place(b, r, NULL, s, true);
     }
     put_detail(b, e->detail, s);
     if (e->row != UINT64_MAX && s && s->root)
@@ -262,10 +280,10 @@ static void put_pair(hone_buf *b, const report *r, const example *e, bool contam
     hone_buf_puts(b, "<div class=card><p class=place>");
     html_puts(b, word(r, contaminated ? WORD_SHARE_FOUND : WORD_SIMILARITY));
     hone_buf_printf(b, " <b>%.2f</b></p>\n<div class=pair><div>", e->similarity);
-    put_place(b, r, word(r, WORD_THIS_ROW), s);
+    put_place(b, r, word(r, WORD_THIS_ROW), s, false);
     put_side(b, r, s, other);
     hone_buf_puts(b, "</div><div>");
-    put_place(b, r, word(r, contaminated ? WORD_EVALUATION_ROW : WORD_KEPT_ROW), other);
+    put_place(b, r, word(r, contaminated ? WORD_EVALUATION_ROW : WORD_KEPT_ROW), other, !contaminated);
     put_side(b, r, other, s);
     hone_buf_puts(b, "</div></div></div>\n");
 }

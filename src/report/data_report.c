@@ -204,7 +204,7 @@ static void on_row(void *ud, const hone_row_result *row)
     report *r = ud;
     bool used = row->entry.fate == HONE_FATE_USED || row->entry.fate == HONE_FATE_CUT ||
                 row->entry.fate == HONE_FATE_SPLIT;
-    row_note n = {.copies = used ? HONE_MAX(row->copies, 1) : 0};
+    row_note n = {.copies = used ? HONE_MAX(row->copies, 1) : 0, .fate = row->entry.fate};
     size_t i;
 
     if (r->rc || (r->n == r->capacity && grow(r)))

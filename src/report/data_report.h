@@ -22,6 +22,7 @@ typedef struct row_note {
     uint32_t length; /* tokens, or characters without a tokenizer; 0: it could not be read or encoded */
     uint32_t trained, turns; /* tokens with a loss; turns of the assistant */
     uint32_t task, label;    /* in their tables, or NO_NAME */
+    hone_fate fate;
 } row_note;
 
 /* Names and how many rows have them. */

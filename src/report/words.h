@@ -22,6 +22,8 @@
     X(FATE, "What became of every row", "每一行的去向") \
     X(FATE_LEAD, "Every row that was read has exactly one fate; the numbers add up to the rows read.", \
                  "读入的每一行恰有一个去向，各项之和等于读入行数。") \
+    X(FATE_USED, "used", "采用") X(FATE_DROPPED, "dropped", "剔除") X(FATE_DUPLICATE, "duplicate", "重复") \
+    X(FATE_CONTAMINATED, "repeats an evaluation row", "与评测行重复") \
     X(REASONS, "Why rows were dropped", "剔除原因") \
     X(REASON_INVALID, "can not be read", "无法读取") \
     X(REASON_OVERLONG, "too long", "过长") \
