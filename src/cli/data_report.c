@@ -7,11 +7,7 @@
 static void on_progress(void *ud, const hone_progress *p)
 {
     (void)ud;
-    if (p->total)
-        progress("%s: %llu rows, %.0f %%", p->stage, (unsigned long long)p->rows,
-                 100 * (double)p->done / (double)p->total);
-    else
-        progress("%s: %llu rows", p->stage, (unsigned long long)p->rows);
+    progress_bar(p);
 }
 
 /* The folder of a file, NULL when it has none; freed by the caller. */

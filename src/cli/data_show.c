@@ -334,6 +334,12 @@ static void print_head(const json_t *doc)
     }
 }
 
+static void on_progress(void *ud, const hone_progress *p)
+{
+    (void)ud;
+    progress_bar(p);
+}
+
 /* ---- the row --------------------------------------------------------------------------------------------------------- */
 
 /* Reads up to the row. 0 and *row, borrowed from *rows, which the caller closes. */
@@ -452,18 +458,20 @@ static int show(data_pass *p, const common *c, const char *which, const show_opt
     parse_wanted(&f.want, which);
     p->options.rows.keep_going = true;
     p->options.row = on_row;
+    p->options.progress = progress_wanted() ? on_progress : NULL;
     p->options.ud = &f;
     if (hone_data_prepare(p->paths, p->n_paths, &p->options, &counts, &err))
         rc = fail_with(&err);
-    else if (!f.met)
+    progress(NULL);
+    if (!rc && !f.met)
         rc = fail("there is no row %s among the %llu rows", which, (unsigned long long)f.rows);
-    else if (f.failed)
+    if (!rc && f.failed)
         rc = fail("out of memory");
-    else if (f.used)
+    if (!rc && f.used)
         rc = show_row(&f, p, c, o);
-    else if (o->json)
+    else if (!rc && o->json)
         rc = json_print(json_incref(f.doc));
-    else
+    else if (!rc)
         print_head(f.doc);
     json_decref(f.doc);
     return rc;

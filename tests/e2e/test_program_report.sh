@@ -51,6 +51,9 @@ has 'Paris, of course<mark>.</mark>'
 has '<span class=tr>Blue.</span>'
 has 'rows.jsonl:4'
 has '@media(prefers-color-scheme:dark)'
+has '<span class=name>geography</span>'
+has '<span class=name>&lt;b&gt;sky&lt;/b&gt;</span>'
+has '<mark>'
 lacks '<script'
 lacks '<img'
 lacks '<link'
@@ -76,6 +79,19 @@ has 'Characters of a row'
 has 'nowhere'
 lacks '<span class=tr>'
 
+# Rules of quality find rows and show the place; scores come from the model; copies count.
+qa "What is this 中文 about?" "The mail is zhang.wei@qq.com for you, write to it." ',"task":"mail"' >found.jsonl
+qa "Say something quite different then" "I only say the word word word word word word word word word word word word word word word." >>found.jsonl
+ok "$hone" data report config.yaml -o e.html --no-time --set data.train_data_path=found.jsonl \
+    --set data.scores.compute='[perplexity, ifd, unscored]'
+out=$(cat e.html)
+has '<mark>zhang.wei@qq.com</mark>'
+has 'Instruction-following difficulty (IFD)'
+has 'perplexity'
+ok "$hone" data show found.jsonl:1 config.yaml --set data.train_data_path=found.jsonl
+has "finding    "
+has "email"
+
 refused 1 "none.jsonl: no such file" "$hone" data report config.yaml --set data.train_data_path=none.jsonl
 refused 2 "is none of en|zh" "$hone" data report config.yaml --lang fr
 refused 2 "an argument is missing" "$hone" data report
@@ -86,6 +102,7 @@ refused 1 "keep" "$hone" data report config.yaml -o keep
 ok "$hone" data show 1 config.yaml
 has "rows.jsonl:2, row 1"
 has "fate       used"
+has "task       colours"
 has "⟦Blue.<|im_end|>⟧"
 has "528:<|im_end|>⟧"
 ok "$hone" data show rows.jsonl:7 config.yaml
@@ -109,6 +126,7 @@ one_document
 same used "$(value fate)" "the fate"
 has '"weights":[0.0,'
 has '"ids":[527,'
+has '"label":"<b>sky</b>"'
 tokens=$(value tokens)
 same "$tokens" "$(grep -o '"ids":\[[^]]*' <<<"$out" | tr ',' '\n' | wc -l)" "the number of ids"
 has '"scores":{"perplexity":'
