@@ -260,8 +260,8 @@ int unfinished_row(check *c, rule *r)
     if (s->n_tokens < MIN_TOKENS)
         return 0;
     if ((find & FIND_LIST) && last_line > 0 && marker_at(s, begin, line_end) == line_end - begin &&
-        s->cp[begin] != '|' && line_end - begin < 8 && !(s->cp[begin] == '-' && line_end - begin > 1) &&
-        !(s->cp[begin] == '*' && line_end - begin > 1))
+        s->cp[begin] != '|' && s->cp[begin] != '>' && line_end - begin < 8 &&
+        !(s->cp[begin] == '-' && line_end - begin > 1) && !(s->cp[begin] == '*' && line_end - begin > 1))
         return check_found(c, r, begin, line_end, "%s", check_quote(quote, s, begin, line_end));
     while (end > s->first && is_closer(s->cp[end - 1]))
         end--;
