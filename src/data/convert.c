@@ -431,7 +431,7 @@ int conversation_read(conversation *out, const json_t *row, const hone_rows_opti
         rc = convert_meta(&c, row);
     if (!rc)
         rc = read_row(&c, (json_t *)row, options);
-    if (!rc)
+    if (!rc && !out->no_text)
         rc = json_write(&out->text, root, err);
     json_decref(c.messages);
     json_decref(out->root);

@@ -121,6 +121,7 @@ typedef struct conversation {
     const char *id, *task, *label, *group;
     float row_weight;
     json_t *root; /* what `text` was written from; NULL after an error */
+    bool no_text; /* set before: `root` is wanted alone, `text` stays empty */
 } conversation;
 
 /* Converts one row. `file` and `line` start every message. */
@@ -186,10 +187,21 @@ typedef struct row_text {
     bool plain_text;
 } row_text;
 
+/* The same with its conversation parsed. */
+typedef struct row_values {
+    json_t *root;        /* the conversation, or {"text": ...}; borrowed, and left as it was */
+    const float *weight; /* this and what follows as in row_text */
+    size_t n_messages;
+    float row_weight;
+    bool plain_text;
+} row_values;
+
 /* Renders, tokenises, masks, checks, and applies the policy for long rows. Messages carry no place: the caller adds
  * it. Thread-safe. *out is zeroed first; cleared by encoded_row_clear, also after an error. */
 int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
                const hone_dataset_options *options, hone_error *err);
+int row_encode_values(encoded_row *out, const hone_chat *chat, const row_values *row,
+                      const hone_dataset_options *options, hone_error *err);
 void encoded_row_clear(encoded_row *r);
 
 /* ---- order.c ------------------------------------------------------------------------------------------------------- */

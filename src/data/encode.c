@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "data/data.h"
+#include "text/chat_json.h"
 
 static void sequence_clear(sequence *s)
 {
@@ -50,7 +51,8 @@ static int add_run(sequence *s, size_t at, float weight, hone_error *err)
 
 /* Applies the switches and weights of the row's turns to the mask and counts what is left. With `prompt`, what is outside
  * the assistant's turns is trained as well, with the weight of the row. */
-static int apply_switches(sequence *s, const int32_t *turn, const row_text *row, bool prompt, hone_error *err)
+static int apply_switches(sequence *s, const int32_t *turn, const row_values *row, bool prompt,
+                          hone_error *err)
 {
     int32_t last = -1;
     float present = 1;
@@ -82,11 +84,11 @@ static int apply_switches(sequence *s, const int32_t *turn, const row_text *row,
     return 0;
 }
 
-static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const row_text *row,
+static int encode_text(sequence *out, size_t *straddled, const hone_chat *chat, const row_values *row,
                        bool prompt, hone_error *err)
 {
     hone_encoding e = {0};
-    int rc = hone_chat_encode(chat, &e, row->text, row->len, 0, err);
+    int rc = hone_chat_encode_json(chat, &e, row->root, 0, err);
 
     *out = (sequence){0};
     if (!rc && !e.eot_trained)
@@ -126,11 +128,10 @@ typedef struct splitter {
     encoded_row *out;
     const hone_chat *chat;
     json_t *root, *messages; /* borrowed from each other */
-    const row_text *row;
+    const row_values *row;
     bool prompt;    /* train_on_prompt */
     size_t n, head; /* messages; leading system messages, which every part repeats */
-    hone_buf text;
-    float *weight; /* [n] of a part's messages */
+    float *weight;  /* [n] of a part's messages */
     hone_error *err;
 } splitter;
 
@@ -164,15 +165,9 @@ static int encode_range(splitter *s, sequence *out, size_t *straddled, size_t a,
         rc = HONE_ENOMEM;
     if (rc)
         hone_error_set(s->err, rc, "out of memory");
-    s->text.len = 0;
-    if (!rc)
-        rc = json_write(&s->text, part, s->err);
     if (!rc) {
-        row_text text = {.text = s->text.data,
-                         .len = s->text.len,
-                         .weight = s->weight,
-                         .n_messages = n,
-                         .row_weight = s->row->row_weight};
+        row_values text = {
+            .root = part, .weight = s->weight, .n_messages = n, .row_weight = s->row->row_weight};
 
         rc = encode_text(out, straddled, s->chat, &text, s->prompt, s->err);
     }
@@ -224,14 +219,12 @@ static int split_messages(splitter *s, size_t max_length)
     return 0;
 }
 
-static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
+static int split(encoded_row *out, const hone_chat *chat, const row_values *row,
                  const hone_dataset_options *options, hone_error *err)
 {
-    json_error_t e;
-    json_t *root = json_loadb(row->text, row->len, 0, &e);
     splitter s = {.out = out,
                   .chat = chat,
-                  .root = root,
+                  .root = row->root,
                   .row = row,
                   .prompt = options->train_on_prompt,
                   .n = row->n_messages,
@@ -240,29 +233,26 @@ static int split(encoded_row *out, const hone_chat *chat, const row_text *row,
 
     out->fate = FATE_SPLIT;
     out->straddled = 0; /* of the parts alone */
-    s.messages = json_object_get(root, "messages");
+    s.messages = json_object_get(row->root, "messages");
     s.weight = hone_alloc(row->n_messages * sizeof *s.weight);
-    if (!root || !s.weight)
+    if (!s.weight)
         rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
     while (!rc && s.head < s.n &&
            (!strcmp(role_of(&s, s.head), "system") || !strcmp(role_of(&s, s.head), "developer")))
         s.head++;
     if (!rc)
         rc = split_messages(&s, (size_t)options->max_length);
-    hone_buf_clear(&s.text);
     hone_free(s.weight);
-    json_decref(root);
     return rc;
 }
 
 /* ---- plain text ---------------------------------------------------------------------------------------------------- */
 
 /* All tokens of {"text": ...} and the end-of-sequence token, all trained with the weight of the row. */
-static int encode_plain(sequence *out, const hone_chat *chat, const row_text *row, hone_error *err)
+static int encode_plain(sequence *out, const hone_chat *chat, const row_values *row, hone_error *err)
 {
     const hone_tokenizer *t = hone_chat_tokenizer(chat);
-    json_t *root = json_loadb(row->text, row->len, 0, NULL);
-    const json_t *text = json_object_get(root, "text");
+    const json_t *text = json_object_get(row->root, "text");
     hone_span all = {0, json_string_length(text)};
     hone_tokens tokens = {0};
     int32_t eos = t ? hone_tokenizer_eos(t) : -1, *id = NULL;
@@ -270,13 +260,10 @@ static int encode_plain(sequence *out, const hone_chat *chat, const row_text *ro
     int rc;
 
     *out = (sequence){0};
-    if (!t) {
-        json_decref(root);
+    if (!t)
         return hone_error_set(err, HONE_EINVAL, "a plain text needs a tokenizer");
-    }
-    rc = root ? hone_tokenizer_encode(t, &tokens, json_string_value(text), all.end, &all, 1,
-                                      HONE_ENCODE_SPECIAL, err)
-              : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    rc = hone_tokenizer_encode(t, &tokens, json_string_value(text), all.end, &all, 1, HONE_ENCODE_SPECIAL,
+                               err);
     if (!rc) {
         id = hone_realloc_array(tokens.id, tokens.n + 1, sizeof *id);
         mask = hone_alloc(tokens.n + 1);
@@ -298,7 +285,6 @@ static int encode_plain(sequence *out, const hone_chat *chat, const row_text *ro
     }
     hone_free(mask);
     hone_tokens_clear(&tokens);
-    json_decref(root);
     return rc;
 }
 
@@ -355,8 +341,8 @@ static void truncate_sequence(encoded_row *out, sequence *s, size_t max_length)
         s->n_runs--;
 }
 
-int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
-               const hone_dataset_options *options, hone_error *err)
+int row_encode_values(encoded_row *out, const hone_chat *chat, const row_values *row,
+                      const hone_dataset_options *options, hone_error *err)
 {
     size_t limit = (size_t)options->max_length;
     sequence whole;
@@ -390,5 +376,26 @@ int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
     if (!rc && (out->fate == FATE_USED || out->fate == FATE_TRUNCATED))
         rc = add_part(out, &whole, err);
     sequence_clear(&whole);
+    return rc;
+}
+
+int row_encode(encoded_row *out, const hone_chat *chat, const row_text *row,
+               const hone_dataset_options *options, hone_error *err)
+{
+    json_error_t e;
+    row_values values = {.root = json_loadb(row->text, row->len, JSON_ALLOW_NUL, &e),
+                         .weight = row->weight,
+                         .n_messages = row->n_messages,
+                         .row_weight = row->row_weight,
+                         .plain_text = row->plain_text};
+    int rc;
+
+    *out = (encoded_row){0};
+    if (!values.root && json_error_code(&e) == json_error_out_of_memory)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    rc = values.root ? row_encode_values(out, chat, &values, options, err)
+                     : hone_error_set(err, HONE_EFORMAT, "conversation, line %d, column %d: %s", e.line,
+                                      e.column, e.text);
+    json_decref(values.root);
     return rc;
 }

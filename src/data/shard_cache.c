@@ -12,6 +12,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "text/chat_json.h"
+
 #define MANIFEST "manifest.json"
 #define MANIFEST_LIMIT ((size_t)64 << 20)
 
@@ -67,20 +69,21 @@ static void add_names(hone_buf *out, const hone_rows_options *o)
 /* The ids and mask of a short dialogue, or that the template refuses it. */
 static int add_probe(hone_buf *out, const hone_chat *chat, hone_error *err)
 {
-    static const char dialogue[] =
-        "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}";
+    json_t *dialogue = json_pack("{s:[{s:s, s:s}, {s:s, s:s}]}", "messages", "role", "user", "content", "a",
+                                 "role", "assistant", "content", "b");
     hone_encoding e = {0};
     hone_error why = HONE_ERROR_INIT;
     uint64_t h = 1;
-    int rc = hone_chat_encode(chat, &e, dialogue, sizeof dialogue - 1, 0, &why);
+    int rc = dialogue ? hone_chat_encode_json(chat, &e, dialogue, 0, &why) : HONE_ENOMEM;
 
     if (!rc) {
         h = hone_xxh64_of(0, e.tokens.id, e.tokens.n * sizeof *e.tokens.id);
         h = hone_xxh64_of(h, e.mask, e.tokens.n);
     }
     hone_encoding_clear(&e);
+    json_decref(dialogue);
     if (rc == HONE_ENOMEM)
-        return hone_error_set(err, rc, "%s", why.message);
+        return hone_error_set(err, rc, "out of memory");
     hone_buf_printf(out, "probe %016" PRIx64 "\n", h);
     return 0;
 }

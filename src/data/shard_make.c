@@ -11,17 +11,14 @@
 #define BATCH 512 /* rows; far more than threads, so that a long row at its end costs little */
 #define BATCH_BYTES ((size_t)8 << 20) /* a batch ends with the row that takes its text to this size */
 
+#define KEEP_BYTES 65536 /* of buffers that a job keeps for its next row */
+
 typedef struct job {
-    hone_buf text; /* the conversation; reused */
-    float *weight; /* [n_messages] */
-    float row_weight;
-    size_t n_messages, capacity;
-    bool plain_text;
-    uint32_t file;
-    uint64_t line;
+    raw_row raw;
+    conversation conversation;
     encoded_row result;
     int rc;
-    hone_error err;
+    hone_error err; /* with file and line */
 } job;
 
 typedef struct batch {
@@ -112,7 +109,7 @@ static int store_row(making *k, const job *j, hone_error *err)
     int rc = note_lengths(k, e, err);
 
     if (!rc)
-        rc = shard_add(&k->builder, e, j->file, j->line, err);
+        rc = shard_add(&k->builder, e, j->raw.file_index, j->raw.line, err);
     if (rc)
         return rc;
     r->rows_used += e->n_parts > 0;
@@ -158,11 +155,10 @@ static int store_batch(making *k, batch *b, hone_error *err)
         job *j = &b->job[i];
 
         if (!rc && j->rc)
-            rc = hone_error_set(err, j->rc, "%s:%llu: %s", k->m->file[j->file], (unsigned long long)j->line,
-                                j->err.message);
+            rc = hone_error_set(err, j->rc, "%s", j->err.message);
         if (!rc && j->result.fate == FATE_OVERLONG) {
             if (!k->overlong.n++)
-                k->overlong = (overlong_rows){1, j->line, j->file, j->result.length};
+                k->overlong = (overlong_rows){1, j->raw.line, j->raw.file_index, j->result.length};
             if (k->m->background)
                 rc = refuse_overlong(k, err);
         } else if (!rc && !k->overlong.n) {
@@ -181,51 +177,43 @@ static void encode_job(void *ud, size_t i)
 {
     batch *b = ud;
     job *j = &b->job[i];
-    row_text row = {j->text.data, j->text.len, j->weight, j->n_messages, j->row_weight, j->plain_text};
+    conversation *c = &j->conversation;
+    hone_error why = HONE_ERROR_INIT;
 
     j->err = (hone_error)HONE_ERROR_INIT;
-    j->rc = row_encode(&j->result, b->maker->chat, &row, &b->maker->options, &j->err);
-}
+    c->no_text = true;
+    j->rc = rows_convert(c, &j->raw, &b->maker->options.rows, &j->err);
+    if (!j->rc) {
+        row_values row = {c->root, c->weight, c->n_messages, c->row_weight, c->plain_text};
 
-static int fill_job(job *j, const hone_row *row, hone_error *err)
-{
-    j->text.len = 0;
-    hone_buf_add(&j->text, row->conversation, row->len);
-    j->plain_text = row->plain_text;
-    if (row->n_messages > j->capacity) {
-        float *weight = hone_realloc_array(j->weight, row->n_messages, sizeof *weight);
-
-        if (!weight)
-            return out_of_memory(err);
-        j->weight = weight;
-        j->capacity = row->n_messages;
+        j->rc = row_encode_values(&j->result, b->maker->chat, &row, &b->maker->options, &why);
+        if (j->rc)
+            hone_error_set(&j->err, j->rc, "%s:%llu: %s", j->raw.file, (unsigned long long)j->raw.line,
+                           why.message);
     }
-    if (row->n_messages)
-        memcpy(j->weight, row->weight, row->n_messages * sizeof *j->weight);
-    j->row_weight = row->row_weight;
-    j->n_messages = row->n_messages;
-    j->file = row->file_index;
-    j->line = row->line;
-    return j->text.failed ? out_of_memory(err) : 0;
+    /* Neither the values nor a long row's room are kept for all jobs. */
+    json_decref(c->root);
+    c->root = NULL;
+    if (j->raw.text.capacity > KEEP_BYTES)
+        raw_row_clear(&j->raw);
+    if (c->meta.capacity > KEEP_BYTES || c->capacity * sizeof *c->weight > KEEP_BYTES)
+        conversation_clear(c);
 }
 
 static int read_batch(making *k, batch *b, hone_error *err)
 {
     size_t bytes = 0;
-    hone_row row;
-    int more = 1, rc = 0;
+    int more = 1;
 
-    while (!rc && !k->end && b->n < BATCH && bytes < BATCH_BYTES) {
-        more = k->left ? hone_rows_next(k->m->rows, &row, err) : 0;
+    while (!k->end && b->n < BATCH && bytes < BATCH_BYTES) {
+        more = k->left ? rows_next_raw(k->m->rows, &b->job[b->n].raw, err) : 0;
         if (more == 1) {
-            rc = fill_job(&b->job[b->n], &row, err);
-            bytes += row.len;
-            b->n += !rc;
+            bytes += b->job[b->n++].raw.text.len;
             k->left--;
         }
         k->end = more != 1;
     }
-    return more < 0 ? more : rc;
+    return more < 0 ? more : 0;
 }
 
 static int make_all(making *k, batch pair[2], hone_error *err)
@@ -309,8 +297,8 @@ int shard_make(shard_maker *m, hone_error *err)
     for (i = 0; i < 2; i++) {
         for (j = 0; pair[i].job && j < BATCH; j++) {
             encoded_row_clear(&pair[i].job[j].result);
-            hone_buf_clear(&pair[i].job[j].text);
-            hone_free(pair[i].job[j].weight);
+            raw_row_clear(&pair[i].job[j].raw);
+            conversation_clear(&pair[i].job[j].conversation);
         }
         hone_free(pair[i].job);
     }

@@ -17,6 +17,7 @@
 #include <time.h>
 
 #include "text/chat_impl.h"
+#include "text/chat_json.h"
 
 typedef struct conversation {
     json_t *root;
@@ -63,16 +64,13 @@ static int embedded(json_t **out, const json_t *object, const char *key, bool wa
     return 0;
 }
 
-static int parse_conversation(conversation *c, const char *text, size_t len, hone_error *err)
+/* Takes the parts of `root`, which is borrowed. */
+static int open_conversation(conversation *c, json_t *root, hone_error *err)
 {
-    json_error_t problem;
     int rc = 0;
 
     memset(c, 0, sizeof *c);
-    c->root = json_loadb(text, len, JSON_ALLOW_NUL, &problem);
-    if (!c->root)
-        return hone_error_set(err, HONE_EFORMAT, "conversation, line %d, column %d: %s", problem.line,
-                              problem.column, problem.text);
+    c->root = json_incref(root);
     c->messages = json_is_array(c->root) ? c->root : json_object_get(c->root, "messages");
     if (!json_is_array(c->messages))
         return hone_error_set(err, HONE_EFORMAT, "the conversation has no list \"messages\"");
@@ -89,6 +87,28 @@ static int parse_conversation(conversation *c, const char *text, size_t len, hon
         c->documents = NULL;
     if (!rc && c->documents && !json_is_array(c->documents))
         rc = hone_error_set(err, HONE_EFORMAT, "\"documents\" must be a list");
+    return rc;
+}
+
+static int parse_text(json_t **root, const char *text, size_t len, hone_error *err)
+{
+    json_error_t problem;
+
+    *root = json_loadb(text, len, JSON_ALLOW_NUL, &problem);
+    return *root ? 0
+                 : hone_error_set(err, HONE_EFORMAT, "conversation, line %d, column %d: %s", problem.line,
+                                  problem.column, problem.text);
+}
+
+static int parse_conversation(conversation *c, const char *text, size_t len, hone_error *err)
+{
+    json_t *root;
+    int rc = parse_text(&root, text, len, err);
+
+    memset(c, 0, sizeof *c);
+    if (!rc)
+        rc = open_conversation(c, root, err);
+    json_decref(root);
     return rc;
 }
 
@@ -333,14 +353,14 @@ static int mask_turns(const encoder *e, hone_encoding *out, hone_error *err)
     return 0;
 }
 
-int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *text, size_t len, unsigned flags,
-                     hone_error *err)
+int hone_chat_encode_json(const hone_chat *chat, hone_encoding *out, json_t *root, unsigned flags,
+                          hone_error *err)
 {
     bool prompt = flags & HONE_CHAT_GENERATION_PROMPT;
     encoder e = {.chat = chat, .now = (int64_t)time(NULL)};
     conversation c;
     size_t i;
-    int rc = parse_conversation(&c, text, len, err);
+    int rc = open_conversation(&c, root, err);
 
     if (!rc)
         rc = render(chat, &c, c.n, prompt, e.now, &out->rendering, err);
@@ -366,6 +386,18 @@ out:
     clear_conversation(&c);
     if (rc)
         hone_encoding_clear(out);
+    return rc;
+}
+
+int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *text, size_t len, unsigned flags,
+                     hone_error *err)
+{
+    json_t *root;
+    int rc = parse_text(&root, text, len, err);
+
+    if (!rc)
+        rc = hone_chat_encode_json(chat, out, root, flags, err);
+    json_decref(root);
     return rc;
 }
 

@@ -15,25 +15,26 @@
 
 #include "base/base.h"
 #include "hone/data.h"
+#include "text/chat_json.h"
 
 struct hone_chat {
     bool lose_eot, mask_nothing;
 };
 
-int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *conversation, size_t len,
-                     unsigned flags, hone_error *err)
+int hone_chat_encode_json(const hone_chat *chat, hone_encoding *out, json_t *root, unsigned flags,
+                          hone_error *err)
 {
-    json_t *root = json_loadb(conversation, len, 0, NULL), *list = json_object_get(root, "messages");
-    size_t i, k, n = 0, capacity = len + 8;
+    const json_t *list = json_object_get(root, "messages");
+    size_t i, k, n = 0, capacity = 8;
 
     assert_int_equal(flags, 0);
+    for (i = 0; i < json_array_size(list); i++)
+        capacity += 2 + json_string_length(json_object_get(json_array_get(list, i), "content"));
     out->tokens.id = hone_alloc(capacity * sizeof *out->tokens.id);
     out->mask = hone_alloc(capacity);
     out->turn = hone_alloc(capacity * sizeof *out->turn);
-    if (!root || !out->tokens.id || !out->mask || !out->turn) {
-        json_decref(root);
+    if (!out->tokens.id || !out->mask || !out->turn)
         return hone_error_set(err, HONE_ENOMEM, "out of memory");
-    }
     for (i = 0; i < json_array_size(list); i++) {
         const json_t *m = json_array_get(list, i);
         const char *role = json_string_value(json_object_get(m, "role"));
@@ -41,10 +42,8 @@ int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *conv
         bool answer = !strcmp(role, "assistant");
         size_t length = strlen(content);
 
-        if (!strcmp(content, "!")) {
-            json_decref(root);
+        if (!strcmp(content, "!"))
             return hone_error_set(err, HONE_EINVAL, "template line 7: says no");
-        }
         for (k = 0; k < length + 2; k++, n++) {
             out->tokens.id[n] = k == 0        ? (answer         ? 2
                                                  : *role == 's' ? 3
@@ -58,7 +57,6 @@ int hone_chat_encode(const hone_chat *chat, hone_encoding *out, const char *conv
     out->tokens.n = n;
     out->straddled = json_array_size(list) > 2;
     out->eot_trained = !chat->lose_eot;
-    json_decref(root);
     return 0;
 }
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "text/chat_json.h"
 #include "train/feed.h"
 
 #define LENGTH 60000
@@ -20,14 +21,14 @@ struct hone_chat {
 };
 static const hone_chat chat;
 
-int hone_chat_encode(const hone_chat *c, hone_encoding *out, const char *conversation, size_t len,
-                     unsigned flags, hone_error *err)
+int hone_chat_encode_json(const hone_chat *c, hone_encoding *out, json_t *conversation, unsigned flags,
+                          hone_error *err)
 {
-    const char *last = strstr(conversation, "n=");
-    size_t n = last ? (size_t)strtoul(last + 2, NULL, 10) : 8, i;
+    const json_t *list = json_object_get(conversation, "messages");
+    const char *answer = json_string_value(json_object_get(json_array_get(list, 1), "content"));
+    size_t n = !strncmp(answer, "n=", 2) ? (size_t)strtoul(answer + 2, NULL, 10) : 8, i;
 
     (void)c;
-    (void)len;
     (void)flags;
     out->tokens.id = hone_alloc(n * sizeof *out->tokens.id);
     out->mask = hone_alloc(n);
