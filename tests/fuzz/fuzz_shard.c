@@ -11,7 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void repair(uint8_t *bytes, size_t size)
 {
     static const size_t element[SHARD_SECTIONS] = {sizeof(shard_sequence), sizeof(shard_row),
-                                                   sizeof(hone_weight_run), sizeof(uint64_t), sizeof(int32_t)};
+                                                   sizeof(hone_weight_run), sizeof(uint64_t),
+                                                   sizeof(int32_t)};
     shard_header *h = (shard_header *)bytes;
     size_t at = sizeof *h, k;
 
