@@ -43,8 +43,18 @@ typedef enum hone_schedule {
     HONE_SCHEDULE_COSINE,
     HONE_SCHEDULE_LINEAR,
     HONE_SCHEDULE_CONSTANT,
-    HONE_SCHEDULE_CONSTANT_WITH_WARMUP
+    HONE_SCHEDULE_CONSTANT_WITH_WARMUP,
+    HONE_SCHEDULE_COSINE_WITH_RESTARTS,
+    HONE_SCHEDULE_POLYNOMIAL,
+    HONE_SCHEDULE_INVERSE_SQRT,
+    HONE_SCHEDULE_COSINE_WITH_MIN_LR,
+    HONE_SCHEDULE_COSINE_WARMUP_WITH_MIN_LR,
+    HONE_SCHEDULE_WARMUP_STABLE_DECAY,
+    HONE_SCHEDULE_REDUCE_ON_PLATEAU
 } hone_schedule;
+/* Course of the rise and of the fall of warmup_stable_decay. */
+typedef enum hone_curve { HONE_CURVE_LINEAR, HONE_CURVE_COSINE, HONE_CURVE_ONE_MINUS_SQRT } hone_curve;
+typedef enum hone_loss_type { HONE_LOSS_NLL, HONE_LOSS_DFT } hone_loss_type;
 typedef enum hone_bias { HONE_BIAS_NONE, HONE_BIAS_ALL, HONE_BIAS_LORA_ONLY } hone_bias;
 typedef enum hone_optim {
     HONE_OPTIM_ADAMW,
@@ -106,22 +116,41 @@ typedef struct hone_config {
         hone_bias bias;
         char *task_type;
         char *init_adapter;
+        bool use_rslora, use_dora;
+        hone_patterns rank_pattern, alpha_pattern;
+        hone_strings modules_to_save;
+        double loraplus_lr_ratio; /* 0 = off */
     } lora;
     struct {
         char *output_dir;
         hone_finetuning finetuning_type;
+        int32_t freeze_trainable_layers; /* n > 0: the last n; < 0: the first -n */
+        hone_strings freeze_trainable_modules, freeze_extra_modules;
+        char *freeze_trainable_pattern;
         double num_train_epochs;
         int32_t max_steps; /* > 0 wins over num_train_epochs */
         int32_t per_device_train_batch_size, per_device_eval_batch_size, gradient_accumulation_steps;
         double learning_rate;
         hone_schedule lr_scheduler_type;
+        struct {               /* of lr_scheduler_type; see schedule.h */
+            double num_cycles; /* 0 = the schedule's own */
+            double power, lr_end, min_lr, min_lr_rate, warmup_lr_rate; /* warmup_lr_rate < 0: none */
+            int32_t timescale, num_decay_steps, num_stable_steps;      /* 0 = the schedule's own */
+            hone_curve decay_type, warmup_type;
+            double factor, threshold; /* reduce_lr_on_plateau */
+            int32_t patience, cooldown;
+        } lr_scheduler_kwargs;
         double warmup_ratio;
         int32_t warmup_steps;
         hone_optim optim;
         double weight_decay, max_grad_norm;
+        double adam_beta1, adam_beta2, adam_epsilon, sgd_momentum;
+        double label_smoothing_factor, z_loss;
+        hone_loss_type loss_type;
         bool bf16, fp16;                /* bf16 follows precision; fp16 only makes a notice */
         hone_precision precision;       /* the one field to ask */
         int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
+        hone_precision save_precision;  /* of a full result; AUTO: as the base stores it */
         hone_strategy save_strategy;
         double save_steps;        /* < 1: share of all steps */
         int32_t save_total_limit; /* 0 = keep all */

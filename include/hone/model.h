@@ -76,6 +76,13 @@ HONE_API int hone_adapter_tensors(hone_adapter **out, hone_model *m, const hone_
                                   hone_error *err);
 HONE_API bool hone_adapter_is_low_rank(const hone_adapter *a); /* false: whole tensors only */
 
+/* Writes the model as it answers with `a` (NULL: as it is) as a Hugging Face directory: tensors of `a` instead of the
+ * base's, low-rank factors added in, every matrix in `precision` (AUTO: as the base stores it, bf16 where that is a
+ * quantised block format). model.safetensors, config.json and generation_config.json; of a base that is a directory also its
+ * tokenizer files. Each file is atomic, config.json is the last. */
+HONE_API int hone_model_save(const hone_model *m, const hone_adapter *a, const char *dir,
+                             hone_precision precision, hone_error *err);
+
 /* Reads a PEFT adapter directory (adapter_config.json, adapter_model.safetensors); refuses settings that hone lacks
  * by name; shapes are checked against the model. */
 HONE_API int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_error *err);

@@ -17,13 +17,7 @@ static int refuse_unsupported(const hone_config *c, hone_error *err)
         bool wanted;
         const char *key, *given, *supported;
     } later[] = {
-        {c->training.finetuning_type == HONE_FINETUNING_FULL, "training.finetuning_type", "full", "lora"},
-        {c->training.finetuning_type == HONE_FINETUNING_FREEZE, "training.finetuning_type", "freeze", "lora"},
-        {c->training.optim == HONE_OPTIM_ADAMW_8BIT, "training.optim", "adamw_8bit", "adamw_torch"},
-        {c->training.optim == HONE_OPTIM_ADAFACTOR, "training.optim", "adafactor", "adamw_torch"},
-        {c->training.optim == HONE_OPTIM_SGD, "training.optim", "sgd", "adamw_torch"},
-        {c->lora.bias == HONE_BIAS_ALL, "lora.bias", "all", "none"},
-        {c->lora.bias == HONE_BIAS_LORA_ONLY, "lora.bias", "lora_only", "none"},
+        {c->lora.use_dora, "lora.use_dora", "true", "false"},
         {c->model.load_in_4bit, "model.load_in_4bit", "true", "false"},
         {c->model.load_in_8bit, "model.load_in_8bit", "true", "false"},
         {c->data.augmentation_enabled, "data.augmentation.enabled", "true", "false"},
@@ -132,6 +126,31 @@ static int check_streaming(const hone_config *c, hone_error *err)
     return reason ? hone_error_set(err, HONE_EINVAL, "data.streaming needs %s", reason) : 0;
 }
 
+/* What a method, an optimiser or a schedule needs of other keys. */
+static int check_training(const hone_config *c, hone_error *err)
+{
+    const bool plateau = c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU;
+
+    if (c->training.finetuning_type != HONE_FINETUNING_LORA && c->lora.init_adapter)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "lora.init_adapter: an adapter goes on with training.finetuning_type: lora only");
+    if (c->training.lr_scheduler_type == HONE_SCHEDULE_WARMUP_STABLE_DECAY &&
+        !c->training.lr_scheduler_kwargs.num_decay_steps)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "training.lr_scheduler_type: warmup_stable_decay needs lr_scheduler_kwargs.num_decay_steps");
+    if (plateau && c->training.evaluation_strategy == HONE_STRATEGY_NO)
+        return hone_error_set(err, HONE_EINVAL,
+                              "training.lr_scheduler_type: reduce_lr_on_plateau needs evaluations, and "
+                              "training.evaluation_strategy is no");
+    if (plateau && !c->data.eval_data_path.n && c->data.val_size <= 0)
+        return hone_error_set(err, HONE_EINVAL,
+                              "training.lr_scheduler_type: reduce_lr_on_plateau needs rows to evaluate: give "
+                              "data.eval_data_path or data.val_size");
+    return 0;
+}
+
 int hone_config_check(const hone_config *c, hone_error *err)
 {
     static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
@@ -151,6 +170,8 @@ int hone_config_check(const hone_config *c, hone_error *err)
         rc = check_targets(c, err);
     if (!rc)
         rc = check_streaming(c, err);
+    if (!rc)
+        rc = check_training(c, err);
     if (!rc)
         rc = check_mix(c, err);
     if (rc)

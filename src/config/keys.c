@@ -25,10 +25,25 @@ static const config_choice schedule_choice[] = {
     {"linear", HONE_SCHEDULE_LINEAR, false},
     {"constant", HONE_SCHEDULE_CONSTANT, false},
     {"constant_with_warmup", HONE_SCHEDULE_CONSTANT_WITH_WARMUP, false},
+    {"cosine_with_restarts", HONE_SCHEDULE_COSINE_WITH_RESTARTS, false},
+    {"polynomial", HONE_SCHEDULE_POLYNOMIAL, false},
+    {"inverse_sqrt", HONE_SCHEDULE_INVERSE_SQRT, false},
+    {"cosine_with_min_lr", HONE_SCHEDULE_COSINE_WITH_MIN_LR, false},
+    {"cosine_warmup_with_min_lr", HONE_SCHEDULE_COSINE_WARMUP_WITH_MIN_LR, false},
+    {"warmup_stable_decay", HONE_SCHEDULE_WARMUP_STABLE_DECAY, false},
+    {"reduce_lr_on_plateau", HONE_SCHEDULE_REDUCE_ON_PLATEAU, false},
     {0}};
+static const config_choice curve_choice[] = {{"linear", HONE_CURVE_LINEAR, false},
+                                             {"cosine", HONE_CURVE_COSINE, false},
+                                             {"1-sqrt", HONE_CURVE_ONE_MINUS_SQRT, false},
+                                             {0}};
+static const config_choice loss_choice[] = {
+    {"nll", HONE_LOSS_NLL, false}, {"dft", HONE_LOSS_DFT, false}, {0}};
 static const config_choice optim_choice[] = {{"adamw_torch", HONE_OPTIM_ADAMW, false},
                                              {"adamw", HONE_OPTIM_ADAMW, true},
+                                             {"adamw_torch_fused", HONE_OPTIM_ADAMW, true},
                                              {"adamw_8bit", HONE_OPTIM_ADAMW_8BIT, false},
+                                             {"adamw_bnb_8bit", HONE_OPTIM_ADAMW_8BIT, true},
                                              {"adafactor", HONE_OPTIM_ADAFACTOR, false},
                                              {"sgd", HONE_OPTIM_SGD, false},
                                              {0}};
@@ -109,11 +124,41 @@ const config_key config_keys[] = {
     {"lora", "task_type", NULL, KIND_TEXT, AT(lora.task_type), "CAUSAL_LM", .help = "Only `CAUSAL_LM`."},
     {"lora", "init_adapter", NULL, KIND_PATH, AT(lora.init_adapter), .unset = "a new adapter",
      .help = "Adapter directory to start from."},
+    {"lora", "use_rslora", NULL, KIND_BOOL, AT(lora.use_rslora), "false",
+     .help = "Rank-stabilised: the scaling is lora_alpha / sqrt(r)."},
+    {"lora", "use_dora", NULL, KIND_BOOL, AT(lora.use_dora), "false",
+     .help = "The length of each output row of a weight is trained apart from its direction."},
+    {"lora", "rank_pattern", NULL, KIND_PATTERNS, AT(lora.rank_pattern), .unset = "r everywhere", .min = 1,
+     .max = 65536,
+     .help = "Other ranks for some layers: a mapping of a name, or a regular expression for the end of the "
+             "path, to "
+             "a rank. The first that matches counts."},
+    {"lora", "alpha_pattern", NULL, KIND_PATTERNS, AT(lora.alpha_pattern), .unset = "lora_alpha everywhere",
+     POSITIVE, .help = "Other values of lora_alpha, likewise."},
+    {"lora", "modules_to_save", "additional_target", KIND_TEXTS, AT(lora.modules_to_save), .unset = "none",
+     .help = "Modules that are trained whole beside the adapter and saved with it, like `embed_tokens` and "
+             "`lm_head`."},
+    {"lora", "loraplus_lr_ratio", NULL, KIND_NUMBER, AT(lora.loraplus_lr_ratio), "0", NOT_NEGATIVE,
+     .help = "LoRA+: the learning rate of B is this many times that of A; 0 = off."},
 
     {"training", "output_dir", NULL, KIND_PATH, AT(training.output_dir), .unset = "required",
      .help = "Folder of the adapter, metrics.jsonl and the effective configuration."},
     {"training", "finetuning_type", NULL, KIND_CHOICE, AT(training.finetuning_type), "lora",
-     .choice = finetuning_choice, .help = "What is trained."},
+     .choice = finetuning_choice,
+     .help = "What is trained: `lora` an adapter, `full` the whole model, `freeze` a part of it."},
+    {"training", "freeze_trainable_layers", NULL, KIND_INT, AT(training.freeze_trainable_layers), "2",
+     .min = -INT32_MAX, .max = INT32_MAX,
+     .help = "Layers that `finetuning_type: freeze` trains: n > 0 the last n, n < 0 the first -n."},
+    {"training", "freeze_trainable_modules", NULL, KIND_TEXTS, AT(training.freeze_trainable_modules), "all",
+     .help = "Modules of these layers that are trained: `all`, or names like `mlp`, `self_attn`, "
+             "`input_layernorm`."},
+    {"training", "freeze_extra_modules", NULL, KIND_TEXTS, AT(training.freeze_extra_modules), .unset = "none",
+     .help = "Modules outside of layers that are trained too: `embed_tokens`, `norm`, `lm_head`."},
+    {"training", "freeze_trainable_pattern", NULL, KIND_TEXT, AT(training.freeze_trainable_pattern),
+     .unset = "none",
+     .help =
+         "A regular expression: tensors whose name (`model.layers.0.mlp.up_proj.weight`) holds a match are "
+         "trained too."},
     {"training", "num_train_epochs", NULL, KIND_NUMBER, AT(training.num_train_epochs), "3", POSITIVE,
      .help = "Passes over the data; may be a fraction."},
     {"training", "max_steps", NULL, KIND_INT, AT(training.max_steps), "-1", FROM(-1),
@@ -130,6 +175,50 @@ const config_key config_keys[] = {
      .help = "Highest learning rate of the schedule."},
     {"training", "lr_scheduler_type", NULL, KIND_CHOICE, AT(training.lr_scheduler_type), "cosine",
      .choice = schedule_choice, .help = "Course of the learning rate."},
+    {"training", "lr_scheduler_kwargs.num_cycles", NULL, KIND_NUMBER,
+     AT(training.lr_scheduler_kwargs.num_cycles), "0", NOT_NEGATIVE,
+     .help = "Waves of the cosine schedules; 0 = 0.5, with restarts 1."},
+    {"training", "lr_scheduler_kwargs.power", NULL, KIND_NUMBER, AT(training.lr_scheduler_kwargs.power), "1",
+     POSITIVE, .help = "Of `polynomial`."},
+    {"training", "lr_scheduler_kwargs.lr_end", NULL, KIND_NUMBER, AT(training.lr_scheduler_kwargs.lr_end),
+     "1e-7", NOT_NEGATIVE, .help = "Last learning rate of `polynomial`."},
+    {"training", "lr_scheduler_kwargs.min_lr", NULL, KIND_NUMBER, AT(training.lr_scheduler_kwargs.min_lr),
+     "0", NOT_NEGATIVE,
+     .help = "Lowest learning rate of the schedules with a minimum, warmup_stable_decay and "
+             "reduce_lr_on_plateau."},
+    {"training", "lr_scheduler_kwargs.min_lr_rate", "lr_scheduler_kwargs.min_lr_ratio", KIND_NUMBER,
+     AT(training.lr_scheduler_kwargs.min_lr_rate), "0", .min = 0, .max = 1,
+     .help = "The same as a share of learning_rate; above 0 it wins over min_lr."},
+    {"training", "lr_scheduler_kwargs.warmup_lr_rate", NULL, KIND_NUMBER,
+     AT(training.lr_scheduler_kwargs.warmup_lr_rate), "-1", .min = -1, .max = 1,
+     .help = "Share of learning_rate that `cosine_warmup_with_min_lr` starts from; below 0: its first step "
+             "is one "
+             "warm-up step high."},
+    {"training", "lr_scheduler_kwargs.timescale", NULL, KIND_INT, AT(training.lr_scheduler_kwargs.timescale),
+     "auto", FROM(0), .zero = "auto",
+     .help = "Of `inverse_sqrt`; `auto`: the warm-up, or 10,000 without one."},
+    {"training", "lr_scheduler_kwargs.num_decay_steps", NULL, KIND_INT,
+     AT(training.lr_scheduler_kwargs.num_decay_steps), "0", FROM(0),
+     .help = "Updates of the fall of `warmup_stable_decay`; required by it."},
+    {"training", "lr_scheduler_kwargs.num_stable_steps", NULL, KIND_INT,
+     AT(training.lr_scheduler_kwargs.num_stable_steps), "auto", FROM(0), .zero = "auto",
+     .help = "Updates between rise and fall; `auto`: what is left."},
+    {"training", "lr_scheduler_kwargs.decay_type", NULL, KIND_CHOICE,
+     AT(training.lr_scheduler_kwargs.decay_type), "cosine", .choice = curve_choice,
+     .help = "Course of the fall of `warmup_stable_decay`."},
+    {"training", "lr_scheduler_kwargs.warmup_type", NULL, KIND_CHOICE,
+     AT(training.lr_scheduler_kwargs.warmup_type), "linear", .choice = curve_choice,
+     .help = "Course of its rise."},
+    {"training", "lr_scheduler_kwargs.factor", NULL, KIND_NUMBER, AT(training.lr_scheduler_kwargs.factor),
+     "0.1", .min = 0, .max = 1, .flags = KEY_ABOVE_MIN | KEY_BELOW_MAX,
+     .help = "What `reduce_lr_on_plateau` multiplies the learning rate by."},
+    {"training", "lr_scheduler_kwargs.threshold", NULL, KIND_NUMBER,
+     AT(training.lr_scheduler_kwargs.threshold), "1e-4", NOT_NEGATIVE,
+     .help = "Relative improvement of the evaluation loss that counts for it."},
+    {"training", "lr_scheduler_kwargs.patience", NULL, KIND_INT, AT(training.lr_scheduler_kwargs.patience),
+     "10", FROM(0), .help = "Evaluations without improvement that it waits for."},
+    {"training", "lr_scheduler_kwargs.cooldown", NULL, KIND_INT, AT(training.lr_scheduler_kwargs.cooldown),
+     "0", FROM(0), .help = "Evaluations after a reduction that it does not count."},
     {"training", "warmup_ratio", NULL, KIND_NUMBER, AT(training.warmup_ratio), "0.03", .min = 0, .max = 1,
      .help = "Share of the updates in which the learning rate rises from 0."},
     {"training", "warmup_steps", NULL, KIND_INT, AT(training.warmup_steps), "0", FROM(0),
@@ -137,7 +226,23 @@ const config_key config_keys[] = {
     {"training", "optim", NULL, KIND_CHOICE, AT(training.optim), "adamw_torch", .choice = optim_choice,
      .help = "The optimiser."},
     {"training", "weight_decay", NULL, KIND_NUMBER, AT(training.weight_decay), "0.01", NOT_NEGATIVE,
-     .help = "Decoupled weight decay."},
+     .help =
+         "Decoupled weight decay, of all tensors but norms and biases (of `sgd`: added to the gradient)."},
+    {"training", "adam_beta1", NULL, KIND_NUMBER, AT(training.adam_beta1), "0.9", .min = 0, .max = 1,
+     .flags = KEY_BELOW_MAX, .help = "Decay of AdamW's first moment."},
+    {"training", "adam_beta2", NULL, KIND_NUMBER, AT(training.adam_beta2), "0.999", .min = 0, .max = 1,
+     .flags = KEY_BELOW_MAX, .help = "Decay of AdamW's second moment."},
+    {"training", "adam_epsilon", NULL, KIND_NUMBER, AT(training.adam_epsilon), "1e-8", NOT_NEGATIVE,
+     .help = "AdamW's epsilon."},
+    {"training", "sgd_momentum", NULL, KIND_NUMBER, AT(training.sgd_momentum), "0", .min = 0, .max = 1,
+     .flags = KEY_BELOW_MAX, .help = "Momentum of `sgd`."},
+    {"training", "label_smoothing_factor", NULL, KIND_NUMBER, AT(training.label_smoothing_factor), "0",
+     .min = 0, .max = 1, .flags = KEY_BELOW_MAX,
+     .help = "Share of the target that is spread over the whole vocabulary. Evaluation is without it."},
+    {"training", "z_loss", NULL, KIND_NUMBER, AT(training.z_loss), "0", NOT_NEGATIVE,
+     .help = "Weight of the squared logarithm of the softmax's sum, which keeps logits small. Likewise."},
+    {"training", "loss_type", NULL, KIND_CHOICE, AT(training.loss_type), "nll", .choice = loss_choice,
+     .help = "`nll` cross-entropy; `dft` the same times the target's probability, taken as a constant."},
     {"training", "max_grad_norm", NULL, KIND_NUMBER, AT(training.max_grad_norm), "1.0", NOT_NEGATIVE,
      .help = "The gradient's norm is clipped to this; 0 = no clipping."},
     {"training", "bf16", NULL, KIND_BOOL, AT(training.bf16), "false",
@@ -151,6 +256,10 @@ const config_key config_keys[] = {
      .help = "What the backward pass recomputes to save memory: 0 or `false` nothing, 1 cheap operations, 2 "
              "or `true` "
              "whole blocks; `auto` lets the memory plan decide."},
+    {"training", "save_precision", NULL, KIND_CHOICE, AT(training.save_precision), "auto",
+     .choice = precision_choice,
+     .help = "Type of the matrices of a full result; `auto`: as the base stores them, bf16 when that is "
+             "quantised."},
     {"training", "save_strategy", NULL, KIND_CHOICE, AT(training.save_strategy), "steps",
      .choice = strategy_choice, .help = "When a checkpoint is written."},
     {"training", "save_steps", NULL, KIND_NUMBER, AT(training.save_steps), "100", .min = 0, .max = INT32_MAX,
@@ -528,7 +637,7 @@ void config_type_text(char *out, size_t size, const config_key *key)
     const config_choice *c;
 
     if (key->kind == KIND_INT || key->kind == KIND_INT64 || key->kind == KIND_NUMBER ||
-        key->kind == KIND_NUMBERS)
+        key->kind == KIND_NUMBERS || key->kind == KIND_PATTERNS)
         range_text(range, sizeof range, key);
     switch (key->kind) {
     case KIND_BOOL:
@@ -564,6 +673,9 @@ void config_type_text(char *out, size_t size, const config_key *key)
         break;
     case KIND_TARGETS:
         snprintf(out, size, "text or list of names");
+        break;
+    case KIND_PATTERNS:
+        snprintf(out, size, "mapping of names to numbers%s", range);
         break;
     }
 }

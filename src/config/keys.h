@@ -6,17 +6,18 @@
 #include "hone/config.h"
 
 typedef enum config_kind {
-    KIND_BOOL,    /* bool */
-    KIND_INT,     /* int32_t */
-    KIND_INT64,   /* int64_t */
-    KIND_NUMBER,  /* double */
-    KIND_CHOICE,  /* an enum or int32_t, from the key's list of names */
-    KIND_TEXT,    /* char * */
-    KIND_PATH,    /* char *, made absolute */
-    KIND_TEXTS,   /* hone_strings; one text is a list of one */
-    KIND_PATHS,   /* hone_strings, made absolute */
-    KIND_NUMBERS, /* hone_numbers, one number is a list of one */
-    KIND_TARGETS  /* lora.target_modules: hone_strings, and lora.target_is_list */
+    KIND_BOOL,     /* bool */
+    KIND_INT,      /* int32_t */
+    KIND_INT64,    /* int64_t */
+    KIND_NUMBER,   /* double */
+    KIND_CHOICE,   /* an enum or int32_t, from the key's list of names */
+    KIND_TEXT,     /* char * */
+    KIND_PATH,     /* char *, made absolute */
+    KIND_TEXTS,    /* hone_strings; one text is a list of one */
+    KIND_PATHS,    /* hone_strings, made absolute */
+    KIND_NUMBERS,  /* hone_numbers, one number is a list of one */
+    KIND_PATTERNS, /* hone_patterns; as a config_value a list of name, number, name, number, ... */
+    KIND_TARGETS   /* lora.target_modules: hone_strings, and lora.target_is_list */
 } config_kind;
 
 enum config_flags {

@@ -101,7 +101,22 @@ static int assign_node(reader *r, const config_key *key, const yaml_node_t *node
     int rc = 0;
 
     snprintf(what, sizeof what, "%s.%s", key->section, key->key);
-    if (node->type == YAML_SEQUENCE_NODE) {
+    if (node->type == YAML_MAPPING_NODE && key->kind == KIND_PATTERNS) {
+        const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+
+        v.is_list = true;
+        v.n = 2 * (size_t)(node->data.mapping.pairs.top - pair);
+        if (v.n > LIST_LIMIT)
+            return hone_error_set(r->err, HONE_ELIMIT, "%s%s: more than %d items", r->where, what,
+                                  LIST_LIMIT);
+        item = hone_calloc(v.n + 1, sizeof *item);
+        if (!item)
+            return hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+        v.item = item;
+        for (i = 0; !rc && i < v.n; i++)
+            rc = scalar_of(&item[i], r,
+                           yaml_document_get_node(r->doc, i % 2 ? pair[i / 2].value : pair[i / 2].key), what);
+    } else if (node->type == YAML_SEQUENCE_NODE) {
         v.is_list = true;
         v.n = (size_t)(node->data.sequence.items.top - node->data.sequence.items.start);
         if (v.n > LIST_LIMIT)

@@ -79,6 +79,26 @@ static int put_numbers(hone_buf *b, const hone_numbers *list, hone_error *err)
     return rc;
 }
 
+static int put_patterns(hone_buf *b, const hone_patterns *p, hone_error *err)
+{
+    char number[32];
+    size_t i;
+    int rc = 0;
+
+    if (!p->name.n)
+        hone_buf_puts(b, "null");
+    for (i = 0; !rc && i < p->name.n; i++) {
+        rc = config_number_format(number, p->value[i], err);
+        hone_buf_puts(b, i ? ", " : "{");
+        put_text(b, p->name.item[i]);
+        if (!rc)
+            hone_buf_printf(b, ": %s", number);
+    }
+    if (p->name.n)
+        hone_buf_putc(b, '}');
+    return rc;
+}
+
 static int put_value(hone_buf *b, const hone_config *c, const config_key *key, hone_error *err)
 {
     const void *field = (const char *)c + key->offset;
@@ -120,6 +140,8 @@ static int put_value(hone_buf *b, const hone_config *c, const config_key *key, h
         break;
     case KIND_NUMBERS:
         return put_numbers(b, field, err);
+    case KIND_PATTERNS:
+        return put_patterns(b, field, err);
     case KIND_TARGETS:
         put_strings(b, field, c->lora.target_is_list);
         break;

@@ -337,6 +337,54 @@ static int assign_numbers(hone_config *c, const config_key *key, const config_va
     return 0;
 }
 
+static void clear_patterns(hone_patterns *p)
+{
+    clear_strings(&p->name);
+    hone_free(p->value);
+    *p = (hone_patterns){0};
+}
+
+static int assign_patterns(hone_config *c, const config_key *key, const config_value *v, const char *where,
+                           hone_error *err)
+{
+    hone_patterns *field = field_of(c, key), fresh = {0};
+    size_t n = v->is_list ? v->n / 2 : 0;
+    int rc = 0;
+
+    if (!v->is_list && !is_null(&v->item[0]))
+        return wrong_type(key, v, where, "", err);
+    if (n) {
+        fresh.name.item = hone_calloc(n, sizeof *fresh.name.item);
+        fresh.value = hone_calloc(n, sizeof *fresh.value);
+        if (!fresh.name.item || !fresh.value)
+            rc = out_of_memory(err);
+    }
+    for (; !rc && fresh.name.n < n; fresh.name.n++) {
+        config_value number = {false, 1, &v->item[2 * fresh.name.n + 1]};
+
+        const char *name = v->item[2 * fresh.name.n].text;
+        size_t i;
+
+        for (i = 0; i < fresh.name.n && !rc; i++)
+            if (!strcmp(fresh.name.item[i], name))
+                rc = hone_error_set(err, HONE_EINVAL, "%s%s.%s: `%.60s` is given twice", where, key->section,
+                                    key->key, name);
+        if (!rc)
+            rc = read_number(&fresh.value[fresh.name.n], NULL, key, &number, where, err);
+        if (!rc && !(fresh.name.item[fresh.name.n] = hone_strdup(name)))
+            rc = out_of_memory(err);
+        if (rc)
+            break; /* the name is not there: it does not count */
+    }
+    if (rc) {
+        clear_patterns(&fresh);
+        return rc;
+    }
+    clear_patterns(field);
+    *field = fresh;
+    return 0;
+}
+
 int config_assign(hone_config *c, const config_key *key, const config_value *v, const char *where,
                   const char *folder, hone_error *err)
 {
@@ -347,6 +395,8 @@ int config_assign(hone_config *c, const config_key *key, const config_value *v, 
     case KIND_INT64:
     case KIND_NUMBER:
         return assign_number(c, key, v, where, err);
+    case KIND_PATTERNS:
+        return assign_patterns(c, key, v, where, err);
     case KIND_NUMBERS:
         return assign_numbers(c, key, v, where, err);
     case KIND_CHOICE:
@@ -368,6 +418,8 @@ void config_field_clear(hone_config *c, const config_key *key)
         hone_free(*(char **)field_of(c, key));
     else if (key->kind == KIND_TEXTS || key->kind == KIND_PATHS || key->kind == KIND_TARGETS)
         clear_strings(field_of(c, key));
+    else if (key->kind == KIND_PATTERNS)
+        clear_patterns(field_of(c, key));
     else if (key->kind == KIND_NUMBERS)
         hone_free(((hone_numbers *)field_of(c, key))->item);
 }

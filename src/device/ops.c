@@ -310,6 +310,28 @@ int hone_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err)
     return dev->ops.adamw_step(dev, a, err);
 }
 
+int hone_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err)
+{
+    if (a->t < 1)
+        return hone_error_set(err, HONE_ESHAPE, "adamw8_step: step %lld, the first is 1", (long long)a->t);
+    return dev->ops.adamw8_step(dev, a, err);
+}
+
+int hone_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_error *err)
+{
+    if (a->t < 1 || a->rows < 1 || a->cols < 0)
+        return hone_error_set(err, HONE_ESHAPE, "adafactor_step: step %lld of a tensor [%lld, %lld]",
+                              (long long)a->t, (long long)a->rows, (long long)a->cols);
+    return dev->ops.adafactor_step(dev, a, err);
+}
+
+int hone_sgd_step(hone_device *dev, const hone_sgd *a, hone_error *err)
+{
+    if (a->t < 1)
+        return hone_error_set(err, HONE_ESHAPE, "sgd_step: step %lld, the first is 1", (long long)a->t);
+    return dev->ops.sgd_step(dev, a, err);
+}
+
 size_t hone_workspace_size(const hone_device *dev, const hone_workspace_spec *s)
 {
     return dev->ops.workspace_size(dev, s);

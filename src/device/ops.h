@@ -180,6 +180,50 @@ typedef struct hone_adamw {
 } hone_adamw;
 int hone_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
 
+#define HONE_ADAMW8_BLOCK 256 /* values that share a scale */
+
+/* The same with moments of one byte (bitsandbytes' block-wise AdamW; training-semantics.md 5): m is a code of the signed,
+ * v of the unsigned dynamic map, times the largest magnitude of its block. The update uses the new moments before they
+ * are rounded; codes are the exact nearest. A value whose gradient is not finite stays, with moments 0. */
+typedef struct hone_adamw8 {
+    float *p, *g;
+    uint8_t *m, *v;       /* [n] */
+    float *m_max, *v_max; /* [ceil(n / HONE_ADAMW8_BLOCK)] */
+    const void *maps;     /* filled by hone_adamw8_maps */
+    size_t n;
+    double lr, beta1, beta2, eps, weight_decay, clip;
+    int64_t t;
+} hone_adamw8;
+size_t hone_adamw8_maps_size(void);
+void hone_adamw8_maps(void *maps);
+int hone_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err);
+void hone_dynamic_map(float map[256], bool is_signed); /* sorted */
+
+/* Adafactor without first moment, relative steps or parameter scale (Shazeer and Stern 2018; transformers' defaults in a
+ * Trainer): b = 1 - t^-0.8, u = g'^2 + 1e-30. A matrix keeps means of u along rows and columns, row = b row + (1-b) mean u,
+ * and col likewise; update = g' (row_i / mean row)^-1/2 col_j^-1/2. A vector keeps row = b row + (1-b) u; update = g'
+ * row^-1/2. Then update /= max(1, rms(update)); p = p (1 - lr wd) - lr update; g = 0 afterwards. */
+typedef struct hone_adafactor {
+    float *p, *g;
+    int64_t rows, cols; /* cols 0: a vector */
+    float *row, *col;   /* [rows], [cols] */
+    float *scratch;     /* [hone_adafactor_scratch(rows, cols)] */
+    double lr, weight_decay, clip;
+    int64_t t;
+} hone_adafactor;
+size_t hone_adafactor_scratch(int64_t rows, int64_t cols);
+int hone_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_error *err);
+
+/* SGD (PyTorch): g' = clip g + wd p; m = momentum m + g' (t = 1: m = g'); p -= lr m; g = 0 afterwards. m NULL: without
+ * momentum, p -= lr g'. */
+typedef struct hone_sgd {
+    float *p, *g, *m;
+    size_t n;
+    double lr, momentum, weight_decay, clip;
+    int64_t t;
+} hone_sgd;
+int hone_sgd_step(hone_device *dev, const hone_sgd *a, hone_error *err);
+
 /* ---- workspace ------------------------------------------------------------------------------------------------------- */
 
 /* The largest shapes that ops will be called with. */

@@ -34,6 +34,9 @@ typedef struct hone_ops {
                        hone_error *err);
     double (*sum_squares)(hone_device *dev, const float *x, size_t n);
     int (*adamw_step)(hone_device *dev, const hone_adamw *a, hone_error *err);
+    int (*adamw8_step)(hone_device *dev, const hone_adamw8 *a, hone_error *err);
+    int (*adafactor_step)(hone_device *dev, const hone_adafactor *a, hone_error *err);
+    int (*sgd_step)(hone_device *dev, const hone_sgd *a, hone_error *err);
     size_t (*workspace_size)(const hone_device *dev, const hone_workspace_spec *s);
     int (*workspace_reserve)(hone_device *dev, const hone_workspace_spec *s, hone_error *err);
     double (*peak_gflops)(hone_device *dev, bool bf16, double seconds);

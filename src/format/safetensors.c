@@ -534,7 +534,19 @@ static int check_writable(const hone_tensor_info *const *order, size_t n, const 
     return 0;
 }
 
+static int write_data(void *ud, const hone_tensor_info *t, hone_writer *w, hone_error *err)
+{
+    (void)ud;
+    return hone_writer_write(w, t->data, t->size, err);
+}
+
 int hone_safetensors_write(const char *path, const hone_tensor_info *tensors, size_t n, hone_error *err)
+{
+    return hone_safetensors_produce(path, tensors, n, write_data, NULL, err);
+}
+
+int hone_safetensors_produce(const char *path, const hone_tensor_info *tensors, size_t n,
+                             hone_produce_fn produce, void *ud, hone_error *err)
 {
     const hone_tensor_info **order = hone_calloc(n, sizeof *order);
     json_t *header = NULL;
@@ -572,7 +584,7 @@ int hone_safetensors_write(const char *path, const hone_tensor_info *tensors, si
     if (!rc)
         rc = hone_writer_write(w, text.data, text.len, err);
     for (i = 0; !rc && i < n; i++)
-        rc = hone_writer_write(w, order[i]->data, order[i]->size, err);
+        rc = produce(ud, order[i], w, err);
     if (rc)
         hone_writer_abort(w);
     else

@@ -23,5 +23,10 @@ const hone_tensor_info *hone_safetensors_find(const hone_safetensors *s, const c
  * padded to 8 bytes; atomic. `tensors` give name, dtype, shape, data, size (file is ignored).
  * Only dtypes that the format has. */
 int hone_safetensors_write(const char *path, const hone_tensor_info *tensors, size_t n, hone_error *err);
+/* The same where `produce` writes the bytes of a tensor, exactly t->size of them, in the order of the file; `data` does
+ * not count. */
+typedef int (*hone_produce_fn)(void *ud, const hone_tensor_info *t, hone_writer *w, hone_error *err);
+int hone_safetensors_produce(const char *path, const hone_tensor_info *tensors, size_t n,
+                             hone_produce_fn produce, void *ud, hone_error *err);
 
 #endif

@@ -356,7 +356,6 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
     a->rslora = p->rslora;
     a->dora = p->dora;
     a->bias = p->bias;
-    a->lr_ratio = p->lr_ratio;
     if (a->dora)
         a->magnitude = hone_calloc(2 * n_proj, sizeof *a->magnitude);
     if ((a->dora && !a->magnitude) || copy_names(a, &t, p) < 0 ||
@@ -371,6 +370,7 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
     if ((rc = list_params(a, &t, where, err)) < 0 || (rc = check_saved(a, where, err)) < 0 ||
         (rc = hone_param_place(a, err)) < 0 || (rc = start_magnitudes(a, err)) < 0)
         goto out;
+    hone_adapter_set_lr_ratio(a, p->lr_ratio);
     load_whole(a);
 out:
     hone_targets_clear(&t);

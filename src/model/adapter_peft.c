@@ -213,11 +213,12 @@ static void settings_clear(settings *s)
 /* ---- reading the tensors ------------------------------------------------------------------------------------------- */
 
 static int read_tensor(float *out, const hone_safetensors *file, const char *path, const char *key,
-                       const hone_param *p, hone_error *err)
+                       const hone_param *p, float offset, hone_error *err)
 {
     const hone_tensor_info *t = hone_safetensors_find(file, key);
     const int dims = p->cols ? 2 : 1;
     char wanted[48];
+    size_t i;
 
     if (!t)
         return hone_error_set(err, HONE_ENOENT, "%s: %s is missing", path, key);
@@ -234,6 +235,8 @@ static int read_tensor(float *out, const hone_safetensors *file, const char *pat
                               path, key,
                               t->dtype < HONE_DTYPE_COUNT ? hone_dtype_name(t->dtype) : "an unknown type");
     hone_dequantise(out, t->data, t->dtype, (int64_t)p->n);
+    for (i = 0; i < p->n && p->role == HONE_PARAM_WEIGHT && offset != 0; i++)
+        out[i] += offset;
     return 0;
 }
 
@@ -261,7 +264,8 @@ static int read_tensors(hone_adapter *a, const char *path, hone_error *err)
         return rc;
     for (i = 0; !rc && i < a->n_params; i++) {
         hone_param_name(key, a, &a->param[i]);
-        rc = read_tensor(a->value + a->param[i].at, file, path, key, &a->param[i], err);
+        rc = read_tensor(a->value + a->param[i].at, file, path, key, &a->param[i],
+                         hone_module_offset(&a->model->w->arch, a->param[i].module), err);
     }
     /* all expected ones are there, so only a larger number can hide another */
     for (i = 0; !rc && hone_safetensors_n_tensors(file) > a->n_params && i < hone_safetensors_n_tensors(file);
@@ -315,10 +319,32 @@ out:
 
 /* ---- writing --------------------------------------------------------------------------------------------------------- */
 
+/* A tensor as the file holds it: norms of some families less 1. */
+static int produce(void *ud, const hone_tensor_info *t, hone_writer *w, hone_error *err)
+{
+    const hone_adapter *a = ((const void *const *)ud)[0];
+    const hone_tensor_info *first = ((const void *const *)ud)[1];
+    const hone_param *p = &a->param[t - first];
+    const float *value = a->value + p->at,
+                offset = p->role == HONE_PARAM_WEIGHT ? hone_module_offset(&a->model->w->arch, p->module) : 0;
+    float stored;
+    size_t i;
+    int rc = 0;
+
+    if (offset == 0)
+        return hone_writer_write(w, value, t->size, err);
+    for (i = 0; i < p->n && !rc; i++) {
+        stored = value[i] - offset;
+        rc = hone_writer_write(w, &stored, sizeof stored, err);
+    }
+    return rc;
+}
+
 static int write_tensors(const hone_adapter *a, const char *path, hone_error *err)
 {
     hone_tensor_info *t = hone_calloc(a->n_params, sizeof *t);
     char(*key)[HONE_PARAM_NAME] = hone_calloc(a->n_params, sizeof *key);
+    const void *ud[2];
     size_t i;
     int rc;
 
@@ -331,10 +357,11 @@ static int write_tensors(const hone_adapter *a, const char *path, hone_error *er
                                       .dtype = HONE_F32,
                                       .n_dims = p->cols ? 2 : 1,
                                       .shape = {p->rows, p->cols},
-                                      .data = a->value + p->at,
                                       .size = p->n * sizeof(float)};
         }
-        rc = hone_safetensors_write(path, t, a->n_params, err);
+        ud[0] = a;
+        ud[1] = t;
+        rc = hone_safetensors_produce(path, t, a->n_params, produce, ud, err);
     } else {
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
     }

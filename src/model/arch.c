@@ -130,6 +130,16 @@ static const struct family {
      .fused = true},
 };
 
+const char *hone_arch_class(const hone_arch *a)
+{
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(families); i++)
+        if (!strcmp(families[i].name, a->family))
+            return families[i].hf_class;
+    return "";
+}
+
 static int unsupported(const char *path, const char *what, hone_error *err)
 {
     hone_buf list = {0};

@@ -55,6 +55,8 @@ typedef struct hone_arch {
 int hone_arch_read_config(hone_arch *out, const char *dir, hone_error *err);
 int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err);
 void hone_arch_clear(hone_arch *a);
+/* "LlamaForCausalLM", ...: the class that transformers opens this architecture with. Static. */
+const char *hone_arch_class(const hone_arch *a);
 
 /* What attention of a layer uses. */
 static inline int32_t hone_arch_window(const hone_arch *a, int layer)

@@ -53,7 +53,6 @@ struct hone_adapter {
     hone_patterns rank_pattern, alpha_pattern; /* as given, for adapter_config.json; owned */
     hone_strings modules_to_save, target_names;
     bool targets_are_list; /* false: one regular expression */
-    double lr_ratio;
     hone_lora *lora; /* [L * HONE_N_PROJ]; r = 0: not adapted. a, b point into value; the keys of dropout
                                      are filled in by each pass, in its own copy */
     float **magnitude, **dmagnitude; /* DoRA: [L * HONE_N_PROJ] into value and grad; NULL without */
@@ -75,6 +74,10 @@ void hone_adapter_attach_gradients(hone_adapter *a, float *grad);
  * the tensors of a full or partial fine-tuning ("model.layers.0.mlp.up_proj.weight"). */
 #define HONE_PARAM_NAME 128
 void hone_param_name(char out[HONE_PARAM_NAME], const hone_adapter *a, const hone_param *p);
+/* LoRA+: the learning rate of B, and of vectors beside factors, over that of A; 0 = 1. */
+void hone_adapter_set_lr_ratio(hone_adapter *a, double ratio);
+/* Every file that hone_model_save may write, NULL at the end. */
+extern const char *const hone_model_files[];
 /* The weights a pass with this adapter sees; a NULL: the model's own. */
 static inline const hone_weights *hone_weights_of(const hone_model *m, const hone_adapter *a)
 {

@@ -46,8 +46,6 @@ int hone_param_add(hone_adapter *a, hone_param_role role, int layer, int module,
                    hone_error *err)
 {
     const bool norm = module >= HONE_ATTN_NORM && module != HONE_EMBED && module != HONE_HEAD;
-    /* LoRA+: B, and every vector beside factors */
-    const bool fast = a->r && (role == HONE_PARAM_B || !cols) && a->lr_ratio > 0;
     hone_param *grown, *p;
 
     if (a->n_params % 64 == 0) {
@@ -65,7 +63,7 @@ int hone_param_add(hone_adapter *a, hone_param_role role, int layer, int module,
                       .at = a->n,
                       .n = (size_t)rows * (size_t)(cols ? cols : 1),
                       .decay = role != HONE_PARAM_BIAS && !norm,
-                      .lr_factor = fast ? (float)a->lr_ratio : 1};
+                      .lr_factor = 1};
     a->n += p->n;
     if (module >= HONE_N_LAYER_MODULES)
         return 0;
@@ -73,6 +71,17 @@ int hone_param_add(hone_adapter *a, hone_param_role role, int layer, int module,
     if (module < HONE_N_PROJ && role != HONE_PARAM_BIAS)
         a->reads[layer] |= 1u << module;
     return 0;
+}
+
+void hone_adapter_set_lr_ratio(hone_adapter *a, double ratio)
+{
+    size_t i;
+
+    for (i = 0; i < a->n_params && a->r; i++) {
+        const bool fast = a->param[i].role == HONE_PARAM_B || !a->param[i].cols;
+
+        a->param[i].lr_factor = fast && ratio > 0 ? (float)ratio : 1;
+    }
 }
 
 /* Where the view keeps a tensor, as an f32 weight or a vector. */

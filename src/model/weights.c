@@ -72,6 +72,13 @@ void hone_module_path(char out[96], const hone_arch *a, int layer, int module)
         snprintf(out, 96, "%s", top_names[module - HONE_EMBED][0]);
 }
 
+float hone_module_offset(const hone_arch *a, int module)
+{
+    const bool norm = module >= HONE_ATTN_NORM && module != HONE_EMBED && module != HONE_HEAD;
+
+    return norm && a->post_norms ? 1 : 0; /* the families with norms on outputs are those */
+}
+
 bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weight *out)
 {
     const hone_arch *a = &w->arch;

@@ -60,6 +60,8 @@ void hone_weights_close(hone_weights *w);
 /* Path of a module in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out; `layer` does not count for those
  * outside of layers. */
 void hone_module_path(char out[96], const hone_arch *a, int layer, int module);
+/* What a Hugging Face file holds less than the values here: 1 for the norms of families that store them so, else 0. */
+float hone_module_offset(const hone_arch *a, int module);
 /* Its weight, without regard to what it is in the file: [rows, cols], cols 0 for a vector. False: the model has none
  * (norms of q and k; the head of a tied pair, which is the embedding). */
 bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weight *out);

@@ -4,6 +4,7 @@
  * can not drift from the run. Mapped files count whole: a training step reads every weight. */
 #include <string.h>
 
+#include "train/optimizer.h"
 #include "train/run.h"
 
 static void activation_params(const hone_run *r, int recompute, hone_activation_params *p)
@@ -15,7 +16,8 @@ static void activation_params(const hone_run *r, int recompute, hone_activation_
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 {
     const hone_weights *w = r->model->w;
-    uint64_t n = r->adapter->n * sizeof(float);
+    uint64_t n = r->adapter->n * sizeof(float), states;
+    char detail[96];
     hone_activation_params ap;
     hone_workspace_spec ws;
 
@@ -35,11 +37,14 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
                       "beside the training: a shard and its rows");
     if (r->shard_bytes)
         hone_plan_add(plan, "data, mapped", r->shard_bytes, "token shards, as stored");
-    hone_plan_add(plan, "adapter", n, "r %d, %zu values, f32", r->adapter->r, r->adapter->n);
+    if (hone_adapter_is_low_rank(r->adapter))
+        hone_plan_add(plan, "adapter", n, "r %d, %zu values, f32", r->adapter->r, r->adapter->n);
+    else
+        hone_plan_add(plan, "trained weights", n, "%zu values of %zu tensors, f32", r->adapter->n,
+                      r->adapter->n_params);
     hone_plan_add(plan, "gradients", n, "f32");
-    hone_plan_add(plan, "optimiser", 2 * n, "AdamW, two moments, f32");
-    if (r->eval_every && r->c->training.load_best_model_at_end)
-        hone_plan_add(plan, "best adapter", n, "a copy, kept until a better one");
+    states = hone_optimizer_size(r->adapter, r->c, detail);
+    hone_plan_add(plan, "optimiser", states, "%s", detail);
     hone_activations_plan(plan, r->model, r->adapter, &ap);
     hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
     hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, weights, offsets");

@@ -1,4 +1,4 @@
-/* Training a LoRA adapter, from configuration to files.
+/* Training an adapter or the whole of a model, from configuration to files.
  *
  * Order of a step (transformers' Trainer): the weights of the trained tokens of all its micro-batches are summed (their
  * number when all weigh 1), then each micro-batch runs forward and backward with its losses divided once by that sum; the
@@ -15,6 +15,7 @@
 
 #include "train/evaluate.h"
 #include "train/metrics.h"
+#include "train/optimizer.h"
 #include "train/schedule.h"
 
 static void note(const hone_run *r, const char *line)
@@ -81,15 +82,30 @@ static int open_adapter(hone_run *r, hone_error *err)
                              .dropout = c->lora.lora_dropout,
                              .targets = &c->lora.target_modules,
                              .targets_are_list = c->lora.target_is_list,
+                             .rslora = c->lora.use_rslora,
+                             .dora = c->lora.use_dora,
+                             .bias = c->lora.bias,
+                             .rank_pattern = &c->lora.rank_pattern,
+                             .alpha_pattern = &c->lora.alpha_pattern,
+                             .modules_to_save = &c->lora.modules_to_save,
+                             .lr_ratio = c->lora.loraplus_lr_ratio,
                              .seed = (uint64_t)c->training.seed};
+    const hone_tensors_params part = {.layers = c->training.freeze_trainable_layers,
+                                      .modules = &c->training.freeze_trainable_modules,
+                                      .extra = &c->training.freeze_extra_modules,
+                                      .pattern = c->training.freeze_trainable_pattern};
     int rc;
 
+    if (c->training.finetuning_type != HONE_FINETUNING_LORA)
+        return hone_adapter_tensors(
+            &r->adapter, r->model, c->training.finetuning_type == HONE_FINETUNING_FREEZE ? &part : NULL, err);
     if (!c->lora.init_adapter)
         return hone_adapter_new(&r->adapter, r->model, &p, err);
     rc = hone_adapter_open(&r->adapter, r->model, c->lora.init_adapter, err);
     if (rc)
         return rc;
     r->adapter->dropout = c->lora.lora_dropout;
+    hone_adapter_set_lr_ratio(r->adapter, c->lora.loraplus_lr_ratio);
     note(r, hone_adapter_mismatch(r->adapter, hone_chat_hash(r->chat), hone_tokenizer_hash(r->tok)));
     if (r->adapter->r != c->lora.r || r->adapter->alpha != c->lora.lora_alpha) {
         char line[200];
@@ -245,7 +261,10 @@ struct loop {
     hone_run *r;
     hone_activations *act;
     hone_packer packer;
-    float *grad, *m, *v, *best; /* [adapter->n] each; best NULL unless wanted */
+    float *grad; /* [adapter->n] */
+    hone_optimizer *optimizer;
+    hone_plateau plateau;
+    bool keep_best; /* the root holds the best evaluated result, not the last */
     double best_loss;
     int64_t best_step;
     hone_eval_result best_eval;
@@ -262,10 +281,14 @@ static bool stop_wanted(const hone_run *r)
     return r->cb.stop && r->cb.stop(r->cb.ud);
 }
 
-static int save_adapter(struct loop *l, const char *dir, hone_error *err)
+/* The trained state as the user gets it: an adapter's two files, or a model directory. */
+static int save_result(struct loop *l, const char *dir, hone_error *err)
 {
-    return hone_adapter_save(l->r->adapter, dir, hone_chat_hash(l->r->chat), hone_tokenizer_hash(l->r->tok),
-                             err);
+    const hone_run *r = l->r;
+
+    if (!hone_adapter_is_low_rank(r->adapter))
+        return hone_model_save(r->model, r->adapter, dir, r->c->training.save_precision, err);
+    return hone_adapter_save(r->adapter, dir, hone_chat_hash(r->chat), hone_tokenizer_hash(r->tok), err);
 }
 
 static char *checkpoint_path(const struct loop *l, int64_t step)
@@ -278,11 +301,12 @@ static char *checkpoint_path(const struct loop *l, int64_t step)
 
 static void remove_checkpoint(const struct loop *l, int64_t step)
 {
-    static const char *const file[] = {"adapter_model.safetensors", "adapter_config.json"};
+    static const char *const adapter[] = {"adapter_model.safetensors", "adapter_config.json", NULL};
+    const char *const *file = hone_adapter_is_low_rank(l->r->adapter) ? adapter : hone_model_files;
     char *dir = checkpoint_path(l, step);
     size_t i;
 
-    for (i = 0; dir && i < HONE_COUNT(file); i++) {
+    for (i = 0; dir && file[i]; i++) {
         char *path = hone_path_join(dir, file[i]);
 
         if (path)
@@ -308,7 +332,7 @@ static int save_checkpoint(struct loop *l, int64_t step, hone_error *err)
     saved = hone_realloc_array(l->saved, (size_t)l->n_saved + 1, sizeof *saved);
     if (saved)
         l->saved = saved;
-    rc = dir && saved ? save_adapter(l, dir, err)
+    rc = dir && saved ? save_result(l, dir, err)
                       : hone_error_set(err, HONE_ENOMEM, "out of memory while saving a checkpoint");
     hone_free(dir);
     if (rc)
@@ -345,13 +369,13 @@ static int evaluate(struct loop *l, int64_t step, hone_error *err)
         l->best_loss = e.loss;
         l->best_step = step;
         l->best_eval = e;
-        if (l->best) {
-            memcpy(l->best, r->adapter->value, r->adapter->n * sizeof(float));
-            rc = save_adapter(l, r->c->training.output_dir, err);
-        }
+        if (l->keep_best)
+            rc = save_result(l, r->c->training.output_dir, err);
     }
-    if (!l->best) /* the last adapter is the one kept, so its figures are the run's */
+    if (!l->keep_best) /* the last adapter is the one kept, so its figures are the run's */
         l->best_eval = e;
+    if (r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
+        hone_plateau_step(&l->plateau, r->c, e.loss);
     l->out->has_eval = true;
     if (!rc)
         rc = hone_metrics_eval(&l->metrics, step, &e, err);
@@ -392,9 +416,7 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     int64_t targets = 0, micro;
     const uint32_t *which;
     size_t n;
-    double began = hone_now(), loss = 0, weight = 0, norm;
-    hone_adamw adam = {r->adapter->value,        l->grad, l->m,    l->v, r->adapter->n, 0, 0.9, 0.999, 1e-8,
-                       c->training.weight_decay, 1,       step + 1};
+    double began = hone_now(), loss = 0, weight = 0, norm, clip = 1;
     int rc;
 
     memset(s, 0, sizeof *s);
@@ -431,10 +453,11 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     if (!isfinite(norm))
         return not_finite(l, step, "gradient", err);
     if (c->training.max_grad_norm > 0)
-        adam.clip = fmin(1.0, c->training.max_grad_norm / (norm + 1e-6));
-    adam.lr = c->training.learning_rate *
-              hone_schedule_factor(c->training.lr_scheduler_type, step, r->warmup, r->steps);
-    rc = hone_adamw_step(r->dev, &adam, err);
+        clip = fmin(1.0, c->training.max_grad_norm / (norm + 1e-6));
+    s->learning_rate = c->training.learning_rate * hone_schedule_factor(c, step, r->warmup, r->steps);
+    if (l->plateau.evaluations)
+        s->learning_rate *= l->plateau.factor;
+    rc = hone_optimizer_step(l->optimizer, step + 1, s->learning_rate, clip, err);
     if (rc)
         return rc;
     s->step = step + 1;
@@ -443,7 +466,6 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     s->epoch = hone_feed_epochs(&r->feed, l->at);
     s->loss = loss / weight;
     s->weight = weight;
-    s->learning_rate = adam.lr;
     s->grad_norm = norm;
     s->trained_tokens = targets;
     s->tokens_per_second = (double)s->tokens / (hone_now() - began);
@@ -533,9 +555,9 @@ static int finish(struct loop *l, hone_error *err)
     if (l->out->stopped && l->out->steps > 0)
         rc = save_checkpoint(l, l->out->steps, err);
     l->out->eval = l->best_eval;
-    l->out->best_step = l->best ? l->best_step : l->out->steps;
-    if (!rc && !(l->best && l->best_step >= 0)) /* else the best one is in the root already */
-        rc = save_adapter(l, r->c->training.output_dir, err);
+    l->out->best_step = l->keep_best ? l->best_step : l->out->steps;
+    if (!rc && !(l->keep_best && l->best_step >= 0)) /* else the best one is in the root already */
+        rc = save_result(l, r->c->training.output_dir, err);
     if (!rc && !r->train && !l->out->stopped)
         rc = finish_data(r, err);
     return rc;
@@ -556,13 +578,12 @@ static int start(struct loop *l, int recompute, hone_error *err)
         (rc = hone_activations_new(&l->act, r->model, r->adapter, &ap, err)) ||
         (rc = hone_packer_init(&l->packer, r->tokens, r->max_seq, err)))
         return rc;
+    l->keep_best = r->eval_every && r->c->training.load_best_model_at_end;
     l->grad = hone_big_alloc(n * sizeof(float));
-    l->m = hone_big_alloc(n * sizeof(float));
-    l->v = hone_big_alloc(n * sizeof(float));
-    if (r->eval_every && r->c->training.load_best_model_at_end)
-        l->best = hone_big_alloc(n * sizeof(float));
-    if (!l->grad || !l->m || !l->v || (r->eval_every && r->c->training.load_best_model_at_end && !l->best))
-        return hone_error_set(err, HONE_ENOMEM, "out of memory for gradients and optimiser (%zu values)", n);
+    if (!l->grad)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the gradients of %zu values", n);
+    if ((rc = hone_optimizer_new(&l->optimizer, r->dev, r->adapter, r->c, err)))
+        return rc;
     hone_adapter_attach_gradients(r->adapter, l->grad);
 
     if ((rc = hone_mkdirs(r->c->training.output_dir, err)))
@@ -607,9 +628,7 @@ int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_call
     out->peak_bytes = hone_rss_peak();
 out:
     hone_adapter_attach_gradients(r.adapter, NULL);
-    hone_big_free(l.best, bytes);
-    hone_big_free(l.v, bytes);
-    hone_big_free(l.m, bytes);
+    hone_optimizer_free(l.optimizer);
     hone_big_free(l.grad, bytes);
     hone_packer_clear(&l.packer);
     hone_activations_free(l.act);

@@ -2,8 +2,10 @@
 
   out   an adapter saved by hone loads in PEFT: no missing and no unexpected key, nothing in its configuration lost,
         every tensor bit for bit, and the same loss to 1e-3
-  in    an adapter saved by PEFT (list, all-linear, regular expression, rsLoRA; f32, bf16, f16) gives the same loss here
-  no    variants that hone lacks (DoRA, rank patterns, modules_to_save, trained biases) are refused by name
+  in    an adapter saved by PEFT (list, all-linear, regular expression, rsLoRA, patterns, saved modules, trained biases;
+        f32, bf16, f16) gives the same loss here
+  grad  every gradient of it is PEFT's to 1e-4: factors, whole modules, biases
+  no    variants that hone lacks are refused by name
 
 usage: adapter_parity.py --hone build/release/hone"""
 import argparse
@@ -29,13 +31,16 @@ ACCEPTED = [
     ("rsLoRA", dict(target_modules=["k_proj", "gate_proj"], use_rslora=True), torch.float32),
     ("bf16", dict(target_modules=golden.TARGETS), torch.bfloat16),
     ("f16", dict(target_modules=golden.TARGETS), torch.float16),
+    ("rank_pattern", dict(target_modules="all-linear", rank_pattern={"q_proj": 2, r"layers\.1\.mlp\.up_proj": 6}), torch.float32),
+    ("alpha_pattern", dict(target_modules="all-linear", alpha_pattern={"v_proj": 32, "0.mlp.down_proj": 3}), torch.float32),
+    ("saved embedding", dict(target_modules=["q_proj"], modules_to_save=["embed_tokens"]), torch.float32),
+    ("saved head", dict(target_modules=["q_proj"], modules_to_save=["lm_head", "norm"]), torch.float32),
+    ("saved module", dict(target_modules="all-linear", modules_to_save=["0.mlp.up_proj"]), torch.float32),
+    ("bias all", dict(target_modules=["q_proj", "down_proj"], bias="all"), torch.float32),
+    ("bias lora_only", dict(target_modules=["q_proj", "down_proj"], bias="lora_only"), torch.float32),
 ]
 REFUSED = [
     ("use_dora", dict(use_dora=True)),
-    ("rank_pattern", dict(rank_pattern={"q_proj": 4})),
-    ("alpha_pattern", dict(alpha_pattern={"q_proj": 4})),
-    ("modules_to_save", dict(modules_to_save=["lm_head"])),
-    ("bias", dict(bias="lora_only")),
     ("lora_bias", dict(lora_bias=True)),
     ("layers_to_transform", dict(layers_to_transform=[0])),
     ("exclude_modules", dict(exclude_modules=["k_proj"])),
@@ -50,6 +55,11 @@ def randomise(peft, seed):
                 p.copy_(0.2 * torch.randn_like(p))
 
 
+def peft_names(grads):
+    """Names of parameters as PEFT saves them: a copy of a module stands for the module."""
+    return {k.replace(".modules_to_save", ""): g for k, g in grads.items()}
+
+
 def mean_loss(peft, batch):
     return golden.reference(peft, *batch)[0].mean().item()
 
@@ -60,7 +70,8 @@ def main():
     args = parser.parse_args()
     program = driver(args.hone)
     batch = golden.make_batch(31, golden.COMMON["vocab_size"])
-    worst_in = worst_out = 0.0
+    worst_in = worst_out = worst_grad = 0.0
+    worst_key = ""
     failed = []
 
     for family in golden.FAMILIES:
@@ -77,8 +88,16 @@ def main():
                     path = os.path.join(theirs, "adapter_model.safetensors")
                     save_file({k: v.to(dtype) for k, v in load_file(path).items()}, path, metadata={"format": "pt"})
                     peft = PeftModel.from_pretrained(golden.make_model(family, 41), theirs, is_trainable=True).eval()
-                want = mean_loss(peft, batch)
+                loss, grads = golden.reference(peft, *batch)
+                want = loss.mean().item()
                 got = drive(program, folder, theirs, batch, folder, "save=" + ours)
+                for key, g in peft_names(grads).items():
+                    error = torch.tensor(got["gradient"][key]).view_as(g) - g
+                    ratio = (error.norm() / g.norm()).item()
+                    if not ratio <= worst_grad:
+                        worst_grad, worst_key = ratio, "%s of %s, %s" % (key, family, name)
+                if set(got["gradient"]) != set(peft_names(grads)):
+                    failed.append("%s, %s: trained here %s" % (family, name, set(got["gradient"]) ^ set(peft_names(grads))))
                 worst_in = max(worst_in, abs(sum(got["loss"]) / len(got["loss"]) / want - 1))
 
                 with warnings.catch_warnings(record=True) as caught:
@@ -124,10 +143,11 @@ def main():
                 failed.append("%s is not refused by name: %s" % (key, p.stderr))
 
     print("PEFT's adapters here: loss within %.2e; ours in PEFT: within %.2e" % (worst_in, worst_out))
+    print("gradients: worst %.2e (%s)" % (worst_grad, worst_key))
     print("%d configurations of %d families, %d variants refused" % (len(ACCEPTED), len(golden.FAMILIES), len(REFUSED)))
     for line in failed:
         print("FAILED " + line)
-    sys.exit(1 if failed or not (worst_in <= 1e-3 and worst_out <= 1e-3) else 0)
+    sys.exit(1 if failed or not (worst_in <= 1e-3 and worst_out <= 1e-3 and worst_grad <= 1e-4) else 0)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,10 @@ int hone_ref_head_logits(hone_device *dev, float *logits, hone_mat h, const hone
                          hone_error *err);
 double hone_ref_sum_squares(hone_device *dev, const float *x, size_t n);
 int hone_ref_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
+/* optim.c: one program for every instruction set; their time is that of memory. */
+int hone_cpu_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err);
+int hone_cpu_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_error *err);
+int hone_cpu_sgd_step(hone_device *dev, const hone_sgd *a, hone_error *err);
 double hone_ref_peak_gflops(hone_device *dev, bool bf16, double seconds);
 
 /* Scratch of single reference ops, for the ops' own checks and hone_ref_need. */

@@ -1,6 +1,7 @@
 /* Losses and adapter gradients of one packed batch, as JSON: what the live comparisons with PEFT read.
  *
- *   hone_gradients_driver MODEL ADAPTER BATCH.json [isa=ref|avx2|...] [precision=bf16] [recompute=0|1|2] [save=DIR]
+ *   hone_gradients_driver MODEL ADAPTER|full BATCH.json [isa=ref|avx2|...] [precision=bf16] [recompute=0|1|2]
+ *                         [dropout=P] [add=X] [save=DIR] [merge=DIR]
  *
  * BATCH.json: {"ids": [N], "off": [n_seq + 1], "target": [N], "weight": [N]}, the last one or none. Prints {"device",
  * "loss": [n_trained], "gradient": {PEFT key: [values]}}: gradients of (sum of weight * loss) / (sum of weights). save=
@@ -47,20 +48,27 @@ static json_t *reals(const float *v, size_t n)
 static json_t *gradients(const hone_adapter *a)
 {
     json_t *all = json_object();
-    char path[96], key[160];
-    int i, f;
+    char key[HONE_PARAM_NAME];
+    size_t i;
 
-    for (i = 0; i < a->model->w->arch.n_layer * HONE_N_PROJ; i++)
-        for (f = 0; a->lora[i].r && f < 2; f++) {
-            const hone_weight *w = &a->model->w->layer[i / HONE_N_PROJ].proj[i % HONE_N_PROJ];
-
-            hone_module_path(path, &a->model->w->arch, i / HONE_N_PROJ, i % HONE_N_PROJ);
-            snprintf(key, sizeof key, "base_model.model.%s.lora_%c.weight", path, f ? 'B' : 'A');
-            json_object_set_new(
-                all, key,
-                reals(f ? a->lora[i].db : a->lora[i].da, (size_t)a->r * (size_t)(f ? w->rows : w->cols)));
-        }
+    for (i = 0; i < a->n_params; i++) {
+        hone_param_name(key, a, &a->param[i]);
+        json_object_set_new(all, key, reals(a->grad + a->param[i].at, a->param[i].n));
+    }
     return all;
+}
+
+static int open_adapter(hone_adapter **out, hone_model *m, const char *what, hone_error *err)
+{
+    return strcmp(what, "full") ? hone_adapter_open(out, m, what, err)
+                                : hone_adapter_tensors(out, m, NULL, err);
+}
+
+static int save(const hone_model *m, const hone_adapter *a, const char *dir, hone_precision precision,
+                hone_error *err)
+{
+    return hone_adapter_is_low_rank(a) ? hone_adapter_save(a, dir, 1, 2, err)
+                                       : hone_model_save(m, a, dir, precision, err);
 }
 
 /* "name=value" among the arguments, or NULL. */
@@ -96,7 +104,9 @@ int main(int argc, char **argv)
     size_t n, n_off, i;
 
     if (argc < 4) {
-        fprintf(stderr, "usage: %s MODEL ADAPTER BATCH.json [isa=] [precision=] [recompute=] [save=]\n",
+        fprintf(stderr,
+                "usage: %s MODEL ADAPTER|full BATCH.json [isa=] [precision=] [recompute=] [dropout=] "
+                "[add=] [save=] [merge=]\n",
                 argv[0]);
         return 2;
     }
@@ -107,9 +117,16 @@ int main(int argc, char **argv)
     if ((text = option(argc, argv, "recompute")))
         ap.recompute = (int)strtol(text, NULL, 10);
     if (hone_device_open(&dev, &dp, &err) || hone_model_open(&m, dev, argv[1], &mp, &err) ||
-        hone_adapter_open(&a, m, argv[2], &err) || hone_json_load(&doc, argv[3], 1u << 30, &err))
+        open_adapter(&a, m, argv[2], &err) || hone_json_load(&doc, argv[3], 1u << 30, &err))
         goto failed;
-    if ((text = option(argc, argv, "save")) && hone_adapter_save(a, text, 1, 2, &err))
+    if ((text = option(argc, argv, "dropout")))
+        a->dropout = strtod(text, NULL);
+    if ((text = option(argc, argv, "add"))) /* to every value: a change that shows */
+        for (i = 0; i < a->n; i++)
+            a->value[i] += strtof(text, NULL) * (float)((int)(i % 7) - 3);
+    if ((text = option(argc, argv, "save")) && save(m, a, text, HONE_PRECISION_F32, &err))
+        goto failed;
+    if ((text = option(argc, argv, "merge")) && hone_model_save(m, a, text, HONE_PRECISION_F32, &err))
         goto failed;
     ids = integers(json_object_get(doc, "ids"), &n);
     target = integers(json_object_get(doc, "target"), &n);

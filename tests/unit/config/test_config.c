@@ -159,6 +159,23 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_true(c->data.mix_stages.n == 3 && c->data.mix_stages.item[1] == 0.25);
     assert_false(c->data.augmentation_enabled);
     assert_false(c->distributed.enabled);
+    assert_true(c->lora.use_rslora);
+    assert_int_equal(c->lora.rank_pattern.name.n, 2);
+    assert_string_equal(c->lora.rank_pattern.name.item[1], "layers\\.0\\..*");
+    assert_true(c->lora.rank_pattern.value[0] == 32 && c->lora.rank_pattern.value[1] == 4);
+    assert_true(c->lora.alpha_pattern.name.n == 1 && c->lora.alpha_pattern.value[0] == 12.5);
+    assert_string_equal(c->lora.modules_to_save.item[1], "lm_head");
+    assert_true(c->lora.loraplus_lr_ratio == 16);
+    assert_int_equal(c->training.freeze_trainable_layers, -3);
+    assert_string_equal(c->training.freeze_trainable_modules.item[1], "self_attn");
+    assert_string_equal(c->training.freeze_extra_modules.item[0], "norm");
+    assert_string_equal(c->training.freeze_trainable_pattern, "q_norm");
+    assert_true(c->training.lr_scheduler_kwargs.warmup_lr_rate == 0.2);
+    assert_int_equal(c->training.lr_scheduler_kwargs.warmup_type, HONE_CURVE_ONE_MINUS_SQRT);
+    assert_int_equal(c->training.lr_scheduler_kwargs.num_stable_steps, 50);
+    assert_true(c->training.adam_beta2 == 0.95 && c->training.sgd_momentum == 0.9);
+    assert_int_equal(c->training.loss_type, HONE_LOSS_DFT);
+    assert_int_equal(c->training.save_precision, HONE_PRECISION_F32);
     assert_string_equal(c->distributed.backend, "nccl");
     assert_false(c->distributed.deepspeed_enabled);
     assert_string_equal(c->distributed.deepspeed_config_file, FOLDER "ds_config.json");
@@ -172,7 +189,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
 
     assert_true(has_notice(c, "seed.yaml:8: model.trust_remote_code: has no effect"));
     assert_true(has_notice(c, "seed.yaml:9: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:36: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:63: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -428,13 +445,8 @@ static void check_refuses_by_name(void **state)
         int code;
         const char *needle;
     } bad[] = {
-        {"training.finetuning_type=full", HONE_EUNSUPPORTED, "training.finetuning_type: `full`"},
-        {"training.finetuning_type=freeze", HONE_EUNSUPPORTED, "supported: lora"},
-        {"training.optim=adamw_8bit", HONE_EUNSUPPORTED, "training.optim: `adamw_8bit`"},
-        {"training.optim=adafactor", HONE_EUNSUPPORTED, "adamw_torch"},
-        {"training.optim=sgd", HONE_EUNSUPPORTED, "`sgd`"},
-        {"lora.bias=all", HONE_EUNSUPPORTED, "lora.bias"},
-        {"lora.bias=lora_only", HONE_EUNSUPPORTED, "lora.bias"},
+        {"training.lr_scheduler_type=warmup_stable_decay", HONE_EINVAL, "num_decay_steps"},
+        {"training.lr_scheduler_type=reduce_lr_on_plateau", HONE_EINVAL, "data.val_size"},
         {"model.load_in_4bit=true", HONE_EUNSUPPORTED, "model.load_in_4bit"},
         {"model.load_in_8bit=true", HONE_EUNSUPPORTED, "model.load_in_8bit"},
         {"data.augmentation.enabled=true", HONE_EUNSUPPORTED, "data.augmentation.enabled"},
@@ -520,11 +532,23 @@ static void assert_round_trip(const hone_config *c)
     y = *d;
 #define TEXT(field) (assert_same_text(x.field, y.field), x.field = y.field = NULL)
 #define STRINGS(field) (assert_same_strings(&x.field, &y.field), x.field = y.field = (hone_strings){0})
+#define PATTERNS(field)                                                                                      \
+    (assert_same_strings(&x.field.name, &y.field.name),                                                      \
+     assert_memory_equal(x.field.name.n ? (void *)x.field.value : (void *)"",                                \
+                         x.field.name.n ? (void *)y.field.value : (void *)"",                                \
+                         x.field.name.n * sizeof(double)),                                                   \
+     x.field = y.field = (hone_patterns){0})
 #define NUMBERS(field) (assert_same_numbers(&x.field, &y.field), x.field = y.field = (hone_numbers){0})
     TEXT(model.name_or_path);
     TEXT(model.cache_dir);
     TEXT(lora.task_type);
     TEXT(lora.init_adapter);
+    PATTERNS(lora.rank_pattern);
+    PATTERNS(lora.alpha_pattern);
+    STRINGS(lora.modules_to_save);
+    STRINGS(training.freeze_trainable_modules);
+    STRINGS(training.freeze_extra_modules);
+    TEXT(training.freeze_trainable_pattern);
     TEXT(training.output_dir);
     TEXT(training.logging_dir);
     TEXT(training.metric_for_best_model);
@@ -593,6 +617,8 @@ static void what_is_saved_loads_back(void **state)
         "model.name_or_path=\xe4\xb8\xad\xe6\x96\x87",
         "data.train_data_path=['*.json', \"- x\", 'true', \"~\", '1e3', \"\\ufeff\"]",
         "lora.target_modules=[q_proj]",
+        "lora.rank_pattern={'a: b': 3, \"c\\\\d\": 5}",
+        "lora.alpha_pattern=null",
         "distributed.backend='no'",
         "model.use_fast_tokenizer=false",
     };

@@ -2,6 +2,8 @@
  * parts of a model against the whole, against finite differences, and against themselves. */
 #include "fixture.h"
 
+#include <unistd.h>
+
 #define PATTERNS 16
 
 /* The sums of v under the golden file's patterns of signs. */
@@ -248,6 +250,58 @@ static void it_starts_as_the_base(void **state)
     fixture_close(&f);
 }
 
+/* A trained model, and an adapter merged in, are written as a directory that answers alike. */
+static void what_is_saved_answers_alike(void **state)
+{
+    static const char dir[] = "test_full_saved";
+    size_t i, k;
+    int v;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(families); i++)
+        for (v = 0; v < 3; v++) { /* whole tensors in f32; in bf16, as the base is; factors merged */
+            hone_model_params mp = {.precision = HONE_PRECISION_F32};
+            float loss[256], worst = 0;
+            fixture f, g;
+            hone_pass pass;
+            int32_t n;
+
+            if (v < 2)
+                full_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0, NULL);
+            else
+                fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+            for (k = 0; v < 2 && k < f.a->n; k++)
+                f.a->value[k] += 0.002f * (float)((int)(k % 7) - 3);
+            plan_for(&f, f.a, 0, false, 0);
+            OK(hone_model_eval(f.m, f.a, f.act, &f.batch, &pass, err));
+            n = pass.n_trained;
+            memcpy(loss, pass.loss, (size_t)n * sizeof(float));
+            OK(hone_model_save(f.m, f.a, dir, v == 1 ? HONE_PRECISION_AUTO : HONE_PRECISION_F32, err));
+            g = f;
+            OK(hone_model_open(&g.m, f.dev, dir, &mp, err));
+            g.act = NULL;
+            plan_for(&g, NULL, 0, false, 0);
+            OK(hone_model_eval(g.m, NULL, g.act, &g.batch, &pass, err));
+            for (k = 0; k < (size_t)n; k++)
+                worst = fmaxf(worst, fabsf(pass.loss[k] / loss[k] - 1));
+            assert_int_equal(g.m->w->layer[0].proj[0].dtype, v == 1 ? HONE_BF16 : HONE_F32);
+            assert_int_equal(g.m->w->arch.tied, f.m->w->arch.tied);
+            assert_int_equal(g.m->w->arch.n_eos, f.m->w->arch.n_eos);
+            if (!(worst <= (v == 1 ? 3e-2f : 1e-5f)))
+                fail_msg("%s, %d: a loss is off by %g", families[i], v, (double)worst);
+            hone_activations_free(g.act);
+            hone_model_close(g.m);
+            fixture_close(&f);
+            for (k = 0; hone_model_files[k]; k++) {
+                char path[128];
+
+                snprintf(path, sizeof path, "%s/%s", dir, hone_model_files[k]);
+                unlink(path);
+            }
+            assert_int_equal(rmdir(dir), 0);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +310,7 @@ int main(void)
         cmocka_unit_test(names_that_mean_nothing_are_refused),
         cmocka_unit_test(same_bits_whatever_the_machine_does),
         cmocka_unit_test(it_starts_as_the_base),
+        cmocka_unit_test(what_is_saved_answers_alike),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -471,6 +471,75 @@ static void plans_what_it_runs(void **state)
     hone_config_free(c);
 }
 
+/* Every method, optimiser and variant: the loss falls, and what is saved answers as what was evaluated. */
+static void every_method_learns(void **state)
+{
+    static const struct {
+        const char *name, *more[6];
+        bool full;
+    } runs[] = {
+        {"m_full", {"training.finetuning_type=full", "training.learning_rate=3e-3"}, true},
+        {"m_8bit",
+         {"training.finetuning_type=full", "training.optim=adamw_8bit", "training.learning_rate=3e-3"},
+         true},
+        {"m_adafactor",
+         {"training.finetuning_type=full", "training.optim=adafactor", "training.learning_rate=3e-3"},
+         true},
+        {"m_sgd",
+         {"training.finetuning_type=full", "training.optim=sgd", "training.sgd_momentum=0.9",
+          "training.learning_rate=0.1"},
+         true},
+        {"m_freeze",
+         {"training.finetuning_type=freeze", "training.freeze_trainable_layers=1",
+          "training.freeze_extra_modules=norm", "training.learning_rate=1e-2"},
+         true},
+        {"m_plus",
+         {"lora.loraplus_lr_ratio=8", "lora.use_rslora=true", "training.learning_rate=2e-3"},
+         false},
+        {"m_saved",
+         {"lora.modules_to_save=[embed_tokens]", "lora.bias=all", "lora.rank_pattern={q_proj: 2}",
+          "lora.alpha_pattern={v_proj: 32}"},
+         false},
+    };
+    size_t i, k;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(runs); i++) {
+        const char *more[12] = {"training.max_steps=24", "training.per_device_train_batch_size=6",
+                                "training.gradient_accumulation_steps=1",
+                                "training.evaluation_strategy=steps", "training.save_precision=f32"};
+        hone_eval_params p = {.precision = HONE_PRECISION_F32, .n_data = 1};
+        hone_eval_result base, tuned;
+        hone_train_result result;
+        struct seen seen = {0};
+        hone_error err = HONE_ERROR_INIT;
+        hone_device *dev;
+        hone_config *c;
+        char line[200];
+        char *out = in_folder(runs[i].name), *rows = in_folder("rows.jsonl");
+
+        snprintf(line, sizeof line, "data.eval_data_path=%s", rows);
+        more[5] = line;
+        for (k = 0; k < 6 && runs[i].more[k]; k++)
+            more[6 + k] = runs[i].more[k];
+        c = configure(runs[i].name, more);
+        result = train(&seen, c, 2);
+        print_message("%s: loss %.3f to %.3f, planned %.1f MB\n", runs[i].name, seen.first.loss,
+                      seen.last.loss, (double)result.planned_bytes / 1e6);
+        assert_true(seen.last.loss < 0.7 * seen.first.loss);
+        assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+        p.model = runs[i].full ? out : MODEL;
+        p.adapter = runs[i].full ? NULL : out;
+        p.data = (const char *const *)&rows;
+        if (hone_eval_run(&p, dev, &base, &tuned, &err))
+            fail_msg("%s: %s", runs[i].name, err.message);
+        assert_true(fabs((runs[i].full ? base.loss : tuned.loss) / result.eval.loss - 1) < 1e-5);
+        hone_device_close(dev);
+        hone_free(out);
+        hone_free(rows);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -486,6 +555,7 @@ int main(void)
         cmocka_unit_test(goes_on_from_an_adapter),
         cmocka_unit_test(refuses_a_rate_that_breaks_the_numbers),
         cmocka_unit_test(plans_what_it_runs),
+        cmocka_unit_test(every_method_learns),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,25 +1,103 @@
-/* Schedules against transformers' values for W = 3, T = 10 (training-semantics.md 5). */
+/* Schedules against the frozen values of transformers and PyTorch (tests/golden/make_schedule_golden.py). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 
+#include "base/base.h"
+#include "format/json.h"
 #include "train/schedule.h"
 
-static void transformers_values(void **state)
+static json_t *golden;
+
+static int load_golden(void **state)
 {
-    static const double linear[] = {0, .3333, .6667, 1, .8571, .7143, .5714, .4286, .2857, .1429, 0};
-    static const double cosine[] = {0, .3333, .6667, 1, .9505, .8117, .6113, .3887, .1883, .0495, 0};
-    int s;
+    (void)state;
+    return hone_json_load(&golden, HONE_TEST_DIR "/golden/schedules.json", 1 << 20, NULL);
+}
+
+static int free_golden(void **state)
+{
+    (void)state;
+    json_decref(golden);
+    return 0;
+}
+
+/* Sets training.<prefix><key> for every key of the object. */
+static hone_config *config_of(const char *prefix, json_t *keys)
+{
+    hone_error err = HONE_ERROR_INIT;
+    hone_config *c;
+    const char *key;
+    json_t *value;
+
+    assert_int_equal(hone_config_new(&c, &err), 0);
+    json_object_foreach(keys, key, value)
+    {
+        char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(17)), line[200];
+
+        snprintf(line, sizeof line, "training.%s%s=%s", prefix, key, text);
+        if (hone_config_set(c, line, &err))
+            fail_msg("%s", err.message);
+        free(text);
+    }
+    return c;
+}
+
+static void factors_are_those_of_transformers(void **state)
+{
+    json_t *test, *value;
+    double worst = 0;
+    size_t i, s, n = 0;
 
     (void)state;
-    for (s = 0; s <= 10; s++) {
-        assert_float_equal(hone_schedule_factor(HONE_SCHEDULE_LINEAR, s, 3, 10), linear[s], 6e-5);
-        assert_float_equal(hone_schedule_factor(HONE_SCHEDULE_COSINE, s, 3, 10), cosine[s], 6e-5);
-        assert_float_equal(hone_schedule_factor(HONE_SCHEDULE_CONSTANT, s, 3, 10), 1, 0);
-        assert_float_equal(hone_schedule_factor(HONE_SCHEDULE_CONSTANT_WITH_WARMUP, s, 3, 10),
-                           s < 3 ? linear[s] : 1, 6e-5);
+    json_array_foreach(json_object_get(golden, "cases"), i, test)
+    {
+        hone_config *c = config_of("", json_object_get(test, "set"));
+        const int64_t warmup = json_integer_value(json_object_get(test, "warmup")),
+                      total = json_integer_value(json_object_get(test, "total"));
+
+        json_array_foreach(json_object_get(test, "factor"), s, value)
+        {
+            const double want = json_number_value(value),
+                         got = hone_schedule_factor(c, (int64_t)s, warmup, total);
+
+            worst = fmax(worst, fabs(got - want));
+            if (!(fabs(got - want) <= 1e-12))
+                fail_msg("case %zu, step %zu: %.17g, wanted %.17g", i, s, got, want);
+            n++;
+        }
+        hone_config_free(c);
+    }
+    print_message("%zu values, worst difference %.1e\n", n, worst);
+    assert_true(n > 1000);
+}
+
+static void plateaus_are_those_of_pytorch(void **state)
+{
+    const double lr = json_number_value(json_object_get(golden, "lr"));
+    json_t *test, *loss;
+    size_t i, s;
+
+    (void)state;
+    json_array_foreach(json_object_get(golden, "plateau"), i, test)
+    {
+        hone_config *c = config_of("lr_scheduler_kwargs.", json_object_get(test, "kwargs"));
+        hone_plateau p = {0};
+
+        c->training.learning_rate = lr;
+        json_array_foreach(json_object_get(test, "losses"), s, loss)
+        {
+            hone_plateau_step(&p, c, json_number_value(loss));
+            assert_true(fabs(lr * p.factor -
+                             json_number_value(json_array_get(json_object_get(test, "lr"), s))) < 1e-15);
+        }
+        assert_true(p.factor < 1);
+        hone_config_free(c);
     }
 }
 
@@ -35,9 +113,10 @@ static void warmup_from_steps_or_ratio(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(transformers_values),
+        cmocka_unit_test(factors_are_those_of_transformers),
+        cmocka_unit_test(plateaus_are_those_of_pytorch),
         cmocka_unit_test(warmup_from_steps_or_ratio),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, load_golden, free_golden);
 }
