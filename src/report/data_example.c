@@ -325,9 +325,10 @@ static void put_table(hone_buf *b, const report *r, const size_t *order, size_t 
         html_cell(b, false);
         put_level(b, r, p->severity);
         html_cell(b, false);
-        hone_buf_printf(b, "<a href=\"#p%zu\">", order[i]);
+        if (r->o->examples)
+            hone_buf_printf(b, "<a href=\"#p%zu\">", order[i]);
         html_puts(b, title_of(r, order[i]));
-        hone_buf_puts(b, "</a> <code class=more>");
+        hone_buf_puts(b, r->o->examples ? "</a> <code class=more>" : " <code class=more>");
         html_puts(b, p->name);
         hone_buf_puts(b, "</code>");
         html_cell(b, true);
@@ -403,9 +404,10 @@ void report_problems(hone_buf *b, const report *r)
         hone_buf_puts(b, "</p>\n");
     } else {
         put_table(b, r, order, n);
-        html_subtitle(b, word(r, WORD_EXAMPLES));
+        if (r->o->examples)
+            html_subtitle(b, word(r, WORD_EXAMPLES));
     }
-    for (i = 0; i < n; i++)
+    for (i = 0; r->o->examples && i < n; i++)
         put_problem(b, r, order[i], i < 3);
     hone_free(order);
     html_section_end(b);

@@ -353,7 +353,7 @@ static size_t common_folder(const report *r)
     }
     while (n && first[n - 1] != '/')
         n--;
-    return n;
+    return n > 1 ? n : 0; /* the root is no folder to leave out */
 }
 
 int report_read(report *r, const char *const *paths, size_t n, hone_error *err)

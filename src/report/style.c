@@ -79,7 +79,7 @@ const char html_style[] =
     "th{text-align:left;font-weight:600;color:var(--soft);border-bottom:2px solid var(--rule);"
     "padding:.375rem .75rem .375rem 0;vertical-align:bottom;white-space:nowrap}"
     "td{border-bottom:1px solid var(--rule);padding:.4375rem .75rem .4375rem 0;vertical-align:top;"
-    "overflow-wrap:anywhere}th.num,td.num{text-align:right;overflow-wrap:normal}"
+    "overflow-wrap:break-word}td:first-child,td.hash{overflow-wrap:anywhere}th.num,td.num{text-align:right}"
     "td:last-child,th:last-child{padding-right:0}"
     "table.narrow{max-width:42rem}"
     "code,.hash{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",\"Noto Sans Mono "

@@ -44,9 +44,9 @@
     X(NOTE, "note", "提示") \
     X(WARNING, "warning", "警告") \
     X(ERROR, "error", "错误") \
-    X(INVALID_TITLE, "Row can not be read", "无法读取的行") \
-    X(CONTAMINATED_TITLE, "Repeats a row of the evaluation data", "与评测数据重复") \
-    X(DUPLICATE_TITLE, "Repeats another row", "与其他行重复") \
+    X(INVALID_TITLE, "can not be read", "无法读取的行") \
+    X(CONTAMINATED_TITLE, "repeats a row of the evaluation data", "与评测数据重复") \
+    X(DUPLICATE_TITLE, "repeats another row", "与其他行重复") \
     X(EXAMPLES, "Examples", "示例") \
     X(ALL_ROWS, "the rows as a whole", "整个数据集") \
     X(ROW, "row", "行号") \

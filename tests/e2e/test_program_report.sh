@@ -39,9 +39,9 @@ has '<html lang=en>'
 has "default-src 'none'"
 has '<dt>Rows read</dt><dd>7'
 has '<dt>Used</dt><dd>4'
-has 'Row can not be read'
-has 'Repeats another row'
-has 'Repeats a row of the evaluation data'
+has '<b>can not be read<'
+has 'repeats another row'
+has 'repeats a row of the evaluation data'
 has '&lt;script src=https://evil.example/x.js&gt;'
 has 'U+202E'
 has 'U+001B'
@@ -70,7 +70,7 @@ has '<html lang=zh-CN>'
 has '数据报告'
 has '无法读取的行'
 has 'on a fine day'
-lacks 'Row can not be read'
+lacks 'can not be read'
 
 # Without a model: characters, and a word about it.
 ok "$hone" data report config.yaml -o d.html --no-time --set model.name_or_path=nowhere
