@@ -161,15 +161,23 @@ static inline void flush(run *r)
     r->waiting = 0;
 }
 
+/* Whether a character that is unknown has a token for each of its bytes. */
+static bool falls_back(const hone_bpe *b, const unsigned char *s, size_t len)
+{
+    size_t i;
+
+    for (i = 0; i < len; i++)
+        if (!b->byte_fallback || b->byte_id[s[i]] < 0)
+            return false;
+    return true;
+}
+
 static void unknown(run *r, const unsigned char *s, uint32_t len)
 {
     const hone_bpe *b = r->b;
-    bool all = b->byte_fallback;
     uint32_t i;
 
-    for (i = 0; i < len; i++)
-        all = all && b->byte_id[s[i]] >= 0;
-    if (all) {
+    if (falls_back(b, s, len)) {
         for (i = 0; i < len; i++)
             put(r, b->byte_id[s[i]], 1);
     } else if (b->unk >= 0) {
@@ -310,6 +318,12 @@ int hone_bpe_text_piece(const hone_bpe *b, hone_model_work *w, const unsigned ch
         int32_t first = symbol_of(b, c);
 
         if (first < 0) {
+            /* What is dropped separates nothing: its neighbours may merge. */
+            if (b->unk < 0 && !b->n_phantoms && !falls_back(b, s + i, end - i)) {
+                w->n = 0;
+                r = (run){b, w, 0, 0};
+                return uncut(&r, s, n);
+            }
             unknown(&r, s + i, (uint32_t)(end - i));
             i = end;
             continue;

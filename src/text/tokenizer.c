@@ -307,7 +307,7 @@ static int split_added(encoder *e, const hone_added_set *set, const hone_view *v
             part = hone_view_part(v, done, begin);
             code = gap(e, &part, where | (token->special ? HONE_PART_ENDS_SECTION : 0u));
         }
-        if (!code)
+        if (!code && begin < end) /* else the white space that the token before took was all of it */
             code = emit(e, token->id, hone_view_begin(v, begin), hone_view_end(v, end));
         done = end;
         where = token->special ? HONE_PART_STARTS_SECTION : 0;
@@ -424,7 +424,7 @@ int hone_tokenizer_decode(const hone_tokenizer *t, char **out, size_t *len, cons
         size_t piece_len;
         const char *piece = hone_tokenizer_piece(t, ids[i], &piece_len);
 
-        if (!piece || (skip_special && t->special[ids[i]]))
+        if (!piece || (skip_special && t->special[ids[i]] & HONE_SHOWN_SPECIAL))
             continue;
         if (plain) {
             hone_buf_add(&list.bytes, piece, piece_len);
@@ -467,7 +467,7 @@ int32_t hone_tokenizer_find(const hone_tokenizer *t, const char *text)
 
 bool hone_tokenizer_is_special(const hone_tokenizer *t, int32_t id)
 {
-    return id >= 0 && (uint32_t)id < t->vocab.n && t->special[id];
+    return id >= 0 && (uint32_t)id < t->vocab.n && t->special[id] & 1;
 }
 
 int32_t hone_tokenizer_bos(const hone_tokenizer *t)

@@ -304,7 +304,18 @@ int32_t hone_tokenizer_role_id(const hone_tokenizer *t, const char *name)
     return text ? hone_tokenizer_find(t, text) : -1;
 }
 
-/* Added tokens whose text, normalised, is another than the model's spelling: decoding shows the normalised one. */
+static bool is_special_text(const hone_tokenizer *t, const char *text, size_t len)
+{
+    size_t i;
+
+    for (i = 0; i < t->n_added; i++)
+        if (t->added[i].special && t->added[i].len == len && !memcmp(t->added[i].text, text, len))
+            return true;
+    return false;
+}
+
+/* Added tokens whose text, normalised, is another than the model's spelling: decoding shows the normalised one, and, as in
+ * the library, what it shows decides whether it is skipped as special. */
 static int find_respelled(hone_tokenizer *t, hone_error *err)
 {
     hone_buf own = {0};
@@ -314,6 +325,10 @@ static int find_respelled(hone_tokenizer *t, hone_error *err)
         const struct hone_added_entry *e = &t->in_normalized.entry[i];
         int32_t id = t->added[e->token].id;
 
+        if (t->special[id] || e->len != t->added[e->token].len ||
+            memcmp(e->text, t->added[e->token].text, e->len))
+            t->special[id] = (uint8_t)((t->special[id] & 1) |
+                                       (is_special_text(t, e->text, e->len) ? HONE_SHOWN_SPECIAL : 0));
         own.len = 0;
         hone_vocab_spell(&t->vocab, id, &own);
         if (own.failed)
@@ -377,7 +392,7 @@ int hone_tokenizer_finish(hone_tokenizer *t, hone_error *err)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
     for (i = 0; i < t->n_added; i++)
         if (t->added[i].special)
-            t->special[t->added[i].id] = 1;
+            t->special[t->added[i].id] = 1 | HONE_SHOWN_SPECIAL;
     if ((code = build_set(t, &t->in_given, false, err)) ||
         (code = build_set(t, &t->in_normalized, true, err)) || (code = find_respelled(t, err)) ||
         (code = write_pieces(t, err)))

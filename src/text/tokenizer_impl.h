@@ -39,6 +39,8 @@ typedef struct hone_role {
     char *name, *text;
 } hone_role;
 
+#define HONE_SHOWN_SPECIAL 2 /* a bit of hone_tokenizer.special */
+
 struct hone_tokenizer {
     const hone_model_kind *model;
     hone_vocab vocab;
@@ -51,7 +53,7 @@ struct hone_tokenizer {
     hone_added_token *added; /* by id */
     size_t n_added, added_capacity;
     hone_added_set in_given, in_normalized;
-    uint8_t *special;    /* [vocab.n] */
+    uint8_t *special;    /* [vocab.n] 1 = special; decoding skips those where HONE_SHOWN_SPECIAL is set */
     uint32_t *respelled; /* [vocab.n] 1 + entry of in_normalized whose text decoding shows; NULL: none */
     char *piece_bytes;   /* what tokens add to a stream, where that is not their own bytes; else NULL */
     uint32_t *piece_end; /* [vocab.n] */

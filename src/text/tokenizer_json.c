@@ -4,6 +4,7 @@
  * tables; the components are small, and jansson reads each from its bytes. Every component and every field that decides
  * ids is either carried out or refused by name. */
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -189,13 +190,51 @@ static int walk_model(loader *l)
 
 /* ---- vocabulary and merges -------------------------------------------------------------------------------------------------------- */
 
+/* A JSON number as the library reads it: the digits as far as 64 bits hold them, rounded, then multiplied or divided by a
+ * power of ten. That is a last bit away from the nearest number for some with 17 digits, and a last bit decides between two
+ * ways to cut a text whose scores are equal but for the order of their sums. False: out of range. */
+static bool score_of(const char *s, size_t len, double *score)
+{
+    uint64_t digits = 0;
+    int exponent = 0, given = 0, i = *s == '-', n = (int)len;
+    bool full = false, fraction = false, negative = false;
+    char power[16];
+    double f;
+
+    for (; i < n && s[i] != 'e' && s[i] != 'E'; i++) {
+        uint64_t digit = (uint64_t)(s[i] - '0');
+
+        if (s[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        full |= digits > (UINT64_MAX - digit) / 10;
+        if (!full)
+            digits = 10 * digits + digit;
+        exponent += full ? !fraction : -(int)fraction;
+    }
+    for (i++; i < n; i++)
+        if (s[i] == '-')
+            negative = true;
+        else if (s[i] != '+')
+            given = HONE_MIN(10 * given + (s[i] - '0'), 100000);
+    exponent += negative ? -given : given;
+    for (f = (double)digits; exponent < -308 && f != 0; exponent += 308)
+        f /= 1e308;
+    if (f != 0) {
+        snprintf(power, sizeof power, "1e%d", HONE_MIN(abs(exponent), 309));
+        f = exponent < 0 ? f / strtod(power, NULL) : f * strtod(power, NULL);
+    }
+    *score = *s == '-' ? -f : f;
+    return isfinite(f);
+}
+
 /* One entry of a Unigram vocabulary: ["piece", score]. */
 static int load_scored(loader *l, double *score)
 {
     hone_json *j = &l->json;
     hone_error inner = HONE_ERROR_INIT;
     const char *s;
-    char number[64];
     size_t len;
     int code;
 
@@ -207,12 +246,9 @@ static int load_scored(loader *l, double *score)
         return hone_json_fail(j, code, "%s", inner.message);
     if (!hone_json_item(j) ||
         !(hone_json_peek(j) == '-' || (hone_json_peek(j) >= '0' && hone_json_peek(j) <= '9')) ||
-        !hone_json_value(j, &s, &len) || len >= sizeof number || hone_json_item(j) || j->code)
+        !hone_json_value(j, &s, &len) || len > 64 || !score_of(s, len, score) || hone_json_item(j) || j->code)
         return hone_json_fail(j, HONE_EFORMAT,
                               "an entry of the vocabulary is a pair of a string and a score");
-    memcpy(number, s, len);
-    number[len] = 0;
-    *score = strtod(number, NULL);
     return 0;
 }
 
@@ -797,9 +833,6 @@ static int load_template(loader *l, const json_t *c)
     if (!code && !texts)
         code = hone_error_set(l->err, HONE_EUNSUPPORTED,
                               "%s: post_processor: the template 'single' lacks the text A", l->path);
-    for (i = 0; i < t->n_prefix && !code;
-         i++) /* of a template before this one in a Sequence: it stands further in */
-        code = hone_tokenizer_push_id(&before, &n_before, t->prefix[i], l->err);
     if (code) {
         hone_free(before);
         return code;
@@ -822,7 +855,7 @@ static int load_cls_sep(loader *l, const json_t *c)
         sep < 0 || cls >= t->vocab.n || sep >= t->vocab.n)
         return hone_error_set(l->err, HONE_EFORMAT, "%s: post_processor: 'cls' and 'sep' must be [token, id]",
                               l->path);
-    if (t->n_prefix)
+    if (t->n_prefix || t->n_suffix)
         return unsupported(l, "post_processor", type_of(c), "it alone");
     code = hone_tokenizer_push_id(&t->prefix, &t->n_prefix, (int32_t)cls, l->err);
     return code ? code : hone_tokenizer_push_id(&t->suffix, &t->n_suffix, (int32_t)sep, l->err);
@@ -838,7 +871,8 @@ static int load_post_processor(loader *l, const json_t *c)
     if (!strcmp(type, "ByteLevel")) /* touches offsets alone */
         return 0;
     if (!strcmp(type, "TemplateProcessing"))
-        return load_template(l, c);
+        return l->t->n_prefix || l->t->n_suffix ? unsupported(l, "post_processor", type, "it alone")
+                                                : load_template(l, c);
     if (!strcmp(type, "BertProcessing") || !strcmp(type, "RobertaProcessing"))
         return load_cls_sep(l, c);
     if (strcmp(type, "Sequence"))
@@ -960,6 +994,9 @@ int hone_tokenizer_load_json(hone_tokenizer *t, const char *path, hone_error *er
     if (l.byte_level && t->vocab.verbatim && (code = hone_pretoken_add_byte_level(&t->pretoken, err)))
         goto out;
     if ((code = load_component(&l, &l.decoder, "decoder", load_decoder)))
+        goto out;
+    if (!is_null(&l.decoder) && !t->decoder.n_steps && /* an empty Sequence joins without spaces */
+        (code = hone_decoder_add(&t->decoder, HONE_DECODE_FUSE, "", 0, "", 0, 0, 0, err)))
         goto out;
     t->decoder.plain_bytes = !t->vocab.verbatim && is_plain(&t->decoder);
     if (l.unigram)

@@ -28,7 +28,7 @@ def load(build):
     archives = [os.path.join(build, f"libhone_{x}.a") for x in ("text", "format", "base")]
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-D_GNU_SOURCE", "-I", os.path.join(root, "include"),
                     "-I", os.path.join(root, "src"), "-o", out, os.path.join(here, "drivers", "tokenizer_shim.c"),
-                    "-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", "-ljansson", "-lpcre2-8", "-lutf8proc", "-lm",
+                    "-Wl,--whole-archive", *archives, "-Wl,--no-whole-archive", "-ljansson", "-lpcre2-8", "-lutf8proc", "-lyaml", "-lm",
                     "-pthread"], check=True)
     lib = ctypes.CDLL(out)
     lib.hone_tokenizer_piece.restype = ctypes.c_void_p
