@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -313,12 +314,70 @@ static void a_wrong_row_ends_the_stream(void **state)
     put_rows(small_rows, 37, LENGTH / 3);
 }
 
+static atomic_int left;
+
+static bool countdown(void *ud, size_t size)
+{
+    (void)ud;
+    (void)size;
+    return atomic_fetch_sub(&left, 1) > 0;
+}
+
+/* Opening, ordering, packing and loading with the n-th allocation failing, on either thread. */
+static void every_allocation_may_fail(void **state)
+{
+    const char *path = small_rows;
+    hone_dataset_options o = {.max_length = LENGTH, .overlong = HONE_OVERLONG_DROP, .threads = 1};
+    int n, rc;
+
+    (void)state;
+    put_rows(small_rows, 9, 50);
+    for (o.streaming = false;; o.streaming = true) {
+        for (n = 0, rc = HONE_ENOMEM; rc; n++) {
+            hone_feed_params p = {.batch_rows = 2, .accumulation = 2, .pack = LENGTH, .shuffle = true};
+            hone_error err = HONE_ERROR_INIT;
+            hone_dataset *d = NULL;
+            uint32_t *which = NULL;
+            hone_feed f = {0};
+
+            atomic_store(&left, n);
+            hone_mem_hook(countdown, NULL);
+            rc = hone_dataset_open(&d, &path, 1, &chat, &o, &err);
+            if (!rc && !o.streaming) {
+                which = hone_calloc(hone_dataset_size(d), sizeof *which);
+                rc = which ? 0 : hone_error_set(&err, HONE_ENOMEM, "out of memory");
+            }
+            p.data = d;
+            p.which = which;
+            p.n = rc || o.streaming ? 0 : hone_dataset_size(d);
+            if (!rc)
+                rc = hone_feed_init(&f, &p, &err);
+            if (!rc)
+                rc = hone_feed_load(&f, (hone_position){.epoch = 3}, &err);
+            if (!rc)
+                rc = hone_dataset_finish(d, &err);
+            hone_feed_clear(&f);
+            hone_free(which);
+            hone_dataset_close(d); /* the other thread has ended before the hook goes */
+            hone_mem_hook(NULL, NULL);
+            if (rc && (rc != HONE_ENOMEM || err.code != HONE_ENOMEM))
+                fail_msg("allocation %d: %d %s", n, rc, err.message);
+        }
+        print_message("%s: %d allocations\n", o.streaming ? "streaming" : "at once", n - 1);
+        assert_true(n > 30);
+        if (o.streaming)
+            break;
+    }
+    put_rows(small_rows, 37, LENGTH / 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epochs_hold_every_sequence_once),
         cmocka_unit_test(streaming_is_the_order_of_shards),
         cmocka_unit_test(a_wrong_row_ends_the_stream),
+        cmocka_unit_test(every_allocation_may_fail),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
