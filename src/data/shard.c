@@ -264,19 +264,41 @@ static int find_sections(shard *s, size_t length[SHARD_SECTIONS], const shard_he
     return at == size && h->size == size ? 0 : damaged(name, err, "the file is longer than its shard");
 }
 
+/* Lets the pages of a mapped file go; they come back when they are read. */
+static void let_go(const void *bytes, size_t n)
+{
+    uintptr_t first = (uintptr_t)bytes & ~(uintptr_t)4095;
+
+    madvise((void *)first, (uintptr_t)bytes + n - first, MADV_DONTNEED);
+}
+
 uint64_t shard_hash_mapped(uint64_t seed, const uint8_t *bytes, size_t n)
 {
     hone_xxh64 sum = hone_xxh64_begin(seed);
     size_t take;
 
     for (; n; bytes += take, n -= take) {
-        uintptr_t first = (uintptr_t)bytes & ~(uintptr_t)4095;
-
         take = HONE_MIN(n, SLICE);
         hone_xxh64_add(&sum, bytes, take);
-        madvise((void *)first, (uintptr_t)bytes + take - first, MADV_DONTNEED);
+        let_go(bytes, take);
     }
     return hone_xxh64_end(&sum);
+}
+
+/* A negative id could pass for HONE_NO_TARGET. */
+static bool ids_are_sound(const int32_t *id, size_t n, bool mapped)
+{
+    size_t take, i;
+    int32_t all = 0;
+
+    for (; n; id += take, n -= take) {
+        take = HONE_MIN(n, SLICE / sizeof *id);
+        for (i = 0; i < take; i++)
+            all |= id[i];
+        if (mapped)
+            let_go(id, take * sizeof *id);
+    }
+    return all >= 0;
 }
 
 static bool runs_are_sound(const hone_weight_run *run, size_t n, uint32_t tokens)
@@ -345,6 +367,8 @@ static int check(shard *out, shard_header *header, const uint8_t *bytes, size_t 
                                   section_name[k]);
     if ((rc = check_bounds(&s, name, err)))
         return rc;
+    if (!ids_are_sound(s.data[SHARD_IDS], s.n[SHARD_IDS], mapped))
+        return damaged(name, err, "an id is negative");
     s.first_row = h.first_row;
     s.first_sequence = h.first_sequence;
     *out = s;

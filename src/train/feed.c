@@ -2,7 +2,16 @@
  * but what is held to save time. */
 #include "train/feed.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+/* A sequence of a step while it is given its micro-batch. */
+struct feed_place {
+    uint32_t item, length;
+    uint32_t at, micro; /* where it stood; where it goes */
+};
+
+#define MAX_BALANCED 1024 /* micro-batches of a step that are balanced */
 
 int hone_feed_init(hone_feed *f, const hone_feed_params *p, hone_error *err)
 {
@@ -31,6 +40,7 @@ void hone_feed_clear(hone_feed *f)
     drop_window(f);
     hone_free(f->step);
     hone_free(f->micro);
+    hone_free(f->place);
     *f = (hone_feed){0};
 }
 
@@ -86,10 +96,12 @@ static int append(hone_feed *f, const uint32_t *item, size_t n, hone_error *err)
     if (f->n_step + n > f->step_capacity) {
         size_t grown = HONE_MAX(f->n_step + n, 2 * f->step_capacity);
         uint32_t *step = hone_realloc_array(f->step, grown, sizeof *step);
+        feed_place *place = step ? hone_realloc_array(f->place, grown, sizeof *place) : NULL;
 
-        if (!step)
+        f->step = step ? step : f->step;
+        f->place = place ? place : f->place;
+        if (!step || !place)
             return hone_error_set(err, HONE_ENOMEM, "out of memory for a step of %zu rows", grown);
-        f->step = step;
         f->step_capacity = grown;
     }
     memcpy(f->step + f->n_step, item, n * sizeof *item);
@@ -113,6 +125,61 @@ static int take_unit(hone_feed *f, hone_position *at, hone_error *err)
     rc = f->start ? append(f, f->item + f->start[unit], f->start[unit + 1] - f->start[unit], err)
                   : append(f, f->item + unit, 1, err);
     return rc ? rc : 1;
+}
+
+static int by_length(const void *a, const void *b)
+{
+    const feed_place *x = a, *y = b;
+
+    if (x->length != y->length)
+        return x->length < y->length ? 1 : -1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+static int by_place(const void *a, const void *b)
+{
+    const feed_place *x = a, *y = b;
+
+    if (x->micro != y->micro)
+        return x->micro > y->micro ? 1 : -1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+/* Gives the longest sequences first, each to the micro-batch with the fewest positions that has room for a row, and keeps
+ * that when the largest micro-batch became smaller. */
+static void balance(hone_feed *f)
+{
+    feed_place *p = f->place;
+    size_t tokens[MAX_BALANCED] = {0}, rows[MAX_BALANCED] = {0}, i, m, best, before = 0, after = 0;
+
+    if (f->n_micro > MAX_BALANCED)
+        return;
+    for (m = 0; m < (size_t)f->n_micro; m++) {
+        size_t sum = hone_dataset_tokens(f->p.data, f->step + f->micro[m], f->micro[m + 1] - f->micro[m]);
+
+        before = HONE_MAX(before, sum);
+    }
+    for (i = 0; i < f->n_step; i++)
+        p[i] = (feed_place){.item = f->step[i],
+                            .length = (uint32_t)hone_dataset_get(f->p.data, f->step[i]).n,
+                            .at = (uint32_t)i};
+    qsort(p, f->n_step, sizeof *p, by_length);
+    for (i = 0; i < f->n_step; i++) {
+        for (m = 0, best = MAX_BALANCED; m < (size_t)f->n_micro; m++)
+            if (rows[m] < (size_t)f->p.batch_rows && (best == MAX_BALANCED || tokens[m] < tokens[best]))
+                best = m;
+        tokens[best] += p[i].length;
+        rows[best]++;
+        p[i].micro = (uint32_t)best;
+        after = HONE_MAX(after, tokens[best]);
+    }
+    if (after >= before)
+        return;
+    qsort(p, f->n_step, sizeof *p, by_place);
+    for (i = 0; i < f->n_step; i++)
+        f->step[i] = p[i].item;
+    for (m = 0; m < (size_t)f->n_micro; m++)
+        f->micro[m + 1] = f->micro[m] + rows[m];
 }
 
 int hone_feed_load(hone_feed *f, hone_position at, hone_error *err)
@@ -141,6 +208,8 @@ int hone_feed_load(hone_feed *f, hone_position at, hone_error *err)
         at = (hone_position){.epoch = at.epoch + 1};
         rc = 1;
     }
+    if (!f->p.pack && f->n_micro > 1)
+        balance(f);
     if (rc == 0 || (f->p.which && f->next.unit == f->n_units)) /* this was the epoch's last step */
         f->next = (hone_position){.epoch = at.epoch + 1};
     return 0;

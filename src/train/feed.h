@@ -25,9 +25,12 @@ typedef struct hone_feed_params {
 /* A unit is one sequence, or one pack of them (best-fit decreasing; hone_dataset_bin). An epoch is the units of all
  * windows, each window's in its own permutation (or in file order), cut into micro-batches of batch_rows units, of which a
  * step takes `accumulation`; the last micro-batch and the last step of an epoch may be short (transformers' accounting,
- * training-semantics.md 4). There is one window, the whole selection; with streaming (which NULL) every shard is one, in
+ * training-semantics.md 4). Single sequences of a step change places among its micro-batches where that makes the largest
+ * one smaller; a step's result is a sum over all of them. There is one window, the whole selection; with streaming (which NULL) every shard is one, in
  * the order of the files, and is waited for when its turn comes: the order of an epoch does not depend on when it was
  * ready. */
+typedef struct feed_place feed_place;
+
 typedef struct hone_feed {
     hone_feed_params p;
 
@@ -42,7 +45,8 @@ typedef struct hone_feed {
     /* The step that is held: micro-batch m is step[micro[m] .. micro[m + 1]). */
     hone_position next;
     uint32_t *step;
-    size_t *micro; /* [accumulation + 1] */
+    size_t *micro;     /* [accumulation + 1] */
+    feed_place *place; /* [step_capacity] scratch */
     size_t n_step, step_capacity;
     int64_t n_micro;
 } hone_feed;

@@ -3,5 +3,5 @@
 
 #define CORPUS HONE_TEST_DIR "/fuzz/corpus/shard"
 #define CHANGES 400
-#define LEAST_FILES 2
+#define LEAST_FILES 3
 #include "support/corpus_test.h"

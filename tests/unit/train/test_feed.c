@@ -371,11 +371,60 @@ static void every_allocation_may_fail(void **state)
     put_rows(small_rows, 37, LENGTH / 3);
 }
 
+/* Rows change places among the micro-batches of their step, never between steps, and only to make the largest smaller. */
+static void a_step_is_cut_evenly(void **state)
+{
+    hone_dataset *d = opened(small_rows, false, NULL);
+    uint32_t *which = all(d);
+    hone_feed_params p = {.data = d,
+                          .which = which,
+                          .n = hone_dataset_size(d),
+                          .batch_rows = 4,
+                          .accumulation = 3,
+                          .shuffle = true,
+                          .seed = 5};
+    size_t plain_largest = 0, largest = 0, k, m, n, i;
+    hone_feed f;
+
+    (void)state;
+    assert_int_equal(hone_feed_init(&f, &p, NULL), 0);
+    for (k = 0; k < 8; k++) {
+        uint32_t order[64], want = 0, got = 0;
+        size_t first = k % 4 * 12, rows = 0;
+
+        for (i = 0; i < p.n; i++)
+            order[i] = (uint32_t)i;
+        hone_dataset_shuffle(order, p.n, p.seed, k / 4);
+        load(&f, hone_feed_seek(&f, (int64_t)k));
+        for (m = 0; m < 3; m++) {
+            const uint32_t *step = hone_feed_micro(&f, (int64_t)m, &n);
+            size_t at = first + 4 * m, count = at < p.n ? HONE_MIN((size_t)4, p.n - at) : 0;
+
+            assert_int_equal(step != NULL, count > 0);
+            plain_largest = HONE_MAX(plain_largest, hone_dataset_tokens(d, order + at, count));
+            largest = HONE_MAX(largest, step ? hone_dataset_tokens(d, step, n) : 0);
+            rows += n;
+            for (i = 0; i < count; i++)
+                want += order[at + i] * order[at + i];
+            for (i = 0; i < n; i++)
+                got += step[i] * step[i];
+        }
+        assert_int_equal(rows, HONE_MIN((size_t)12, p.n - first));
+        assert_int_equal(got, want);
+    }
+    print_message("largest micro-batch: %zu positions, %zu as they come\n", largest, plain_largest);
+    assert_true(largest < plain_largest);
+    hone_feed_clear(&f);
+    hone_free(which);
+    hone_dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(epochs_hold_every_sequence_once),
         cmocka_unit_test(streaming_is_the_order_of_shards),
+        cmocka_unit_test(a_step_is_cut_evenly),
         cmocka_unit_test(a_wrong_row_ends_the_stream),
         cmocka_unit_test(every_allocation_may_fail),
     };
