@@ -109,6 +109,11 @@ void stop_signals_catch(bool once);
 int stop_signal(void);
 void stop_signal_clear(void);
 
+/* ---- data_tokens.c -------------------------------------------------------------------------------------------- */
+
+/* Makes the token cache of prepared rows (validation NULL: none) as the configuration's training would. Exit code. */
+int data_make_tokens(const hone_config *c, const char *train, const char *validation);
+
 /* ---- output (output.c) ---------------------------------------------------------------------------------------- */
 
 /* Prints one JSON document and a newline on stdout, and takes `doc`. NULL doc: out of memory. Returns the exit code. */

@@ -63,7 +63,7 @@ static int show(const problems *p, const hone_ledger_counts *counts, const ready
     return EXIT_SUCCESS;
 }
 
-static int prepare_with(data_pass *pass, const ready *files, int64_t examples, bool json)
+static int prepare_with(data_pass *pass, const ready *files, int64_t examples, bool tokens, bool json)
 {
     hone_prepare_options *o = &pass->options;
     hone_error err = HONE_ERROR_INIT;
@@ -86,6 +86,8 @@ static int prepare_with(data_pass *pass, const ready *files, int64_t examples, b
     rc = rc ? fail_with(&err) : problems_finish(p);
     if (!rc)
         rc = show(p, &counts, files, json);
+    if (!rc && tokens)
+        rc = data_make_tokens(pass->config, files->train, problems_validation(p) ? files->validation : NULL);
     problems_free(p);
     return rc;
 }
@@ -96,7 +98,7 @@ static int prepare(int argc, char **argv)
     text_list set = {0};
     const char *folder = NULL, *path;
     int64_t examples = 3;
-    bool json = false;
+    bool json = false, tokens = false;
     const option options[] = {
         {.name = "--output",
          .kind = OPTION_TEXT,
@@ -116,6 +118,11 @@ static int prepare(int argc, char **argv)
          .max = 1e6,
          .standard = "3",
          .help = "Examples of every kind of problem."},
+        {.name = "--tokens",
+         .kind = OPTION_FLAG,
+         .value = &tokens,
+         .help = "Also renders and tokenises the prepared rows into data.cache_dir, where `hone train` with "
+                 "data.cache finds them."},
         {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
         {0}};
     const usage u = {
@@ -143,7 +150,7 @@ static int prepare(int argc, char **argv)
     if (!rc && !folder)
         folder = own = file_in(pass.config->training.output_dir, "prepared");
     if (!rc)
-        rc = folder && ready_in(&files, folder) ? prepare_with(&pass, &files, examples, json)
+        rc = folder && ready_in(&files, folder) ? prepare_with(&pass, &files, examples, tokens, json)
                                                 : fail("out of memory");
     data_pass_close(&pass);
     text_list_clear(&set);

@@ -97,4 +97,25 @@ done
 sed 's/}$/,"x":1}/' good.jsonl | sed 's/{"question":"\([^"]*\)","answer":"\([^"]*\)"/{"messages":[{"role":"user","content":"\1"},{"role":"assistant","content":"\2","weight":0.5}]/' >weighted.jsonl
 ok "$hone" train config.yaml --set data.train_data_path=weighted.jsonl --set data.eval_data_path=null --set training.max_steps=1 \
     --set training.load_best_model_at_end=false --quiet
+# the tokens of prepared rows, made once, found by the training, and made anew when they are damaged
+ok "$hone" data prepare config.yaml --output ready --set data.invalid=drop --tokens
+err_has "ready/train.jsonl: 2 sequences, "
+shard=$(ls out/cache/*/shard-00000.bin)
+same 1 "$(wc -w <<<"$shard")" "shards"
+sum=$(sha256sum "$shard")
+train=("$hone" train config.yaml --set data.train_data_path=ready/train.jsonl --set data.eval_data_path=null --set data.cache=true
+    --set training.max_steps=1 --set training.load_best_model_at_end=false)
+ok "${train[@]}"
+! grep -q "made anew" <<<"$err" || wrong "the cache should be found: $err"
+same 1 "$(ls out/cache | wc -l)" "caches"
+printf 'x' | dd of="$shard" bs=1 seek=300 conv=notrunc status=none
+ok "${train[@]}"
+err_has "shard-00000.bin: the sequences do not match their checksum"
+same "$sum" "$(sha256sum "$shard")" "a shard that was made anew"
+ok "${train[@]}" --set data.streaming=true --set training.packing_strategy=bfd
+ok "$hone" plan config.yaml --set data.train_data_path=ready/train.jsonl --set data.eval_data_path=null --set data.cache=true \
+    --set data.streaming=true --set training.max_steps=3 --set training.packing_strategy=bfd
+has "data, prepared"
+refused 1 "data.streaming needs training.max_steps" "$hone" train config.yaml --set data.cache=true --set data.streaming=true
+
 finish
