@@ -146,17 +146,26 @@ int hone_add(hone_device *dev, hone_mat y, hone_mat a, hone_mat b, hone_error *e
 
 /* Cross-entropy over the vocabulary for n rows that all count (the caller leaves out rows without a target).
  * Logits exist for a chunk of rows at a time, never whole. */
+/* What is minimised, with p the softmax of the logits, sg a value taken as a constant, V the vocabulary:
+ *   f ((1 - smoothing) (-log p_t) + smoothing / V sum_v (-log p_v)) + z (log sum exp)^2,  f = dft ? sg(p_t) : 1
+ * (label smoothing as transformers has it, DFT as TRL). All zero: -log p_t. */
+typedef struct hone_objective {
+    float smoothing, z;
+    bool dft;
+} hone_objective;
+
 typedef struct hone_head {
     hone_mat h;            /* [n, C] output of the final norm */
     const hone_weight *w;  /* [V, C] */
     const int32_t *target; /* [n] in [0, V), checked */
     const float *weight;   /* [n] of each loss in the sum below; NULL: all 1 */
-    float *loss;           /* [n] = -log p(target), nats, whatever its weight */
+    float *loss;           /* [n] = the objective, nats, whatever its weight */
     int32_t *best;         /* [n] = argmax, lowest id on ties; NULL: not wanted */
     hone_mat dh;           /* [n, C] = grad_scale * d(sum of weight * loss)/dh; data NULL: not wanted */
-    float softcap;         /* 0 = none; c: logits become c tanh(z / c) before the softmax */
-    float *dw;             /* [V, C] f32 += the gradient of w; NULL: frozen. Wanted only together with dh */
-    float grad_scale;      /* 1 / sum of the weights of the step */
+    hone_objective objective;
+    float softcap;    /* 0 = none; c: logits become c tanh(z / c) before the softmax */
+    float *dw;        /* [V, C] f32 += the gradient of w; NULL: frozen. Wanted only together with dh */
+    float grad_scale; /* 1 / sum of the weights of the step */
 } hone_head;
 int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err);
 

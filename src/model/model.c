@@ -208,6 +208,7 @@ static int head(const hone_pass_env *e, const hone_activations *act, const hone_
     if (e->training) {
         h.dh = dnt;
         h.dw = e->a->dhead;
+        h.objective = e->a->objective;
     }
     if ((rc = hone_rmsnorm_fwd(e->m->dev, nt, NULL, xt, w->final_norm, w->arch.norm_eps, err)) < 0 ||
         (rc = hone_head_loss(e->m->dev, &h, err)) < 0)

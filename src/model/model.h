@@ -48,6 +48,7 @@ struct hone_adapter {
     int r; /* as configured; the largest, with rank patterns, is max_rank */
     int max_rank;
     double alpha, dropout;
+    hone_objective objective; /* of training passes; evaluation is -log p(target) */
     bool rslora, dora;
     hone_bias bias;
     hone_patterns rank_pattern, alpha_pattern; /* as given, for adapter_config.json; owned */

@@ -74,7 +74,7 @@ static int open_data(hone_run *r, hone_error *err)
     return rc;
 }
 
-static int open_adapter(hone_run *r, hone_error *err)
+static int make_adapter(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
     hone_adapter_params p = {.r = c->lora.r,
@@ -117,6 +117,17 @@ static int open_adapter(hone_run *r, hone_error *err)
         note(r, line);
     }
     return 0;
+}
+
+static int open_adapter(hone_run *r, hone_error *err)
+{
+    int rc = make_adapter(r, err);
+
+    if (!rc)
+        r->adapter->objective = (hone_objective){.smoothing = (float)r->c->training.label_smoothing_factor,
+                                                 .z = (float)r->c->training.z_loss,
+                                                 .dft = r->c->training.loss_type == HONE_LOSS_DFT};
+    return rc;
 }
 
 /* An interval given in steps, or below 1 as a share of all steps. */

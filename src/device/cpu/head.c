@@ -73,7 +73,9 @@ static void softmax_task(void *ctx, int task, int thread)
     float *capped = hone_scratch(j->dev, thread), cap = j->a->softcap;
 
     for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++) {
-        float *z = j->logits + r * vocab, max, sum, hit, scale = j->a->grad_scale;
+        const hone_objective *o = &j->a->objective;
+        float *z = j->logits + r * vocab, max, sum, hit, scale = j->a->grad_scale, lse, f;
+        double mean = 0;
         int32_t target = j->a->target[j->r0 + r], *best = j->a->best ? j->a->best + j->r0 + r : NULL;
 
         if (cap > 0) {
@@ -82,14 +84,23 @@ static void softmax_task(void *ctx, int task, int thread)
         }
         max = k->max(z, vocab, best);
         hit = z[target];
+        for (v = 0; o->smoothing > 0 && v < vocab; v++)
+            mean += (double)(z[v] - max);
+        mean /= (double)vocab;
         sum = k->exp_sum(z, vocab, 1, max);
-        j->a->loss[j->r0 + r] = (max - hit) + logf(sum);
+        lse = max + logf(sum);
+        f = o->dft ? z[target] / sum : 1;
+        j->a->loss[j->r0 + r] =
+            f * ((1 - o->smoothing) * (max - hit + logf(sum)) + o->smoothing * (logf(sum) - (float)mean)) +
+            o->z * lse * lse;
         if (!j->a->dh.data)
             continue;
         if (j->a->weight)
             scale *= j->a->weight[j->r0 + r];
-        k->scale(z, vocab, scale / sum);
-        z[target] -= scale;
+        k->scale(z, vocab, scale * (f + 2 * o->z * lse) / sum);
+        z[target] -= scale * f * (1 - o->smoothing);
+        for (v = 0; o->smoothing > 0 && v < vocab; v++)
+            z[v] -= scale * f * o->smoothing / (float)vocab;
         for (v = 0; cap > 0 && v < vocab; v++)
             z[v] *= 1 - capped[v] / cap * (capped[v] / cap);
     }

@@ -54,8 +54,9 @@ static void loss_task(void *ctx, int task, int thread)
     for (r = r0; r < r1; r++) {
         float *x = z + (r - r0) * vocab, max, lse, hit,
               scale = a->weight ? a->grad_scale * a->weight[r] : a->grad_scale;
+        const hone_objective *o = &a->objective;
         int32_t best = 0;
-        double sum = 0;
+        double sum = 0, mean = 0, f;
 
         for (v = 0; a->softcap > 0 && v < vocab; v++)
             x[v] = capped(x[v], a->softcap);
@@ -67,18 +68,25 @@ static void loss_task(void *ctx, int task, int thread)
             }
         for (v = 0; v < vocab; v++)
             sum += (double)expf(x[v] - max);
+        for (v = 0; v < vocab; v++)
+            mean += (double)x[v] / (double)vocab;
         lse = max + (float)log(sum);
         hit = x[a->target[r]];
-        a->loss[r] = lse - hit;
+        f = o->dft ? exp((double)hit - (double)lse) : 1;
+        a->loss[r] = (float)(f * ((1 - (double)o->smoothing) * (double)(lse - hit) +
+                                  (double)o->smoothing * ((double)lse - mean)) +
+                             (double)o->z * (double)lse * (double)lse);
         if (a->best)
             a->best[r] = best;
         for (v = 0; v < vocab; v++) {
             float t = a->softcap > 0 ? x[v] / a->softcap : 0;
 
-            x[v] = expf(x[v] - lse) * scale * (1 - t * t);
+            x[v] = (expf(x[v] - lse) * (float)(f + 2 * (double)o->z * (double)lse) -
+                    (float)f * o->smoothing / (float)vocab) *
+                   scale * (1 - t * t);
         }
         hit = a->softcap > 0 ? hit / a->softcap : 0;
-        x[a->target[r]] -= scale * (1 - hit * hit);
+        x[a->target[r]] -= scale * (float)f * (1 - o->smoothing) * (1 - hit * hit);
     }
     if (!a->dh.data)
         return;

@@ -459,6 +459,7 @@ static void head_setup(struct hrun *r, const struct hcase *c)
                        .w = &r->w,
                        .target = r->target,
                        .weight = c->n % 2 ? r->weight : NULL,
+                       .objective = {c->n % 3 ? 0.1f : 0, c->n % 4 ? 0 : 0.002f, c->n % 5 == 2},
                        .loss = r->loss.data,
                        .best = r->best,
                        .dh = r->dh,
@@ -489,7 +490,8 @@ static void head_compare(hone_device *dev, const struct hcase *c)
     head_setup(&run, c);
     w = weight_values(&run.w, c->act);
     for (r = 0; r < n; r++) {
-        double max = -INFINITY, sum = 0, lse, scale = 0.25, *x = z + (size_t)r * (size_t)vocab;
+        double max = -INFINITY, sum = 0, lse, scale = 0.25, *x = z + (size_t)r * (size_t)vocab, mean = 0, f;
+        const double smoothing = (double)run.a.objective.smoothing, zc = (double)run.a.objective.z;
 
         for (v = 0; v < vocab; v++) {
             for (i = 0; i < d; i++)
@@ -501,12 +503,18 @@ static void head_compare(hone_device *dev, const struct hcase *c)
         for (v = 0; v < vocab; v++)
             sum += exp(x[v] - max);
         lse = max + log(sum);
-        loss[r] = lse - x[run.target[r]];
+        for (v = 0; v < vocab; v++)
+            mean += x[v] / vocab;
+        f = run.a.objective.dft ? exp(x[run.target[r]] - lse) : 1;
+        loss[r] =
+            f * ((1 - smoothing) * (lse - x[run.target[r]]) + smoothing * (lse - mean)) + zc * lse * lse;
         if (run.a.weight)
             scale *= (double)run.a.weight[r];
         for (v = 0; v < vocab; v++) {
             double slope = cap > 0 ? 1 - pow(x[v] / cap, 2) : 1,
-                   g = scale * slope * (exp(x[v] - lse) - (v == run.target[r]));
+                   g = scale * slope *
+                       ((f + 2 * zc * lse) * exp(x[v] - lse) - f * (1 - smoothing) * (v == run.target[r]) -
+                        f * smoothing / vocab);
 
             for (i = 0; i < d; i++) {
                 dh[r * d + i] += g * w[v * d + i];
@@ -590,6 +598,54 @@ static void frozen_cross_entropy(void **state)
         mat_free(&h);
         mat_free(&grad);
     }
+}
+
+/* Label smoothing, z-loss and DFT: PyTorch in f64, on the rows and the weight of frozen_cross_entropy. */
+static void frozen_objectives(void **state)
+{
+    static const struct {
+        hone_objective o;
+        double loss[2], dh[4];
+    } cases[] = {
+        {{0.1f, 0, false}, {3.117534312, 1.167319106}, {0.441076053, 0.670992458, 0.049064378, 0.244150232}},
+        {{0, 0.01f, false}, {3.270738364, 1.118352397}, {0.473177761, 0.725009872, 0.072710314, 0.283204067}},
+        {{0, 0, true}, {0.128718833, 0.366557367}, {0.018224559, 0.028521020, 0.026067432, 0.097909757}},
+        {{0.2f, 0.003f, true},
+         {0.136018587, 0.429854181},
+         {0.022260508, 0.028644523, 0.005632119, 0.064549319}},
+    };
+    float w[10];
+    int32_t target[] = {4, 1};
+    size_t k;
+    int i;
+
+    (void)state;
+    for (i = 0; i < 10; i++)
+        w[i] = (float)cos(i);
+    FOR_EACH_ISA(dev, 1)
+        for (k = 0; k < HONE_COUNT(cases); k++) {
+            hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
+            hone_weight head = {w, HONE_F32, 5, 2, NULL};
+            float loss[2];
+            hone_head a = {.h = h,
+                           .w = &head,
+                           .target = target,
+                           .loss = loss,
+                           .objective = cases[k].o,
+                           .dh = grad,
+                           .grad_scale = 0.5f};
+
+            for (i = 0; i < 2; i++) {
+                put(&h, 0, i, (float)sin(1 + i));
+                put(&h, 1, i, (float)sin(5 + i));
+            }
+            OK(hone_head_loss(dev, &a, err));
+            for (i = 0; i < 2; i++)
+                assert_true(fabs((double)loss[i] - cases[k].loss[i]) < 1e-6);
+            close_to(&grad, cases[k].dh, 4);
+            mat_free(&h);
+            mat_free(&grad);
+        }
 }
 
 static void ties_go_to_the_lowest_id(void **state)
@@ -703,6 +759,7 @@ int main(void)
         cmocka_unit_test(adamw),
         cmocka_unit_test(head_of_every_size),
         cmocka_unit_test(frozen_cross_entropy),
+        cmocka_unit_test(frozen_objectives),
         cmocka_unit_test(ties_go_to_the_lowest_id),
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(head_gradient_is_a_derivative),
