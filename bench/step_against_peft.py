@@ -1,6 +1,7 @@
-"""One LoRA training step, hone against PEFT, pairs in turn on the same machine; prints every pair and the median ratio.
+"""One training step, hone against PyTorch (with PEFT for LoRA), pairs in turn on the same machine; prints every pair and the median ratio.
 
 usage: step_against_peft.py --hone build/release/hone [--shape smol] [--tokens 512] [--precision bf16] [--r 8] [--pairs 5]
+                            [--mode lora|full]
                             [--peer ../shared/peers/peft_step.py] [--python build/peers/bin/python]
 The peer script prints one JSON line with tok_s_median and peak_rss_mb."""
 import argparse
@@ -25,13 +26,15 @@ def main():
     p.add_argument("--tokens", default="512")
     p.add_argument("--precision", default="bf16")
     p.add_argument("--r", default="8")
+    p.add_argument("--mode", default="lora", choices=("lora", "full"))
     p.add_argument("--pairs", type=int, default=5)
     p.add_argument("--peer", default="../shared/peers/peft_step.py")
     p.add_argument("--python", default="build/peers/bin/python")
     a = p.parse_args()
     ours = [a.hone, "bench", "step", "--shape", a.shape, "--tokens", a.tokens, "--r", a.r, "--precision", a.precision,
-            "--json"]
-    theirs = [a.python, a.peer, "shape:" + a.shape, "--dtype", a.precision, "--seq", a.tokens, "--r", a.r]
+            "--mode", a.mode, "--json"]
+    theirs = [a.python, a.peer, "shape:" + a.shape, "--dtype", a.precision, "--seq", a.tokens, "--r", a.r,
+              "--mode", a.mode]
     ratios, memory = [], []
     print("pair  hone tok/s  peft tok/s  ratio  hone MB  peft MB  share of the peak")
     for k in range(a.pairs):

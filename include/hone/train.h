@@ -116,11 +116,12 @@ HONE_API int hone_scorer_open(hone_scorer *out, hone_device *dev, const hone_sco
                               hone_error *err);
 HONE_API void hone_scorer_close(hone_scorer *s); /* of zeroes is fine */
 
-/* One training step on a model of known shape with random ids, every position a target, no recomputation, clipping and
- * optimiser included: what `hone bench step` reports. */
+/* One training step of an adapter or of the whole model, on a model of known shape with random ids, every position a
+ * target, no recomputation, clipping and AdamW included: what `hone bench step` reports. */
 typedef struct hone_bench_params {
     const char *model; /* path, or NULL with shape */
     const char *shape; /* "smol" or "qwen" */
+    bool full;         /* every tensor trains; r and dropout do not count */
     int r;
     int32_t tokens;
     int steps; /* timed, after one warm-up */

@@ -21,8 +21,13 @@ static void print_result(const hone_bench_params *p, const hone_bench_result *r,
 {
     char peak[32], plan[32];
 
-    printf("%s, LoRA r %d, %d tokens, %s, %s with %d threads, median of %d steps\n",
-           p->model ? p->model : p->shape, p->r, (int)p->tokens, precision, r->device, r->threads, p->steps);
+    printf("%s, ", p->model ? p->model : p->shape);
+    if (p->full)
+        printf("full");
+    else
+        printf("LoRA r %d", p->r);
+    printf(", %d tokens, %s, %s with %d threads, median of %d steps\n", (int)p->tokens, precision, r->device,
+           r->threads, p->steps);
     printf("  tokens/s          %10.1f   (best %.1f)\n", r->tokens_per_second, r->tokens_per_second_best);
     printf("  GFLOP a token     %10.3f\n", r->gflop_per_token);
     printf("  machine GFLOP/s   %10.1f   (multiply-adds in registers, measured beside every step)\n",
@@ -82,7 +87,7 @@ int command_bench(int argc, char **argv)
          .argument = "M",
          .choices = "lora|full",
          .standard = "lora",
-         .help = "What is trained. Full fine-tuning is not part of this version."},
+         .help = "What is trained: an adapter, or the whole model."},
         {.name = "--r",
          .kind = OPTION_INT,
          .value = &r,
@@ -144,12 +149,10 @@ int command_bench(int argc, char **argv)
         return usage_error(&u, "there is no bench '%s', there is: step", what);
     if (!model == !shape)
         return usage_error(&u, "give either --model or --shape");
-    if (strcmp(mode, "full") == 0)
-        return fail(
-            "bench: --mode full: full fine-tuning is not supported in this version, only --mode lora");
     memset(&p, 0, sizeof p);
     p.model = model;
     p.shape = shape;
+    p.full = strcmp(mode, "full") == 0;
     p.r = (int)r;
     p.tokens = (int32_t)tokens;
     p.steps = (int)steps;

@@ -12,16 +12,18 @@
 
 #define PEAK_SECONDS 0.05
 
-/* Multiply-adds that a step must do, in GFLOP a token: frozen products forward and for dX (2 + 2 per weight), the same
- * for the head, adapters (2 forward, 4 backward per value), causal attention at half the square, forward 4 D and backward
- * 10 D per visible pair and head. */
+/* Multiply-adds that a step must do, in GFLOP a token: products forward and for dX (2 + 2 per weight), and for dW when they
+ * train (2 more), the same for the head, adapters (2 forward, 4 backward per value), causal attention at half the square,
+ * forward 4 D and backward 10 D per visible pair and head. */
 static double gflop_per_token(const hone_arch *c, const hone_adapter *a, int32_t tokens)
 {
+    const bool low_rank = hone_adapter_is_low_rank(a);
+    const double per_weight = low_rank ? 4 : 6;
     double linear = 0, qo = (double)c->n_head * c->head_size, kv = (double)c->n_kv * c->head_size;
 
     linear += (double)c->width * (2 * qo + 2 * kv) + 3.0 * c->width * c->ffn;
-    return (4 * linear * c->n_layer + 4.0 * c->vocab * c->width + 6.0 * (double)a->n +
-            14.0 * qo * (tokens + 1) / 2 * c->n_layer) *
+    return (per_weight * (linear * c->n_layer + (double)c->vocab * c->width) +
+            (low_rank ? 6.0 * (double)a->n : 0) + 14.0 * qo * (tokens + 1) / 2 * c->n_layer) *
            1e-9;
 }
 
@@ -81,12 +83,12 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     int step, rc;
 
     memset(out, 0, sizeof *out);
-    if (p->tokens < 2 || p->steps < 1 || p->r < 1)
+    if (p->tokens < 2 || p->steps < 1 || (p->r < 1 && !p->full))
         return hone_error_set(err, HONE_EINVAL,
                               "bench step: tokens must be at least 2, steps and r at least 1");
     rc = p->shape ? hone_model_random(&m, dev, p->shape, &mp, err)
                   : hone_model_open(&m, dev, p->model, &mp, err);
-    if (rc || (rc = hone_adapter_new(&a, m, &ap, err)))
+    if (rc || (rc = p->full ? hone_adapter_tensors(&a, m, NULL, err) : hone_adapter_new(&a, m, &ap, err)))
         goto out;
     bytes = a->n * sizeof(float);
     hone_model_workspace_spec(&ws, m, a, &sizes);
