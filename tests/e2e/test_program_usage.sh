@@ -53,7 +53,6 @@ refused 2 "--model is missing" "$hone" chat
 refused 2 "configuration file is missing" "$hone" train
 refused 2 "give either --model or --shape" "$hone" bench step
 refused 2 "there is no bench 'stop'" "$hone" bench stop --shape smol
-refused 1 "full fine-tuning is not supported" "$hone" bench step --shape smol --mode full
 refused 2 "'avx3' is none of" "$hone" chat --isa avx3
 
 # what cannot be written is an error
