@@ -329,6 +329,34 @@ static void assert_made_anew(const hone_dataset *memory, const char *reason)
     hone_dataset_close(d);
 }
 
+/* What a run leaves that is killed while it makes a cache: whole shards, a half-written one, no manifest. */
+static void an_interrupted_cache_is_made_anew(void **state)
+{
+    hone_dataset *memory = opened(options, NULL), *d;
+    char *text, *again, path[300], where[200];
+    size_t n, m;
+
+    (void)state;
+    remove_cache();
+    hone_dataset_close(opened(options, cache));
+    text = file_of_cache("shard-00000.bin", &n);
+    only_folder(where);
+    snprintf(path, sizeof path, "%s/manifest.json", where);
+    assert_int_equal(unlink(path), 0);
+    put_file_of_cache("shard-00000.bin.tmp.1", text, n / 3);
+    put_file_of_cache("shard-00000.bin", text, n / 2);
+    d = opened(options, cache);
+    assert_string_equal(note_text, "");
+    assert_same(memory, d);
+    again = file_of_cache("shard-00000.bin", &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(text, again, n);
+    hone_free(text);
+    hone_free(again);
+    hone_dataset_close(d);
+    hone_dataset_close(memory);
+}
+
 static void a_damaged_cache_is_named_and_made_anew(void **state)
 {
     hone_dataset *memory = opened(options, NULL);
@@ -527,6 +555,7 @@ int main(void)
         cmocka_unit_test(the_key_is_the_content),
         cmocka_unit_test(standard_input_is_not_cached),
         cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(an_interrupted_cache_is_made_anew),
         cmocka_unit_test(a_damaged_cache_is_named_and_made_anew),
         cmocka_unit_test(packing_is_best_fit_decreasing),
         cmocka_unit_test(packs_hold_every_sequence_once),
