@@ -11,7 +11,7 @@ const char html_style[] =
     "--c-contaminated:#c2513f;--c-before:#b5afa3;--c-after:#19766f;"
     "--c-note:#5a6f86;--c-warning:#9a5f00;--c-error:#b3362a;"
     "--mark:#fbe3a6;--trained:#cdeae3;--trained-ink:#0b4a45}\n"
-    "@media(prefers-color-scheme:dark){:root{"
+    "@media screen and (prefers-color-scheme:dark){:root{"
     "--ground:#141716;--sheet:#1b1f1e;--ink:#e6e8e5;--soft:#9da6a2;--rule:#313735;--faint:#242928;"
     "--accent:#6cc7bd;--wash:#203634;"
     "--c-used:#3fa99f;--c-cut:#6fb6d1;--c-split:#6d9fd8;--c-dropped:#d9a352;--c-duplicate:#a596d4;"
