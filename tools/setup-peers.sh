@@ -10,6 +10,7 @@ pinned=(
     tokenizers==0.23.3 safetensors==0.8.0 gguf==0.19.0 Jinja2==3.1.6 numpy==2.4.6 bitsandbytes==0.50.2
     openai==3.54.0 llama_cpp_python==0.3.36 sentencepiece==0.2.3 tiktoken==0.14.0
     tensorboard==2.21.0 opencc_python_reimplemented==0.1.7 zhon==2.1.1 python_stdnum==2.2 py3langid==0.4.0 ftfy==6.3.1
+    datasketch==2.0.0
 )
 
 have=
