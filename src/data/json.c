@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "data/data.h"
+#include "format/json_quick.h"
 
 #define SHORT ((size_t)1 << 20) /* a text that can hold no more values than MOST_VALUES */
 #define MOST_VALUES ((size_t)1 << 20)
@@ -37,6 +38,10 @@ int json_read(json_t **out, const char *text, size_t n, json_problem *problem)
         snprintf(problem->reason, sizeof problem->reason, "more than %zu values", MOST_VALUES);
         return problem->code;
     }
+    problem->code = hone_json_quick(out, text, n);
+    if (problem->code != HONE_EUNSUPPORTED)
+        return problem->code;
+    problem->code = 0;
     *out = json_loadb(text, n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (*out)
         return 0;
@@ -60,19 +65,10 @@ int json_read(json_t **out, const char *text, size_t n, json_problem *problem)
     return problem->code;
 }
 
-static int write_piece(const char *bytes, size_t n, void *ud)
-{
-    hone_buf *b = ud;
-
-    hone_buf_add(b, bytes, n);
-    return b->failed ? -1 : 0;
-}
-
 int json_write(hone_buf *out, const json_t *value, hone_error *err)
 {
-    if (json_dump_callback(value, write_piece, out, JSON_COMPACT) == 0)
-        return 0;
-    return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_json_write(out, value);
+    return out->failed ? hone_error_set(err, HONE_ENOMEM, "out of memory") : 0;
 }
 
 void json_put_text(hone_buf *out, const char *s, size_t n)
