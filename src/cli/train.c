@@ -101,19 +101,24 @@ static json_t *result_json(const hone_config *c, const hone_train_result *r)
 
 static void print_result(const hone_config *c, const hone_train_result *r)
 {
+    const bool low_rank = c->training.finetuning_type == HONE_FINETUNING_LORA;
     char peak[32], plan[32], seconds[32];
 
     printf("start to first forward pass: %.2f s\n", r->setup_seconds);
     printf("%s after %lld steps in %s: training loss %.4f\n", r->stopped ? "stopped" : "finished",
            (long long)r->steps, duration_text(seconds, r->seconds), r->train_loss);
     if (r->has_eval)
-        printf("kept: the adapter of step %lld, evaluation loss %.4f, perplexity %.4g, accuracy %.2f %%\n",
-               (long long)r->best_step, r->eval.loss, r->eval.perplexity, 100 * r->eval.accuracy);
+        printf("kept: the %s of step %lld, evaluation loss %.4f, perplexity %.4g, accuracy %.2f %%\n",
+               low_rank ? "adapter" : "model", (long long)r->best_step, r->eval.loss, r->eval.perplexity,
+               100 * r->eval.accuracy);
     printf("memory: peak %s, planned %s\n", size_text(peak, r->peak_bytes),
            size_text(plan, r->planned_bytes));
-    printf("adapter: %s\n", c->training.output_dir);
-    printf("talk to it: hone chat --model '%s' --adapter '%s'\n", c->model.name_or_path,
-           c->training.output_dir);
+    printf("%s: %s\n", low_rank ? "adapter" : "model", c->training.output_dir);
+    if (low_rank)
+        printf("talk to it: hone chat --model '%s' --adapter '%s'\n", c->model.name_or_path,
+               c->training.output_dir);
+    else
+        printf("talk to it: hone chat --model '%s'\n", c->training.output_dir);
 }
 
 static int print_reference(void)

@@ -276,12 +276,27 @@ static hone_dtype type_of(const hone_weights *w, hone_precision precision)
     return stored == HONE_F32 || stored == HONE_F16 ? stored : HONE_BF16;
 }
 
+/* The directory that the model was opened from; NULL: a file. */
+static const char *base_of(const hone_model *m)
+{
+    return m->w->arch.base_name && hone_path_is_dir(m->w->arch.base_name) ? m->w->arch.base_name : NULL;
+}
+
+int hone_model_save_check(const hone_model *m, bool *tokenizer, hone_error *err)
+{
+    json_t *doc = NULL;
+    int rc = base_of(m) ? 0 : make_config(&doc, &m->w->arch, err);
+
+    *tokenizer = base_of(m) != NULL;
+    json_decref(doc);
+    return rc;
+}
+
 int hone_model_save(const hone_model *m, const hone_adapter *a, const char *dir, hone_precision precision,
                     hone_error *err)
 {
     saver s = {.m = m, .a = a, .w = hone_weights_of(m, a), .type = type_of(m->w, precision)};
-    const char *base =
-        m->w->arch.base_name && hone_path_is_dir(m->w->arch.base_name) ? m->w->arch.base_name : NULL;
+    const char *base = base_of(m);
     char *tensors = hone_path_join(dir, "model.safetensors"), *config = hone_path_join(dir, "config.json");
     int i, rc;
 

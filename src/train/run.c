@@ -94,11 +94,19 @@ static int make_adapter(hone_run *r, hone_error *err)
                                       .modules = &c->training.freeze_trainable_modules,
                                       .extra = &c->training.freeze_extra_modules,
                                       .pattern = c->training.freeze_trainable_pattern};
+    bool tokenizer;
     int rc;
 
-    if (c->training.finetuning_type != HONE_FINETUNING_LORA)
+    if (c->training.finetuning_type != HONE_FINETUNING_LORA) {
+        if ((rc = hone_model_save_check(r->model, &tokenizer, err)))
+            return rc;
+        if (!tokenizer)
+            note(r,
+                 "the base is a GGUF file: the result will have no tokenizer files; put tokenizer.json and "
+                 "tokenizer_config.json of this model beside it");
         return hone_adapter_tensors(
             &r->adapter, r->model, c->training.finetuning_type == HONE_FINETUNING_FREEZE ? &part : NULL, err);
+    }
     if (!c->lora.init_adapter)
         return hone_adapter_new(&r->adapter, r->model, &p, err);
     rc = hone_adapter_open(&r->adapter, r->model, c->lora.init_adapter, err);
