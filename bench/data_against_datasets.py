@@ -5,16 +5,18 @@
 
 The Python side reads JSON lines with `datasets`, computes MinHash signatures of character 5-grams (192 permutations, the
 vectorised form, in two processes), finds candidates with MinHashLSH at 0.8 and verifies them by their exact Jaccard
-similarity, renders the model's template with transformers' Jinja, tokenises with `tokenizers` (all cores), packs best-fit
-decreasing and saves an Arrow data set. It checks nothing else, while hone runs all its quality rules as well and writes a
-ledger. Both load the tokenizer; the time of Python's imports is left out. MODEL is a folder with tokenizer.json.
+similarity, looks at every row with ten plain checks in the same two processes (hone runs all its rules, more and finer
+ones, and writes a ledger; the time of these checks is printed by itself), renders the model's template with transformers'
+Jinja, tokenises with `tokenizers` (all cores), packs best-fit decreasing and saves an Arrow data set. Both load the tokenizer; the time of Python's imports is left out. MODEL is a folder with tokenizer.json.
 Prints the ratio of the best of three runs each. Bar: 20.
 """
 import argparse
+import collections
 import heapq
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -47,6 +49,32 @@ def messages(row):
 def shingles(text):
     text = " ".join(text.split())
     return {text[i : i + 5] for i in range(max(len(text) - 4, 1))}
+
+
+PATTERNS = {
+    "control": re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ufffd]"),
+    "html": re.compile(r"</?[a-zA-Z][^<>]{0,80}>|&[a-z]+;"),
+    "email": re.compile(r"[\w.+-]+@[\w-]+\.[\w.]+"),
+    "phone": re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)"),
+    "identity": re.compile(r"(?<!\d)\d{17}[\dXx](?!\d)"),
+    "refusal": re.compile(r"^(很抱歉|抱歉|对不起|我无法|作为一个|I'm sorry|As an AI)"),
+    "disclaimer": re.compile(r"请咨询|建议(及时)?就医|遵医嘱|consult (a|your)"),
+    "cut": re.compile(r"[，、；：,;:]\s*$"),
+}
+TRADITIONAL = set("個們這說對時會來國學後還過發經現開關點體從產應該間題問義務無為與於診療藥")
+
+
+def check(row):
+    """What is wrong with a row: ten checks that need no other row."""
+    answer = messages(row)[-1]["content"]
+    found = [name for name, pattern in PATTERNS.items() if pattern.search(answer)]
+    grams = collections.Counter(answer[i : i + 8] for i in range(len(answer) - 7))
+    if grams and sum(n for n in grams.values() if n > 1) > 0.3 * len(answer):
+        found.append("repetition")
+    hanzi = [c for c in answer if "\u4e00" <= c <= "\u9fff"]
+    if len(hanzi) < 0.3 * len(answer) or any(c in TRADITIONAL for c in hanzi):
+        found.append("script")
+    return {"found": found}
 
 
 def sign(row):
@@ -95,6 +123,9 @@ def python_way(path, out):
     tokenizer = transformers.AutoTokenizer.from_pretrained(args.model)
     data = datasets.load_dataset("json", data_files=str(path), split="train", cache_dir=str(out / "cache"))
     columns = data.column_names
+    start = time.perf_counter()
+    data.map(check, num_proc=2, remove_columns=columns, load_from_cache_file=False)
+    checks = time.perf_counter() - start
     signed = data.map(sign, num_proc=2, remove_columns=columns, load_from_cache_file=False)
     signed.set_format("numpy", columns=["signature"], output_all_columns=True)
     signed = signed.select(survivors({"signature": signed["signature"][:], "conversation": signed["conversation"][:]}))
@@ -107,7 +138,7 @@ def python_way(path, out):
     tokens = signed.map(encode, batched=True, remove_columns=signed.column_names, load_from_cache_file=False)
     packs = pack([len(t) for t in tokens["input_ids"]])
     tokens.save_to_disk(str(out / "saved"))
-    return len(tokens), packs
+    return len(tokens), packs, checks
 
 
 def main():
@@ -130,10 +161,10 @@ def main():
             out = folder / f"python{run}"
             out.mkdir()
             start, used = time.perf_counter(), cpu()
-            kept, packs = python_way(rows, out)
+            kept, packs, checks = python_way(rows, out)
             python, python_cpu = time.perf_counter() - start, cpu() - used
             print(f"hone {hone:.2f} s ({hone_cpu:.2f} s CPU), {result['used']:,} rows kept, {result['packs']:,} packs; "
-                  f"datasets + datasketch + tokenizers {python:.2f} s ({python_cpu:.2f} s CPU), {kept:,} rows kept, {packs:,} packs; "
+                  f"datasets + datasketch + tokenizers {python:.2f} s ({python_cpu:.2f} s CPU; checks {checks:.2f} s), {kept:,} rows kept, {packs:,} packs; "
                   f"load {os.getloadavg()[0]:.1f}")
             best = {"hone": min(best["hone"], hone), "python": min(best["python"], python)}
     ratio = best["python"] / best["hone"]
