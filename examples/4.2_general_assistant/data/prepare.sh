@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Looks at the data before any training, then prepares it: every file holds rows of its own task and enough of them, no
 # two rows are alike, no held-out question stands near a training row. Writes output/data/ (the rows to train on, the fate
-# of every row) and output/data.tsv (rows and tokens of every task). Fails on a flaw.
+# of every row) and output/data.tsv (rows and tokens of every task). Fails on a flaw. Further arguments go to
+# `hone data prepare`, for instance: data/prepare.sh --set data.mix.balance=none
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source-path=SCRIPTDIR source=../../common.sh
 . "$here/../common.sh"
@@ -35,7 +36,7 @@ fi
 "$HONE" data check "$data/train" --against "$data/eval" --threshold 0.5 --share 0.4 --quiet || faults=$((faults + 1))
 [ "$faults" -eq 0 ] || die "数据有 $faults 处问题"
 
-"$HONE" data prepare "$here/training/config.yaml" --output "$out/data" --set "model.name_or_path=$model" --quiet
+"$HONE" data prepare "$here/training/config.yaml" --output "$out/data" --set "model.name_or_path=$model" --quiet "$@"
 
 # set, task, rows in the file, rows used (copies counted), tokens, trained tokens, longest row: of the file's rows
 for file in "$data/"{train,eval}/*.jsonl; do
