@@ -36,9 +36,11 @@ fi
 "$HONE" data check "$data/train" --against "$data/eval" --threshold 0.5 --share 0.4 --quiet || faults=$((faults + 1))
 [ "$faults" -eq 0 ] || die "数据有 $faults 处问题"
 
-"$HONE" data prepare "$here/training/config.yaml" --output "$out/data" --set "model.name_or_path=$model" --quiet "$@"
+"$HONE" data prepare "$here/training/config.yaml" --output "$out/data" --set "model.name_or_path=$model" --quiet "$@" \
+    >"$out/data/prepare.txt"
 
-# set, task, rows in the file, rows used (copies counted), tokens, trained tokens, longest row: of the file's rows
+# set, task, rows in the file, rows used (copies counted), then of the file's rows: tokens, trained tokens, longest row.
+# The table adds shares of what is used: of rows, and of trained tokens.
 for file in "$data/"{train,eval}/*.jsonl; do
     set=$(basename "$(dirname "$file")")
     rows=$(wc -l <"$file")
@@ -56,15 +58,15 @@ done >"$out/data.tsv"
 echo "模型：$model"
 awk -F '\t' '
     $1 == "train" { order[++n] = $2; rows[$2] = $3; used[$2] = $4; tokens[$2] = $5; trained[$2] = $6
-                    r += $3; u += $4; t += $5; w += $4 / $3 * $6; weighted[$2] = $4 / $3 * $6 }
+                    r += $3; u += $4; t += $5; sum += $6; w += $4 / $3 * $6; weighted[$2] = $4 / $3 * $6 }
     $1 == "eval" { held[$2] = $3; h += $3 }
     END {
-        printf "%-15s %5s %5s %7s %8s %7s %7s %5s\n", "task", "rows", "used", "tokens", "trained", "% rows", "% train", "eval"
+        printf "%-15s %5s %5s %7s %8s %7s %7s %5s\n", "task", "rows", "used", "tokens", "trained", "% used", "% train", "eval"
         for (i = 1; i <= n; i++) {
             k = order[i]
             printf "%-15s %5d %5d %7d %8d %6.1f%% %6.1f%% %5d\n", k, rows[k], used[k], tokens[k], trained[k], 100 * used[k] / u, 100 * weighted[k] / w, held[k]
         }
-        printf "%-15s %5d %5d %7d %8d %7s %7s %5d\n", "(sum)", r, u, t, w, "", "", h
+        printf "%-15s %5d %5d %7d %8d %7s %7s %5d\n", "(sum)", r, u, t, sum, "", "", h
     }' "$out/data.tsv"
 echo "$model" >"$out/data.model"
 echo "数据完整：$(awk -F '\t' '$1 == "train"' "$out/data.tsv" | wc -l) 种任务，没有相似的行，验证题与训练集不相近。"
