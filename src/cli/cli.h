@@ -297,7 +297,8 @@ uint64_t problems_places(const problems *p); /* training rows, repeated ones cou
 
 int command_data_check(int argc, char **argv); /* argv[0] is the word after `data` */
 
-/* Shared by train and plan: loads the file, applies --set, checks, prints the notices. 0, or EXIT_FAILURE. */
+/* Shared by the commands that read a configuration: loads the file, applies --set (NULL: none), checks, prints the
+ * notices. 0, or EXIT_FAILURE. */
 int config_open(hone_config **out, const char *path, const text_list *set, const char *precision);
 void plan_print(FILE *f, const hone_plan *plan);
 json_t *plan_json(const hone_plan *plan);

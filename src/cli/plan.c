@@ -10,7 +10,7 @@ int config_open(hone_config **out, const char *path, const text_list *set, const
     size_t i;
     int rc = hone_config_load(&c, path, &err);
 
-    for (i = 0; !rc && i < set->n; i++)
+    for (i = 0; !rc && set && i < set->n; i++)
         rc = hone_config_set(c, set->item[i], &err);
     if (!rc && precision) {
         char assignment[64];

@@ -77,6 +77,7 @@ done
 ok "$hone" data prepare config.yaml --set data.invalid=drop
 cmp -s out/prepared/train.jsonl ready/train.jsonl || wrong "the standard folder should hold the same rows"
 ok "$hone" data check ready/train.jsonl
+ok "$hone" data check ready/train.jsonl --config config.yaml
 ok "$hone" train config.yaml --set data.train_data_path=ready/train.jsonl --set training.max_steps=1 --quiet
 out=$(cat out/ledger.jsonl)
 has '"line":2,"fate":"used"}'
