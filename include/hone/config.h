@@ -145,7 +145,7 @@ typedef struct hone_config {
         hone_optim optim;
         double weight_decay, max_grad_norm;
         double adam_beta1, adam_beta2, adam_epsilon, sgd_momentum;
-        double label_smoothing_factor, z_loss;
+        double label_smoothing_factor, z_loss, neftune_noise_alpha;
         hone_loss_type loss_type;
         bool bf16, fp16;                /* bf16 follows precision; fp16 only makes a notice */
         hone_precision precision;       /* the one field to ask */

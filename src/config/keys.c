@@ -241,6 +241,11 @@ const config_key config_keys[] = {
      .help = "Share of the target that is spread over the whole vocabulary. Evaluation is without it."},
     {"training", "z_loss", NULL, KIND_NUMBER, AT(training.z_loss), "0", NOT_NEGATIVE,
      .help = "Weight of the squared logarithm of the softmax's sum, which keeps logits small. Likewise."},
+    {"training", "neftune_noise_alpha", NULL, KIND_NUMBER, AT(training.neftune_noise_alpha), "0",
+     NOT_NEGATIVE,
+     .help = "NEFTune: noise on the embeddings in training, uniform within this over the root of the row's "
+             "length times "
+             "the width; 5 is usual, 0 = none."},
     {"training", "loss_type", NULL, KIND_CHOICE, AT(training.loss_type), "nll", .choice = loss_choice,
      .help = "`nll` cross-entropy; `dft` the same times the target's probability, taken as a constant."},
     {"training", "max_grad_norm", NULL, KIND_NUMBER, AT(training.max_grad_norm), "1.0", NOT_NEGATIVE,

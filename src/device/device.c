@@ -15,6 +15,7 @@ static const hone_ops reference = {
     .attention_fwd = hone_ref_attention_fwd,
     .attention_bwd = hone_ref_attention_bwd,
     .embed = hone_ref_embed,
+    .add_noise = hone_cpu_add_noise,
     .embed_bwd = hone_ref_embed_bwd,
     .rmsnorm_fwd = hone_ref_rmsnorm_fwd,
     .rmsnorm_bwd = hone_ref_rmsnorm_bwd,

@@ -180,6 +180,14 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
     return out.rows == 0 ? 0 : dev->ops.embed(dev, out, table, ids, scale, err);
 }
 
+int hone_add_noise(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
+                   hone_error *err)
+{
+    int rc = check_first("add_noise", "x", &x, err);
+
+    return rc || x.rows == 0 ? rc : dev->ops.add_noise(dev, x, size, seed, stream, err);
+}
+
 int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, const int32_t *ids,
                    float scale, hone_error *err)
 {

@@ -109,6 +109,11 @@ int hone_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *er
 int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                hone_error *err);
 
+/* x[n, i] += size[n] (2 u - 1), u = word e of hone_philox(seed, stream, index / 4) / 2^32, index = n C + i, e = index % 4:
+ * noise of NEFTune (Jain et al. 2023), the same for every number of threads. */
+int hone_add_noise(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
+                   hone_error *err);
+
 /* dtable[ids[n], :] += scale * dy[n, :] for the tokens in order; dtable is [vocab, C] f32. ids are checked. */
 int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, const int32_t *ids,
                    float scale, hone_error *err);

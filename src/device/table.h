@@ -16,6 +16,8 @@ typedef struct hone_ops {
     int (*attention_bwd)(hone_device *dev, const hone_attention *a, hone_error *err);
     int (*embed)(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                  hone_error *err);
+    int (*add_noise)(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
+                     hone_error *err);
     int (*embed_bwd)(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
                      hone_error *err);
     int (*rmsnorm_fwd)(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,

@@ -87,6 +87,7 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     SHARED("xt", LIFE_HEAD, HONE_BUF_XT, N, C, e);
     SHARED("nt", LIFE_HEAD, HONE_BUF_NT, N, C, e);
     if (p->training) {
+        SHARED("noise", LIFE_PASS, HONE_BUF_NOISE, N, 1, 4);
         SHARED("dx", LIFE_PASS, HONE_BUF_DX, N, C, e);
         SHARED("dnt", LIFE_HEAD, HONE_BUF_DNT, N, C, e);
         SHARED("dh", LIFE_FFN_BACKWARD, HONE_BUF_DH, N, F, e);

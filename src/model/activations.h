@@ -35,6 +35,7 @@ enum hone_shared_buffer {
     HONE_BUF_KV_ROW, HONE_BUF_KV_LEN,       /* i32  per sequence */
     HONE_BUF_TRAINED,                       /* i32  index of each token that has a target */
     HONE_BUF_TARGET,                        /* i32  those targets */
+    HONE_BUF_NOISE,                         /* f32  size of the noise on each token; training only */
     HONE_BUF_WEIGHT,                        /* f32  their weights, of a weighted batch */
     HONE_BUF_BEST,                          /* i32  argmax there */
     HONE_BUF_CORRECT,                       /* u8 */

@@ -4,9 +4,12 @@
  * normed, and turned into losses and (when training) gradients in one op that never stores the logits whole. The
  * gradient rows are scattered back, zero elsewhere, and the blocks are walked down to the lowest adapted one. Losses and
  * gradients are sums; the caller divides once by the step's count through grad_scale. */
+#include <math.h>
 #include <string.h>
 
 #include "model/block.h"
+
+#define NOISE_STREAM 0xfffffffeu /* of a micro-batch's streams, the others are its projections' */
 
 hone_model_params hone_model_default(void)
 {
@@ -121,6 +124,19 @@ static void set_layout(hone_pass_env *e, const hone_activations *act, const hone
     e->kv_len = len;
 }
 
+/* Noise on the embeddings x: uniform in +-alpha / sqrt(L C), L the length of the token's own sequence, so that packing does
+ * not change it. */
+static int add_noise(const hone_pass_env *e, const hone_activations *act, hone_mat x, hone_error *err)
+{
+    float *size = act->shared[HONE_BUF_NOISE];
+    int32_t s, i;
+
+    for (s = 0; s < e->n_seq; s++)
+        for (i = e->q_off[s]; i < e->q_off[s + 1]; i++)
+            size[i] = (float)(e->a->neftune / sqrt((double)e->kv_len[s] * (double)x.cols));
+    return hone_add_noise(e->m->dev, x, size, e->seed, (uint64_t)e->dropout_stream << 32 | NOISE_STREAM, err);
+}
+
 static int walk_up(const hone_pass_env *e, const hone_activations *act, const int32_t *ids, int32_t n,
                    hone_error *err)
 {
@@ -128,6 +144,8 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
     int layer, rc;
 
     if ((rc = hone_embed(e->m->dev, b.x, &e->w->embed, ids, hone_model_embed_scale(e->m), err)) < 0)
+        return rc;
+    if (e->training && e->a->neftune > 0 && (rc = add_noise(e, act, b.x, err)) < 0)
         return rc;
     for (layer = 0; layer < e->m->w->arch.n_layer; layer++) {
         b = hone_block_view(act, e->m, layer, n);

@@ -48,6 +48,7 @@ struct hone_adapter {
     int r; /* as configured; the largest, with rank patterns, is max_rank */
     int max_rank;
     double alpha, dropout;
+    double neftune;           /* alpha of the noise on embeddings in training; 0 = none */
     hone_objective objective; /* of training passes; evaluation is -log p(target) */
     bool rslora, dora;
     hone_bias bias;

@@ -131,11 +131,13 @@ static int open_adapter(hone_run *r, hone_error *err)
 {
     int rc = make_adapter(r, err);
 
-    if (!rc)
-        r->adapter->objective = (hone_objective){.smoothing = (float)r->c->training.label_smoothing_factor,
-                                                 .z = (float)r->c->training.z_loss,
-                                                 .dft = r->c->training.loss_type == HONE_LOSS_DFT};
-    return rc;
+    if (rc)
+        return rc;
+    r->adapter->neftune = r->c->training.neftune_noise_alpha;
+    r->adapter->objective = (hone_objective){.smoothing = (float)r->c->training.label_smoothing_factor,
+                                             .z = (float)r->c->training.z_loss,
+                                             .dft = r->c->training.loss_type == HONE_LOSS_DFT};
+    return 0;
 }
 
 /* An interval given in steps, or below 1 as a share of all steps. */

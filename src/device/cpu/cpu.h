@@ -114,6 +114,8 @@ int hone_ref_attention_fwd(hone_device *dev, const hone_attention *a, hone_error
 int hone_ref_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *err);
 int hone_ref_embed(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,
                    hone_error *err);
+int hone_cpu_add_noise(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
+                       hone_error *err);
 int hone_ref_embed_bwd(hone_device *dev, float *dtable, hone_mat dy, const int32_t *ids, float scale,
                        hone_error *err);
 int hone_ref_rmsnorm_fwd(hone_device *dev, hone_mat y, float *rstd, hone_mat x, const float *w, float eps,

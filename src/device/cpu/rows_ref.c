@@ -21,6 +21,7 @@ struct job {
     hone_act act;
     bool add;
     float *sum; /* of a weight gradient */
+    uint64_t seed, stream;
 };
 
 hone_need hone_ref_need_rows(int64_t width, int head_size)
@@ -74,6 +75,38 @@ static float rstd_of(const void *x, hone_dtype t, int64_t n, float eps)
         sum += v * v;
     }
     return (float)(1.0 / sqrt(sum / (double)n + (double)eps));
+}
+
+static void noise_task(void *ctx, int task, int thread)
+{
+    const struct job *j = ctx;
+    int64_t r, c;
+
+    (void)thread;
+    for (r = (int64_t)task * ROWS; r < HONE_MIN((int64_t)(task + 1) * ROWS, j->y.rows); r++) {
+        void *x = hone_mat_row(&j->y, r);
+        uint32_t word[4];
+
+        for (c = 0; c < j->y.cols; c++) {
+            const uint64_t index = (uint64_t)(r * j->y.cols + c);
+
+            if (c == 0 || index % 4 == 0)
+                hone_philox(word, j->seed, j->stream, index / 4);
+            hone_elem_put(x, j->y.dtype, c,
+                          hone_elem_get(x, j->y.dtype, c) +
+                              j->w[r] * (float)(2 * ((double)word[index % 4] / 4294967296.0) - 1));
+        }
+    }
+}
+
+int hone_cpu_add_noise(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
+                       hone_error *err)
+{
+    struct job j = {.dev = dev, .y = x, .w = size, .seed = seed, .stream = stream};
+
+    (void)err;
+    run_rows(&j, x.rows, noise_task);
+    return 0;
 }
 
 /* COLS columns of the table for all tokens: a row that several tokens share is summed in their order. */

@@ -175,6 +175,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_int_equal(c->training.lr_scheduler_kwargs.num_stable_steps, 50);
     assert_true(c->training.adam_beta2 == 0.95 && c->training.sgd_momentum == 0.9);
     assert_int_equal(c->training.loss_type, HONE_LOSS_DFT);
+    assert_true(c->training.neftune_noise_alpha == 5);
     assert_int_equal(c->training.save_precision, HONE_PRECISION_F32);
     assert_string_equal(c->distributed.backend, "nccl");
     assert_false(c->distributed.deepspeed_enabled);

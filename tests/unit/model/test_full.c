@@ -250,6 +250,50 @@ static void it_starts_as_the_base(void **state)
     fixture_close(&f);
 }
 
+/* NEFTune's noise: in training only, another one for another micro-batch, of the right size whatever is packed beside. */
+static void noise_is_uniform_and_repeats(void **state)
+{
+    const int n = 400, width = 64;
+    fixture f;
+    hone_pass pass;
+    double quiet, noisy, sum = 0, squares = 0;
+    float *x, size[400], most = 0;
+    int i;
+
+    (void)state;
+    full_open(&f, "llama", HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0, NULL);
+    quiet = step(&f).loss_sum;
+    f.a->neftune = 5;
+    noisy = step(&f).loss_sum;
+    assert_true(noisy != quiet && fabs(noisy / quiet - 1) < 0.3);
+    assert_true(step(&f).loss_sum == noisy);
+    OK(hone_model_train(f.m, f.a, f.act, &f.batch, 1, 7, 4, &pass, err));
+    assert_true(pass.loss_sum != noisy);
+    plan_for(&f, f.a, 2, true, 0);
+    assert_true(step(&f).loss_sum == noisy); /* recomputed blocks start from the same noise */
+    plan_for(&f, f.a, 0, false, 0);
+    OK(hone_model_eval(f.m, f.a, f.act, &f.batch, &pass, err));
+    assert_true(pass.loss_sum == quiet);
+
+    x = hone_calloc((size_t)(n * width), sizeof *x);
+    assert_non_null(x);
+    for (i = 0; i < n; i++)
+        size[i] = i < n / 2 ? 0.5f : 0;
+    OK(hone_add_noise(f.dev, hone_mat_make(x, HONE_F32, n, width), size, 1, 2, err));
+    for (i = 0; i < n / 2 * width; i++) {
+        sum += x[i];
+        squares += (double)x[i] * x[i];
+        most = fmaxf(most, fabsf(x[i]));
+    }
+    assert_true(most <= 0.5f && most > 0.499f);
+    assert_true(fabs(sum / (n / 2 * width)) < 0.01);
+    assert_true(fabs(squares / (n / 2 * width) - 0.25 / 3) < 0.002);
+    for (; i < n * width; i++)
+        assert_true(x[i] == 0);
+    hone_free(x);
+    fixture_close(&f);
+}
+
 /* A trained model, and an adapter merged in, are written as a directory that answers alike. */
 static void what_is_saved_answers_alike(void **state)
 {
@@ -310,6 +354,7 @@ int main(void)
         cmocka_unit_test(names_that_mean_nothing_are_refused),
         cmocka_unit_test(same_bits_whatever_the_machine_does),
         cmocka_unit_test(it_starts_as_the_base),
+        cmocka_unit_test(noise_is_uniform_and_repeats),
         cmocka_unit_test(what_is_saved_answers_alike),
     };
 
