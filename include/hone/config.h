@@ -122,6 +122,7 @@ typedef struct hone_config {
         double loraplus_lr_ratio; /* 0 = off */
     } lora;
     struct {
+        char *resume_from_checkpoint; /* NULL, "true", "auto" or a folder */
         char *output_dir;
         hone_finetuning finetuning_type;
         int32_t freeze_trainable_layers; /* n > 0: the last n; < 0: the first -n */

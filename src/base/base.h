@@ -138,6 +138,8 @@ char *hone_path_join(const char *a, const char *b);
 /* The folder part of a path ("." when none). Allocated. */
 char *hone_path_dir(const char *path);
 int hone_mkdirs(const char *path, hone_error *err); /* like mkdir -p */
+/* Renames a file or folder and makes that durable. HONE_EIO: also when `to` is a folder that is not empty. */
+int hone_path_rename(const char *from, const char *to, hone_error *err);
 
 double hone_now(void); /* monotonic seconds */
 

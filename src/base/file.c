@@ -151,6 +151,14 @@ static void sync_folder(const char *path)
     hone_free(dir);
 }
 
+int hone_path_rename(const char *from, const char *to, hone_error *err)
+{
+    if (rename(from, to) != 0)
+        return os_error(err, "rename to", to);
+    sync_folder(to);
+    return 0;
+}
+
 int hone_writer_commit(hone_writer *w, hone_error *err)
 {
     int rc = 0;

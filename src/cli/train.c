@@ -170,13 +170,17 @@ int command_train(int argc, char **argv)
     common c = {0};
     text_list set = {0};
     const char *precision = NULL, *path = NULL;
-    bool json = false, reference = false;
+    bool json = false, reference = false, resume = false;
     const option options[] = {
         {.name = "--set",
          .kind = OPTION_LIST,
          .value = &set,
          .argument = "KEY=VALUE",
          .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."},
+        {.name = "--resume",
+         .kind = OPTION_FLAG,
+         .value = &resume,
+         .help = "Goes on from the newest checkpoint in training.output_dir, or begins when there is none."},
         {.name = "--precision",
          .kind = OPTION_CHOICE,
          .value = &precision,
@@ -201,6 +205,7 @@ int command_train(int argc, char **argv)
         options,
         0,
         1};
+    hone_error err = HONE_ERROR_INIT;
     hone_config *config = NULL;
     parse_result r;
     int n, rc;
@@ -214,6 +219,8 @@ int command_train(int argc, char **argv)
         rc = usage_error(&u, "the configuration file is missing");
     else {
         rc = config_open(&config, path, &set, precision);
+        if (!rc && resume && hone_config_set(config, "training.resume_from_checkpoint=auto", &err))
+            rc = fail_with(&err);
         if (!rc)
             rc = run(&c, config, json);
     }

@@ -143,6 +143,11 @@ const config_key config_keys[] = {
 
     {"training", "output_dir", NULL, KIND_PATH, AT(training.output_dir), .unset = "required",
      .help = "Folder of the adapter, metrics.jsonl and the effective configuration."},
+    {"training", "resume_from_checkpoint", NULL, KIND_PATH, AT(training.resume_from_checkpoint),
+     .unset = "none", .flags = KEY_WORDS,
+     .help =
+         "Goes on from a checkpoint, bit for bit: `true` from the newest whole one in output_dir, `auto` the "
+         "same if there is one, or a folder checkpoint-N."},
     {"training", "finetuning_type", NULL, KIND_CHOICE, AT(training.finetuning_type), "lora",
      .choice = finetuning_choice,
      .help = "What is trained: `lora` an adapter, `full` the whole model, `freeze` a part of it."},

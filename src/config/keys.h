@@ -24,6 +24,7 @@ enum config_flags {
     KEY_ABOVE_MIN = 1, /* min itself is not allowed */
     KEY_BELOW_MAX = 2, /* max itself is not allowed */
     KEY_STEPS = 4,     /* a share below 1, else a whole number */
+    KEY_WORDS = 16,    /* of a path: `true`, `false` and `auto` are words, not paths */
     KEY_NO_EFFECT = 8  /* accepted because users' files have it; giving it makes a notice */
 };
 

@@ -243,12 +243,21 @@ static int copy_text(char **out, const config_key *key, const char *text, const 
 static int assign_text(hone_config *c, const config_key *key, const config_value *v, const char *where,
                        const char *folder, hone_error *err)
 {
+    static const char *const words[] = {"true", "false", "auto"};
     char **field = field_of(c, key), *text = NULL;
+    bool word = false;
+    size_t i;
     int rc = 0;
 
     if (v->is_list)
         return wrong_type(key, v, where, "", err);
-    if (!is_null(&v->item[0])) {
+    for (i = 0; key->flags & KEY_WORDS && i < HONE_COUNT(words); i++)
+        word |= strcmp(v->item[0].text, words[i]) == 0;
+    if (word) {
+        text = hone_strdup(v->item[0].text);
+        if (!text)
+            return out_of_memory(err);
+    } else if (!is_null(&v->item[0])) {
         if (!is_text(&v->item[0]))
             return wrong_type(key, v, where, " (put quotes around it)", err);
         if (!v->item[0].text[0])

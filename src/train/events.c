@@ -120,6 +120,15 @@ void hone_events_put_version(hone_buf *event)
     put_text(event, 3, "brain.Event:2");
 }
 
+void hone_events_put_start(hone_buf *event)
+{
+    hone_buf session = {0};
+
+    put_field(&session, 1, VARINT);
+    put_varint(&session, 1); /* START */
+    put_message(event, 7, &session);
+}
+
 void hone_events_put_scalars(hone_buf *event, const hone_event_scalar *scalar, size_t n)
 {
     hone_buf summary = {0};
@@ -191,7 +200,7 @@ static double wall_time(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-int hone_events_open(hone_events **out, const char *dir, hone_error *err)
+int hone_events_open(hone_events **out, const char *dir, int64_t resumed, hone_error *err)
 {
     hone_events *e = hone_calloc(1, sizeof *e);
     double now = wall_time();
@@ -209,8 +218,13 @@ int hone_events_open(hone_events **out, const char *dir, hone_error *err)
     if (!rc && !(e->file = fopen(e->path, "abe")))
         rc = fail(e, err);
     if (!rc) {
-        hone_events_header(&event, now, 0);
+        hone_events_header(&event, now, resumed > 0 ? resumed + 1 : 0);
         hone_events_put_version(&event);
+        rc = write_event(e, &event, err);
+    }
+    if (!rc && resumed > 0) {
+        hone_events_header(&event, now, resumed + 1);
+        hone_events_put_start(&event);
         rc = write_event(e, &event, err);
     }
     if (rc)

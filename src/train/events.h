@@ -11,8 +11,9 @@ typedef struct hone_event_scalar {
     double value;    /* written as f32; NaN and infinities are shown as such */
 } hone_event_scalar;
 
-/* Starts a file in `dir` (made where it is missing), named as TensorBoard expects. HONE_EIO. */
-int hone_events_open(hone_events **out, const char *dir, hone_error *err);
+/* Starts a file in `dir` (made where it is missing), named as TensorBoard expects. resumed > 0: the run goes on after that
+ * many steps, later events of earlier files of the folder no longer count. HONE_EIO. */
+int hone_events_open(hone_events **out, const char *dir, int64_t resumed, hone_error *err);
 /* One event with n scalars of a step. Handed to the system whole. HONE_EIO, HONE_ENOMEM. */
 int hone_events_scalars(hone_events *e, int64_t step, const hone_event_scalar *scalar, size_t n,
                         hone_error *err);
@@ -27,5 +28,6 @@ void hone_events_header(hone_buf *out, double wall_time, int64_t step);
 void hone_events_put_scalars(hone_buf *event, const hone_event_scalar *scalar, size_t n);
 void hone_events_put_text(hone_buf *event, const char *tag, const char *text);
 void hone_events_put_version(hone_buf *event);
+void hone_events_put_start(hone_buf *event);
 
 #endif

@@ -3,14 +3,18 @@
  * whole: it is built first and handed over in one write. Tags of events are those of transformers' callback. */
 #include "train/metrics.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define CONFIG_LIMIT ((size_t)1 << 20)
+#define METRICS_LIMIT ((size_t)1 << 30)
 
 static int fail(const char *path, hone_error *err)
 {
@@ -29,31 +33,102 @@ static bool wants(const hone_config *c, const char *name)
     return false;
 }
 
-static int open_file(FILE **file, char **path, const char *dir, const char *name, hone_error *err)
+/* The step of a line of metrics.jsonl or metrics.csv; 0 of the head of a table. */
+static int64_t step_of(const char *line)
 {
+    static const char key[] = "{\"step\":";
+
+    return strtoll(strncmp(line, key, sizeof key - 1) == 0 ? line + sizeof key - 1 : line, NULL, 10);
+}
+
+/* Whether a line of n bytes is one of an evaluation. */
+static bool is_evaluation(const char *line, size_t n)
+{
+    return memmem(line, n, "\"eval_loss\"", 11) || memmem(line, n, ",,,,,,,,,,", 10);
+}
+
+/* Leaves the whole lines of a file up to step `last`, without its evaluation when that is still due. A file that is not
+ * there is no error. */
+static int cut_file(const char *path, int64_t last, bool eval_due, hone_error *err)
+{
+    char *text = NULL, *line, *end;
+    size_t n;
+    int rc;
+
+    if (!hone_path_exists(path))
+        return 0;
+    rc = hone_file_read(&text, &n, path, METRICS_LIMIT, err);
+    for (line = text; !rc && (end = strchr(line, '\n')) && step_of(line) <= last; line = end + 1)
+        if (eval_due && step_of(line) == last && is_evaluation(line, (size_t)(end - line)))
+            break;
+    if (!rc)
+        rc = hone_file_write(path, text, (size_t)(line - text), err);
+    hone_free(text);
+    return rc;
+}
+
+static int open_file(FILE **file, char **path, const char *dir, const char *name, int64_t resumed,
+                     bool eval_due, hone_error *err)
+{
+    int rc = 0;
+
     *path = hone_path_join(dir, name);
     if (!*path)
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", dir);
-    *file = fopen(*path, "wbe");
-    return *file ? 0 : fail(*path, err);
+    if (resumed > 0)
+        rc = cut_file(*path, resumed, eval_due, err);
+    if (rc)
+        return rc;
+    *file = fopen(*path, resumed > 0 ? "abe" : "wbe");
+    return *file && fseek(*file, 0, SEEK_END) == 0 ? 0 : fail(*path, err);
 }
 
-/* transformers' name of a run: Nov24_13-05-18_host. */
-static char *run_folder(const hone_config *c)
+/* The folder of this kind that was changed last; NULL: none. */
+static char *newest_folder(const char *base)
+{
+    DIR *d = opendir(base);
+    struct timespec newest = {0};
+    char *found = NULL;
+    struct dirent *e;
+
+    while (d && (e = readdir(d))) {
+        char *path = e->d_name[0] == '.' ? NULL : hone_path_join(base, e->d_name);
+        struct stat s;
+
+        if (path && stat(path, &s) == 0 && S_ISDIR(s.st_mode) &&
+            (s.st_mtim.tv_sec > newest.tv_sec ||
+             (s.st_mtim.tv_sec == newest.tv_sec && s.st_mtim.tv_nsec > newest.tv_nsec))) {
+            newest = s.st_mtim;
+            hone_free(found);
+            found = path;
+            path = NULL;
+        }
+        hone_free(path);
+    }
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* transformers' name of a run: Nov24_13-05-18_host. A run that goes on has its folder. */
+static char *run_folder(const hone_config *c, int64_t resumed)
 {
     char name[128], host[64] = "localhost";
     time_t now = time(NULL);
     struct tm t;
     size_t n;
-    char *base, *folder;
+    char *base = c->training.logging_dir ? hone_strdup(c->training.logging_dir)
+                                         : hone_path_join(c->training.output_dir, "runs");
+    char *folder = base && resumed > 0 ? newest_folder(base) : NULL;
 
+    if (folder) {
+        hone_free(base);
+        return folder;
+    }
     gethostname(host, sizeof host - 1);
     localtime_r(&now, &t);
     n = strftime(name, sizeof name, "%b%d_%H-%M-%S", &t);
     snprintf(name + n, sizeof name - n, "_%s", host);
-    if (c->training.logging_dir)
-        return hone_path_join(c->training.logging_dir, name);
-    base = hone_path_join(c->training.output_dir, "runs");
     folder = base ? hone_path_join(base, name) : NULL;
     hone_free(base);
     return folder;
@@ -83,12 +158,13 @@ static int show_config(hone_metrics *m, const hone_config *c, hone_error *err)
     return rc;
 }
 
-static int open_events(hone_metrics *m, const hone_config *c, hone_error *err)
+static int open_events(hone_metrics *m, const hone_config *c, int64_t resumed, hone_error *err)
 {
-    char *dir = run_folder(c);
-    int rc = dir ? hone_events_open(&m->events, dir, err) : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    char *dir = run_folder(c, resumed);
+    int rc = dir ? hone_events_open(&m->events, dir, resumed, err)
+                 : hone_error_set(err, HONE_ENOMEM, "out of memory");
 
-    if (!rc)
+    if (!rc && resumed == 0)
         rc = show_config(m, c, err);
     hone_free(dir);
     return rc;
@@ -106,22 +182,23 @@ static int write_text(FILE *file, const char *path, hone_buf *b, hone_error *err
     return rc;
 }
 
-int hone_metrics_open(hone_metrics *m, const hone_config *c, hone_error *err)
+int hone_metrics_open(hone_metrics *m, const hone_config *c, int64_t resumed, bool eval_due, hone_error *err)
 {
     hone_buf head = {0};
-    int rc = open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", err);
+    int rc =
+        open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", resumed, eval_due, err);
 
     if (!rc && wants(c, "csv")) {
-        rc = open_file(&m->csv, &m->csv_path, c->training.output_dir, "metrics.csv", err);
+        rc = open_file(&m->csv, &m->csv_path, c->training.output_dir, "metrics.csv", resumed, eval_due, err);
         hone_buf_puts(&head,
                       "step,epoch,loss,learning_rate,grad_norm,tokens,trained_tokens,tokens_per_second,"
                       "seconds,rss_bytes,eval_loss,eval_perplexity,eval_accuracy,eval_tokens\n");
-        if (!rc)
+        if (!rc && ftell(m->csv) == 0)
             rc = write_text(m->csv, m->csv_path, &head, err);
         hone_buf_clear(&head);
     }
     if (!rc && wants(c, "tensorboard"))
-        rc = open_events(m, c, err);
+        rc = open_events(m, c, resumed, err);
     return rc;
 }
 

@@ -16,8 +16,9 @@ typedef struct hone_metrics {
 
 /* Starts the files anew in training.output_dir and, for TensorBoard, a run folder in training.logging_dir (output_dir/runs
  * without one), named after time and host. output_dir/config.yaml, already written, is shown there as text. A cleared
- * hone_metrics is closed by hone_metrics_close after an error as well. */
-int hone_metrics_open(hone_metrics *m, const hone_config *c, hone_error *err);
+ * hone_metrics is closed by hone_metrics_close after an error as well. resumed > 0: the run goes on after that many steps;
+ * what the files hold of these stays (but for the evaluation after the last one, when it is due), later lines go, and the newest run folder gets another event file. */
+int hone_metrics_open(hone_metrics *m, const hone_config *c, int64_t resumed, bool eval_due, hone_error *err);
 /* log: a logging_steps boundary, which TensorBoard shows. */
 int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error *err);
 int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, hone_error *err);

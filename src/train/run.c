@@ -6,13 +6,15 @@
  * logged. So accumulation gives the loss and gradient of one large batch.
  *
  * What lies in output_dir at any moment: adapter files are replaced whole; the root holds the best adapter so far when
- * there are evaluation rows (else the newest), checkpoint-N the one after step N. */
+ * there are evaluation rows (else the newest), checkpoint-N the one after step N with all that the run needs to go on from
+ * there: its steps have the bits of a run that never stopped, since every random number follows from step and seed. */
 #include "train/run.h"
 
 #include <math.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
@@ -293,7 +295,11 @@ struct loop {
     hone_position at; /* of the next step in the data */
     int64_t *saved;   /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
-    double called, started; /* hone_now of the call, of the first step */
+    int64_t resumed;        /* steps done before this process */
+    bool eval_due;          /* stopped before the evaluation of the last step */
+    double loss, weight;    /* sums over all steps */
+    double before;          /* seconds trained before this process */
+    double called, started; /* hone_now of the call; of the first step, less `before` */
     hone_train_result *out;
 };
 
@@ -320,6 +326,17 @@ static char *checkpoint_path(const struct loop *l, int64_t step)
     return hone_path_join(l->r->c->training.output_dir, name);
 }
 
+static void remove_file(const char *dir, const char *name)
+{
+    char *path = hone_path_join(dir, name);
+
+    if (path)
+        unlink(path);
+    hone_free(path);
+}
+
+/* Removes what save_checkpoint wrote; a folder with other files stays with these. The state goes first: without it a
+ * folder is no checkpoint any more. */
 static void remove_checkpoint(const struct loop *l, int64_t step)
 {
     static const char *const adapter[] = {"adapter_model.safetensors", "adapter_config.json", NULL};
@@ -327,16 +344,84 @@ static void remove_checkpoint(const struct loop *l, int64_t step)
     char *dir = checkpoint_path(l, step);
     size_t i;
 
-    for (i = 0; dir && file[i]; i++) {
-        char *path = hone_path_join(dir, file[i]);
-
-        if (path)
-            unlink(path);
-        hone_free(path);
-    }
+    if (dir)
+        remove_file(dir, HONE_CHECKPOINT_FILE);
+    for (i = 0; dir && file[i]; i++)
+        remove_file(dir, file[i]);
     if (dir)
         rmdir(dir);
     hone_free(dir);
+}
+
+/* What the order of the data, the random numbers and the trained tensors follow from: a checkpoint of a run that differs
+ * here can not be continued. */
+static void describe(char out[600], const hone_run *r)
+{
+    const hone_config *c = r->c;
+    uint64_t tensors = 0;
+    size_t i;
+
+    for (i = 0; i < r->adapter->n_params; i++) {
+        const hone_param *p = &r->adapter->param[i];
+        const int64_t shape[] = {(int64_t)p->role, p->layer, p->module, p->rows, p->cols};
+
+        tensors = hone_hash64(tensors, shape, sizeof shape);
+    }
+    snprintf(
+        out, 600,
+        "training.seed %lld, per_device_train_batch_size %d, gradient_accumulation_steps %d, shuffle %s, "
+        "packing %d/%d, optim %d, model.max_length %d, rows %016llx, trained tensors %016llx",
+        (long long)c->training.seed, c->training.per_device_train_batch_size,
+        c->training.gradient_accumulation_steps, c->training.shuffle ? "true" : "false", c->training.packing,
+        (int)c->training.packing_strategy, (int)c->training.optim, c->model.max_length,
+        r->train ? (unsigned long long)hone_dataset_hash(r->data) : 0, (unsigned long long)tensors);
+}
+
+static int write_state(const struct loop *l, const char *dir, int64_t step, hone_error *err)
+{
+    char text[600];
+    hone_checkpoint c = {.state = {.step = step,
+                                   .at = l->at,
+                                   .tokens = l->out->tokens,
+                                   .trained_tokens = l->out->trained_tokens,
+                                   .loss = l->loss,
+                                   .weight = l->weight,
+                                   .best_step = l->best_step,
+                                   .best_loss = l->best_loss,
+                                   .best_eval = l->best_eval,
+                                   .plateau = l->plateau,
+                                   .seconds = hone_now() - l->started,
+                                   .eval_due = l->eval_due},
+                         .text = text,
+                         .value = l->r->adapter->value,
+                         .value_bytes = l->r->adapter->n * sizeof(float)};
+
+    describe(text, l->r);
+    c.optimizer = hone_optimizer_state(l->optimizer, &c.optimizer_bytes);
+    return hone_checkpoint_write(dir, &c, err);
+}
+
+/* Everything of checkpoint-N in a folder beside it, which then takes its place. */
+static int write_checkpoint(struct loop *l, int64_t step, hone_error *err)
+{
+    char *dir = checkpoint_path(l, step);
+    hone_buf partial = {0};
+    int rc;
+
+    hone_buf_printf(&partial, "%s.partial", dir ? dir : "");
+    rc = dir && !partial.failed ? hone_mkdirs(partial.data, err)
+                                : hone_error_set(err, HONE_ENOMEM, "out of memory while saving a checkpoint");
+    if (!rc)
+        rc = save_result(l, partial.data, err);
+    if (!rc)
+        rc = write_state(l, partial.data, step, err);
+    if (!rc) {
+        remove_checkpoint(l, step); /* of an earlier run */
+        rc = hone_path_rename(partial.data, dir, err);
+    }
+    hone_buf_clear(&partial);
+    hone_free(dir);
+    return rc;
 }
 
 /* Writes checkpoint-N, then removes the oldest beyond save_total_limit; the best and the newest stay. */
@@ -344,18 +429,15 @@ static int save_checkpoint(struct loop *l, int64_t step, hone_error *err)
 {
     int64_t limit = l->r->c->training.save_total_limit, i;
     int64_t *saved;
-    char *dir;
     int rc;
 
     if (l->n_saved && l->saved[l->n_saved - 1] == step)
         return 0;
-    dir = checkpoint_path(l, step);
     saved = hone_realloc_array(l->saved, (size_t)l->n_saved + 1, sizeof *saved);
     if (saved)
         l->saved = saved;
-    rc = dir && saved ? save_result(l, dir, err)
-                      : hone_error_set(err, HONE_ENOMEM, "out of memory while saving a checkpoint");
-    hone_free(dir);
+    rc = saved ? write_checkpoint(l, step, err)
+               : hone_error_set(err, HONE_ENOMEM, "out of memory while saving a checkpoint");
     if (rc)
         return rc;
     l->saved[l->n_saved++] = step;
@@ -496,16 +578,31 @@ static int train_step(struct loop *l, int64_t step, hone_step *s, bool *stopped,
     return 0;
 }
 
+/* An evaluation between steps. A stop during it is a stop, not a failure; then it is due when the run goes on. */
+static int evaluate_due(struct loop *l, int64_t step, hone_error *err)
+{
+    int rc = evaluate(l, step, err);
+
+    l->eval_due = rc == HONE_ECANCELLED;
+    if (!l->eval_due)
+        return rc;
+    l->out->stopped = true;
+    if (err)
+        err->code = 0;
+    return 0;
+}
+
 static int all_steps(struct loop *l, hone_error *err)
 {
     hone_run *r = l->r;
     int64_t log_every = interval(HONE_STRATEGY_STEPS, r->c->training.logging_steps, r->steps, 0), step;
-    double loss = 0, weight = 0;
     int rc = 0;
 
-    l->started = hone_now();
-    l->out->setup_seconds = l->started - l->called;
-    for (step = 0; step < r->steps && !l->out->stopped; step++) {
+    l->out->setup_seconds = hone_now() - l->called;
+    l->started = hone_now() - l->before;
+    if (l->eval_due)
+        rc = evaluate_due(l, l->resumed, err);
+    for (step = l->resumed; !rc && step < r->steps && !l->out->stopped; step++) {
         int64_t done = step + 1;
         bool last = done == r->steps, log;
         hone_step s;
@@ -516,8 +613,8 @@ static int all_steps(struct loop *l, hone_error *err)
         l->out->steps = done;
         l->out->tokens += s.tokens;
         l->out->trained_tokens += s.trained_tokens;
-        loss += s.loss * s.weight;
-        weight += s.weight;
+        l->loss += s.loss * s.weight;
+        l->weight += s.weight;
         log = last || done == 1 || done % log_every == 0;
         if ((rc = hone_metrics_step(&l->metrics, &s, log, err)))
             break;
@@ -525,22 +622,16 @@ static int all_steps(struct loop *l, hone_error *err)
             r->cb.step(r->cb.ud, &s, log);
         if (stop_wanted(r))
             l->out->stopped = true;
-        if (!l->out->stopped && r->eval_every && (last || done % r->eval_every == 0)) {
-            rc = evaluate(l, done, err);
-            if (rc == HONE_ECANCELLED) { /* a stop during the evaluation is a stop, not a failure */
-                l->out->stopped = true;
-                if (err)
-                    err->code = 0;
-                rc = 0;
-            }
-        }
+        l->eval_due = r->eval_every && (last || done % r->eval_every == 0);
+        if (l->eval_due && !l->out->stopped)
+            rc = evaluate_due(l, done, err);
         if (!rc && r->save_every && (last || l->out->stopped || done % r->save_every == 0))
             rc = save_checkpoint(l, done, err);
         if (rc)
             break;
     }
     l->out->seconds = hone_now() - l->started;
-    l->out->train_loss = weight > 0 ? loss / weight : 0;
+    l->out->train_loss = l->weight > 0 ? l->loss / l->weight : 0;
     return rc;
 }
 
@@ -584,6 +675,79 @@ static int finish(struct loop *l, hone_error *err)
     return rc;
 }
 
+/* Lists the checkpoints up to the resumed one, so that save_total_limit counts them. */
+static int list_saved(struct loop *l, hone_error *err)
+{
+    int64_t step;
+
+    for (step = 1; step <= l->resumed; step++) {
+        char *dir = checkpoint_path(l, step), *file = dir ? hone_path_join(dir, HONE_CHECKPOINT_FILE) : NULL;
+        int64_t *saved = l->saved;
+        const bool there = file && hone_path_exists(file);
+
+        if (there)
+            saved = hone_realloc_array(l->saved, (size_t)l->n_saved + 1, sizeof *saved);
+        hone_free(dir);
+        hone_free(file);
+        if (!file || (there && !saved))
+            return hone_error_set(err, HONE_ENOMEM, "out of memory for the list of checkpoints");
+        l->saved = saved;
+        if (there)
+            l->saved[l->n_saved++] = step;
+    }
+    return 0;
+}
+
+/* Puts everything back as it was after the checkpoint's step, when the configuration asks for one. */
+static int resume(struct loop *l, hone_error *err)
+{
+    hone_run *r = l->r;
+    const char *from = r->c->training.resume_from_checkpoint;
+    const bool any = from && !strcmp(from, "auto");
+    char text[600], line[300], *dir = NULL;
+    hone_checkpoint_state s;
+    size_t bytes;
+    void *states = hone_optimizer_state(l->optimizer, &bytes);
+    int rc;
+
+    if (!from || !strcmp(from, "false"))
+        return 0;
+    rc = any || !strcmp(from, "true") ? hone_checkpoint_newest(&dir, r->c->training.output_dir, err) : 0;
+    if (!rc && !dir && any)
+        return 0;
+    if (!rc && !dir && !strcmp(from, "true"))
+        rc = hone_error_set(
+            err, HONE_ENOENT,
+            "training.resume_from_checkpoint: there is no whole checkpoint in %s; `auto` begins "
+            "when there is none",
+            r->c->training.output_dir);
+    describe(text, r);
+    if (!rc)
+        rc = hone_checkpoint_read(&s, dir ? dir : from, text, r->adapter->value,
+                                  r->adapter->n * sizeof(float), states, bytes, err);
+    if (!rc) {
+        snprintf(line, sizeof line, "going on after step %lld from %.200s", (long long)s.step,
+                 dir ? dir : from);
+        note(r, line);
+        l->resumed = l->out->steps = s.step;
+        l->at = s.at;
+        l->out->tokens = s.tokens;
+        l->out->trained_tokens = s.trained_tokens;
+        l->loss = s.loss;
+        l->weight = s.weight;
+        l->best_step = s.best_step;
+        l->best_loss = s.best_loss;
+        l->best_eval = s.best_eval;
+        l->out->has_eval = s.best_step >= 0;
+        l->plateau = s.plateau;
+        l->eval_due = s.eval_due;
+        l->before = s.seconds;
+        rc = list_saved(l, err);
+    }
+    hone_free(dir);
+    return rc;
+}
+
 static int start(struct loop *l, int recompute, hone_error *err)
 {
     hone_run *r = l->r;
@@ -616,7 +780,9 @@ static int start(struct loop *l, int recompute, hone_error *err)
         return rc;
     if (r->train && (rc = write_ledger(r, err)))
         return rc;
-    return hone_metrics_open(&l->metrics, r->c, err);
+    hone_checkpoint_sweep(r->c->training.output_dir);
+    rc = resume(l, err);
+    return rc ? rc : hone_metrics_open(&l->metrics, r->c, l->resumed, l->eval_due, err);
 }
 
 int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,

@@ -190,7 +190,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
 
     assert_true(has_notice(c, "seed.yaml:8: model.trust_remote_code: has no effect"));
     assert_true(has_notice(c, "seed.yaml:9: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:63: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:64: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -578,6 +578,7 @@ static void assert_round_trip(const hone_config *c)
     NUMBERS(data.mix_weights);
     NUMBERS(data.mix_stages);
     TEXT(data.cache_dir);
+    TEXT(training.resume_from_checkpoint);
     TEXT(data.fields.messages);
     TEXT(data.fields.instruction);
     TEXT(data.fields.input);

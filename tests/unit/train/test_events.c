@@ -38,6 +38,9 @@ static void reference_records(void **state)
     hone_events_header(&b, 2, 7);
     hone_events_put_scalars(&b, &loss, 1);
     check(&b, "1a00000000000000129bd82d09000000000000004010072a0d0a0b0a046c6f7373150000003fc33fc24a");
+    hone_events_header(&b, 6, 100);
+    hone_events_put_start(&b);
+    check(&b, "0f000000000000006d532b0909000000000000184010643a020801cfaea08e");
 }
 
 static void text_record(void **state)

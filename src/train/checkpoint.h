@@ -1,0 +1,48 @@
+/* What a run needs to go on as if it had never stopped: one file beside the adapter or model of a checkpoint. */
+#ifndef HONE_TRAIN_CHECKPOINT_H
+#define HONE_TRAIN_CHECKPOINT_H
+
+#include "hone/train.h"
+#include "train/feed.h"
+#include "train/schedule.h"
+
+#define HONE_CHECKPOINT_FILE "training_state.bin"
+
+/* The part of fixed size; stored as it is. */
+typedef struct hone_checkpoint_state {
+    int64_t step; /* updates done */
+    hone_position at;
+    int64_t tokens, trained_tokens; /* so far */
+    double loss, weight;            /* sums of the steps' losses times their weights, and of the weights */
+    int64_t best_step;              /* -1: no evaluation yet */
+    double best_loss;
+    hone_eval_result best_eval;
+    hone_plateau plateau;
+    double seconds;   /* trained so far */
+    int64_t eval_due; /* 1: the run was stopped before the evaluation that follows this step */
+} hone_checkpoint_state;
+
+/* Blocks of a file: text says what the order of the data and the trained tensors follow from. */
+typedef struct hone_checkpoint {
+    hone_checkpoint_state state;
+    const char *text;
+    const void *value, *optimizer;
+    size_t value_bytes, optimizer_bytes;
+} hone_checkpoint;
+
+/* Writes dir/training_state.bin, synced and renamed into place. */
+int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error *err);
+
+/* Reads dir/training_state.bin into out->state and the given blocks, whose sizes must be those of the file. HONE_ENOENT;
+ * HONE_EFORMAT: cut or changed bytes, or another version; HONE_EINVAL: `text` differs (the message holds both) or the
+ * sizes do: it belongs to another run. */
+int hone_checkpoint_read(hone_checkpoint_state *out, const char *dir, const char *text, void *value,
+                         size_t value_bytes, void *optimizer, size_t optimizer_bytes, hone_error *err);
+
+/* A checkpoint comes to be in a folder "checkpoint-N.partial": removes what a killed run left in output_dir of such. */
+void hone_checkpoint_sweep(const char *output_dir);
+
+/* The folder output_dir/checkpoint-N with the largest N whose state is whole; NULL in *dir when there is none. Allocated. */
+int hone_checkpoint_newest(char **dir, const char *output_dir, hone_error *err);
+
+#endif

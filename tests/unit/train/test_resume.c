@@ -1,0 +1,321 @@
+/* Going on from a checkpoint: k steps and the rest have the bits of a run that never stopped, whatever k and optimiser;
+ * what a killed run leaves behind is no checkpoint; a damaged or foreign one is refused by name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "hone/hone.h"
+
+#define MODEL HONE_TEST_DIR "/golden/tiny_chat"
+#define STEPS 7
+
+static char folder[] = "/tmp/hone_resume_XXXXXX";
+
+static int make_folder(void **state)
+{
+    static const char *const question[] = {"What is the answer?", "你好", "jump", "more", "舌苔", "thanks"};
+    hone_buf b = {0};
+    char path[100];
+    size_t i;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    for (i = 0; i < HONE_COUNT(question); i++)
+        hone_buf_printf(
+            &b, "{\"instruction\": \"%s\", \"output\": \"It is %zu, and 今天天气很好.\", \"weight\": %g}\n",
+            question[i], i, 0.5 + (double)i);
+    snprintf(path, sizeof path, "%s/rows.jsonl", folder);
+    assert_int_equal(hone_file_write(path, b.data, b.len, NULL), 0);
+    hone_buf_clear(&b);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    char command[100];
+
+    (void)state;
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+struct run {
+    int stop_after; /* steps of this process; 0 = none */
+    int steps;
+    char note[300];
+};
+
+static void on_step(void *ud, const hone_step *s, bool log)
+{
+    struct run *r = ud;
+
+    (void)s;
+    (void)log;
+    r->steps++;
+}
+
+static bool on_stop(void *ud)
+{
+    const struct run *r = ud;
+
+    return r->stop_after && r->steps >= r->stop_after;
+}
+
+static void on_note(void *ud, const char *line)
+{
+    struct run *r = ud;
+
+    if (strstr(line, "going on"))
+        snprintf(r->note, sizeof r->note, "%s", line);
+}
+
+/* Trains into folder/out with further settings, a list that ends with NULL. */
+static int train(struct run *r, const char *out, const char *const *more, hone_train_result *result,
+                 hone_error *err)
+{
+    const char *const base[] = {"model.name_or_path=" MODEL,
+                                "model.max_length=256",
+                                "lora.r=3",
+                                "lora.lora_dropout=0.2",
+                                "training.learning_rate=1e-2",
+                                "training.precision=f32",
+                                "training.max_steps=7",
+                                "training.per_device_train_batch_size=1",
+                                "training.gradient_accumulation_steps=2",
+                                "training.save_steps=2",
+                                "training.eval_steps=3",
+                                "training.report_to=[tensorboard, csv]",
+                                "data.val_size=1",
+                                NULL};
+    hone_train_callbacks cb = {.ud = r, .note = on_note, .step = on_step, .stop = on_stop};
+    hone_device_params dp = hone_device_default();
+    hone_device *dev;
+    hone_config *c;
+    char line[200];
+    int i, rc;
+
+    assert_int_equal(hone_config_new(&c, err), 0);
+    for (i = 0; base[i]; i++)
+        assert_int_equal(hone_config_set(c, base[i], err), 0);
+    snprintf(line, sizeof line, "data.train_data_path=%s/rows.jsonl", folder);
+    assert_int_equal(hone_config_set(c, line, err), 0);
+    snprintf(line, sizeof line, "training.output_dir=%s/%s", folder, out);
+    assert_int_equal(hone_config_set(c, line, err), 0);
+    for (i = 0; more && more[i]; i++)
+        if (hone_config_set(c, more[i], err))
+            fail_msg("%s: %s", more[i], err->message);
+    dp.threads = 2;
+    assert_int_equal(hone_device_open(&dev, &dp, err), 0);
+    rc = hone_train_run(c, dev, &cb, result, err);
+    hone_device_close(dev);
+    hone_config_free(c);
+    return rc;
+}
+
+static void must_train(struct run *r, const char *out, const char *const *more, hone_train_result *result)
+{
+    hone_error err = HONE_ERROR_INIT;
+
+    if (train(r, out, more, result, &err))
+        fail_msg("%s: %s", out, err.message);
+}
+
+static char *read_file(const char *out, const char *name, size_t *n)
+{
+    char path[300], *text;
+    hone_error err = HONE_ERROR_INIT;
+
+    snprintf(path, sizeof path, "%s/%s/%s", folder, out, name);
+    if (hone_file_read(&text, n, path, 1 << 26, &err))
+        fail_msg("%s", err.message);
+    return text;
+}
+
+static void same_file(const char *a, const char *b, const char *name)
+{
+    size_t n, m;
+    char *x = read_file(a, name, &n), *y = read_file(b, name, &m);
+
+    if (n != m || memcmp(x, y, n) != 0)
+        fail_msg("%s of %s and %s differ", name, a, b);
+    hone_free(x);
+    hone_free(y);
+}
+
+/* Steps and losses of metrics.jsonl, without what time and memory make different. */
+static char *losses(const char *out)
+{
+    size_t n;
+    char *text = read_file(out, "metrics.jsonl", &n), *line, *end;
+    hone_buf b = {0};
+
+    for (line = text; (end = strchr(line, '\n')); line = end + 1) {
+        char *stop = strstr(line, ",\"tokens_per_second\"");
+
+        hone_buf_add(&b, line, (size_t)((stop && stop < end ? stop : end) - line));
+        hone_buf_putc(&b, '\n');
+    }
+    hone_free(text);
+    return hone_buf_take(&b);
+}
+
+static const char *const optimisers[] = {"training.optim=adamw_torch", "training.optim=adamw_8bit",
+                                         "training.optim=adafactor", "training.optim=sgd"};
+
+static void goes_on_bit_for_bit(void **state)
+{
+    size_t o;
+    int k;
+
+    (void)state;
+    for (o = 0; o < HONE_COUNT(optimisers); o++) {
+        const char *whole_set[] = {optimisers[o], NULL};
+        const char *part_set[] = {optimisers[o], "training.resume_from_checkpoint=auto", NULL};
+        char whole[40], part[40], *a, *b;
+        hone_train_result r, s;
+        struct run once = {0};
+
+        snprintf(whole, sizeof whole, "whole%zu", o);
+        must_train(&once, whole, whole_set, &r);
+        a = losses(whole);
+        for (k = 1; k < STEPS; k += o ? 2 : 1) {
+            struct run first = {.stop_after = k}, rest = {0};
+
+            snprintf(part, sizeof part, "part%zu-%d", o, k);
+            must_train(&first, part, part_set, &s);
+            assert_true(s.stopped);
+            assert_int_equal(s.steps, k);
+            must_train(&rest, part, part_set, &s);
+            assert_int_equal(rest.steps, STEPS - k);
+            assert_non_null(strstr(rest.note, "going on after step"));
+            assert_int_equal(s.steps, STEPS);
+            assert_true(s.train_loss == r.train_loss && s.eval.loss == r.eval.loss &&
+                        s.best_step == r.best_step);
+            assert_int_equal(s.trained_tokens, r.trained_tokens);
+            same_file(whole, part, "adapter_model.safetensors");
+            same_file(whole, part, "checkpoint-7/adapter_model.safetensors");
+            b = losses(part);
+            assert_string_equal(a, b);
+            hone_free(b);
+        }
+        hone_free(a);
+    }
+}
+
+static void whole_models_go_on(void **state)
+{
+    static const char *const set[] = {"training.finetuning_type=full", "training.save_precision=bf16",
+                                      "training.resume_from_checkpoint=auto", NULL};
+    struct run once = {0}, first = {.stop_after = 3}, rest = {0};
+    hone_train_result r;
+
+    (void)state;
+    must_train(&once, "full", set, &r);
+    must_train(&first, "full-part", set, &r);
+    must_train(&rest, "full-part", set, &r);
+    assert_int_equal(rest.steps, STEPS - 3);
+    same_file("full", "full-part", "model.safetensors");
+}
+
+/* What a kill may leave: a folder on its way, a cut line of metrics, lines of steps after the checkpoint. */
+static void what_a_kill_leaves_does_no_harm(void **state)
+{
+    static const char *const set[] = {"training.resume_from_checkpoint=true", NULL};
+    struct run once = {0}, first = {.stop_after = 4}, rest = {0};
+    char path[300], *a, *b, *text;
+    hone_train_result r;
+    FILE *file;
+    size_t n;
+
+    (void)state;
+    must_train(&once, "uncut", NULL, &r);
+    must_train(&first, "cut", NULL, &r);
+    snprintf(path, sizeof path, "%s/cut/checkpoint-6.partial", folder);
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof path, "%s/cut/checkpoint-6.partial/adapter_model.safetensors.tmp.1", folder);
+    assert_int_equal(hone_file_write(path, "x", 1, NULL), 0);
+    snprintf(path, sizeof path, "%s/cut/checkpoint-5", folder); /* an adapter without its state */
+    assert_int_equal(mkdir(path, 0755), 0);
+    snprintf(path, sizeof path, "%s/cut/metrics.jsonl", folder);
+    file = fopen(path, "ab");
+    assert_non_null(file);
+    fputs("{\"step\":5,\"epoch\":9}\n{\"step\":6,\"ep", file);
+    fclose(file);
+    must_train(&rest, "cut", set, &r);
+    assert_int_equal(rest.steps, STEPS - 4);
+    same_file("uncut", "cut", "adapter_model.safetensors");
+    a = losses("uncut");
+    b = losses("cut");
+    assert_string_equal(a, b);
+    hone_free(a);
+    hone_free(b);
+    snprintf(path, sizeof path, "%s/cut/checkpoint-6.partial", folder);
+    assert_false(hone_path_exists(path));
+    text = read_file("cut", "metrics.csv", &n);
+    assert_memory_equal(text, "step,epoch", 10);
+    assert_null(strstr(text + 10, "step,epoch"));
+    hone_free(text);
+}
+
+static void wrong_checkpoints_are_named(void **state)
+{
+    static const char *const resume = "training.resume_from_checkpoint=true";
+    const char *const same[] = {resume, NULL}, *const other_seed[] = {resume, "training.seed=43", NULL},
+                      *const other_rank[] = {resume, "lora.r=4", NULL},
+                      *const other_optim[] = {resume, "training.optim=adamw_8bit", NULL};
+    struct run first = {.stop_after = 2}, r = {0};
+    char path[300], *text;
+    hone_train_result result;
+    hone_error err = HONE_ERROR_INIT;
+    size_t n;
+
+    (void)state;
+    assert_int_equal(train(&r, "none", same, &result, &err), HONE_ENOENT);
+    assert_non_null(strstr(err.message, "no whole checkpoint"));
+    must_train(&first, "wrong", NULL, &result);
+    err = (hone_error)HONE_ERROR_INIT;
+    assert_int_equal(train(&r, "wrong", other_seed, &result, &err), HONE_EINVAL);
+    assert_non_null(strstr(err.message, "training.seed 43"));
+    err = (hone_error)HONE_ERROR_INIT;
+    assert_int_equal(train(&r, "wrong", other_rank, &result, &err), HONE_EINVAL);
+    assert_non_null(strstr(err.message, "another run"));
+    err = (hone_error)HONE_ERROR_INIT;
+    assert_int_equal(train(&r, "wrong", other_optim, &result, &err), HONE_EINVAL);
+
+    /* a byte in the middle */
+    text = read_file("wrong", "checkpoint-2/training_state.bin", &n);
+    text[n / 2] ^= 4;
+    snprintf(path, sizeof path, "%s/wrong/checkpoint-2/training_state.bin", folder);
+    assert_int_equal(hone_file_write(path, text, n, NULL), 0);
+    hone_free(text);
+    err = (hone_error)HONE_ERROR_INIT;
+    assert_int_equal(train(&r, "wrong", same, &result, &err), HONE_ENOENT); /* it was the only one */
+    snprintf(path, sizeof path, "training.resume_from_checkpoint=%s/wrong/checkpoint-2", folder);
+    {
+        const char *const named[] = {path, NULL};
+
+        err = (hone_error)HONE_ERROR_INIT;
+        assert_int_equal(train(&r, "wrong", named, &result, &err), HONE_EFORMAT);
+        assert_non_null(strstr(err.message, "checksum"));
+    }
+    assert_int_equal(r.steps, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(goes_on_bit_for_bit),
+        cmocka_unit_test(whole_models_go_on),
+        cmocka_unit_test(what_a_kill_leaves_does_no_harm),
+        cmocka_unit_test(wrong_checkpoints_are_named),
+    };
+
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
