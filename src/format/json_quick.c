@@ -237,10 +237,11 @@ static json_t *read_integer(reader *r)
     json_int_t x = 0;
     json_t *v;
 
-    for (; r->at < r->end && *r->at >= '0' && *r->at <= '9' && r->at - from <= MOST_DIGITS; r->at++)
+    for (; r->at < r->end && *r->at >= '0' && *r->at <= '9' && r->at - from < MOST_DIGITS; r->at++)
         x = 10 * x + (*r->at - '0');
-    if (r->at == from || r->at - from > MOST_DIGITS || (*from == '0' && (negative || r->at - from > 1)) ||
-        (r->at < r->end && (*r->at == '.' || *r->at == 'e' || *r->at == 'E')))
+    if (r->at == from || (*from == '0' && (negative || r->at - from > 1)) ||
+        (r->at < r->end &&
+         (*r->at == '.' || *r->at == 'e' || *r->at == 'E' || (*r->at >= '0' && *r->at <= '9'))))
         return give_up(r, HONE_EUNSUPPORTED);
     v = json_integer(negative ? -x : x);
     return v ? v : give_up(r, HONE_ENOMEM);
