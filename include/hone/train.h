@@ -59,10 +59,12 @@ typedef struct hone_train_callbacks {
 } hone_train_callbacks;
 
 /* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
- * when load_best_model_at_end and there are evaluation rows, else the last), checkpoint-N (the adapter after step N, at
- * save points and at the end), metrics.jsonl (every step), config.yaml, and what training.report_to asks for. Errors: those
- * of the parts; nothing half-written
- * is left. */
+ * when load_best_model_at_end and there are evaluation rows, else the last), or with finetuning_type full and freeze a
+ * Hugging Face directory; checkpoint-N (the same after step N, at save points and at the end, with training_state.bin);
+ * metrics.jsonl (every step), config.yaml, and what training.report_to asks for. With training.resume_from_checkpoint the
+ * run goes on after a checkpoint's step, with the bits of a run that never stopped; HONE_ENOENT: `true` and no whole
+ * checkpoint is there, HONE_EFORMAT: it is damaged, HONE_EINVAL: it belongs to another run. Else the errors are those of
+ * the parts; nothing half-written is left. */
 HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                             hone_train_result *out, hone_error *err);
 
