@@ -202,6 +202,8 @@ static enum text_form form_of(const text_scan *s)
             for (; at + 1 < end && scan_class(s, at) == CHAR_DIGIT && digits < 3; at++)
                 digits++;
             c = s->cp[at];
+            if (c == '.' && at + 1 < end && scan_class(s, at + 1) == CHAR_DIGIT) /* 15.3 is a number */
+                continue;
             numbered += digits && (c == '.' || c == ')' || c == 0x3001 || c == 0xff0e || c == 0xff09);
         }
     }

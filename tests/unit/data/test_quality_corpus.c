@@ -97,7 +97,9 @@ static void drift(void **state)
     (void)state;
     open_only(&c, only, 1, NULL, 0);
     for (i = 0; i < 60; i++)
-        add(&c, i, "问题", "这是一段普通的回答，没有列表。", "问答", NULL);
+        add(&c, i, "问题",
+            i % 2 ? "这是一段普通的回答，没有列表。" : "15.3平方米是卧室，\n20.5平方米是客厅。", "问答",
+            NULL);
     for (i = 0; i < 6; i++)
         add(&c, 60 + i, "问题", form[i], "问答", NULL);
     for (i = 0; i < 30; i++) /* a task of lists, with one that is none */
