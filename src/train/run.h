@@ -30,6 +30,19 @@ typedef struct hone_run {
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err);
 void hone_run_clear(hone_run *r);
+/* An interval given in steps, or below 1 as a share of all steps; 0 = never. */
+int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch);
+
+static inline void hone_run_note(const hone_run *r, const char *line)
+{
+    if (r->cb.note && line)
+        r->cb.note(r->cb.ud, line);
+}
+
+static inline bool hone_run_stop_wanted(const hone_run *r)
+{
+    return r->cb.stop && r->cb.stop(r->cb.ud);
+}
 
 /* The memory plan at one recomputation level. */
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan);

@@ -1,0 +1,257 @@
+/* Preparation of a run: tokenizer, template, data, model, adapter, and how many steps of which size all that makes. Nothing
+ * is written, so `hone plan` does the same. */
+#include <math.h>
+#include <string.h>
+
+#include "train/evaluate.h"
+#include "train/run.h"
+#include "train/schedule.h"
+
+static int all_sequences(uint32_t **out, size_t *n, const hone_dataset *data, hone_error *err)
+{
+    size_t i;
+
+    *n = hone_dataset_size(data);
+    *out = hone_calloc(*n, sizeof **out);
+    if (!*out)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for %zu rows", *n);
+    for (i = 0; i < *n; i++)
+        (*out)[i] = (uint32_t)i;
+    return 0;
+}
+
+static int open_data(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    hone_dataset_options options;
+    char *cache_dir;
+    int rc = hone_dataset_options_from(&options, &cache_dir, c, err);
+
+    options.note = r->cb.note;
+    options.ud = r->cb.ud;
+    if (!rc)
+        rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
+                               c->data.train_data_path.n, r->chat, &options, err);
+    if (!rc && r->cb.data && !options.streaming)
+        r->cb.data(r->cb.ud, "train", hone_dataset_get_report(r->data));
+    if (!rc && !c->data.eval_data_path.n && !options.streaming) {
+        r->eval_data = r->data;
+        rc = hone_dataset_split(r->data, c->data.val_size, (uint64_t)c->training.seed, &r->train, &r->n_train,
+                                &r->eval, &r->n_eval, err);
+    } else if (!rc && !options.streaming) {
+        rc = all_sequences(&r->train, &r->n_train, r->data, err);
+    }
+    if (!rc && c->data.eval_data_path.n) {
+        options.max_samples = 0;
+        options.streaming = false;
+        rc = hone_dataset_open(&r->eval_data, (const char *const *)c->data.eval_data_path.item,
+                               c->data.eval_data_path.n, r->chat, &options, err);
+        if (!rc && r->cb.data)
+            r->cb.data(r->cb.ud, "eval", hone_dataset_get_report(r->eval_data));
+        if (!rc)
+            rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
+    }
+    hone_free(cache_dir);
+    return rc;
+}
+
+static int make_adapter(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    hone_adapter_params p = {.r = c->lora.r,
+                             .alpha = c->lora.lora_alpha,
+                             .dropout = c->lora.lora_dropout,
+                             .targets = &c->lora.target_modules,
+                             .targets_are_list = c->lora.target_is_list,
+                             .rslora = c->lora.use_rslora,
+                             .dora = c->lora.use_dora,
+                             .bias = c->lora.bias,
+                             .rank_pattern = &c->lora.rank_pattern,
+                             .alpha_pattern = &c->lora.alpha_pattern,
+                             .modules_to_save = &c->lora.modules_to_save,
+                             .lr_ratio = c->lora.loraplus_lr_ratio,
+                             .seed = (uint64_t)c->training.seed};
+    const hone_tensors_params part = {.layers = c->training.freeze_trainable_layers,
+                                      .modules = &c->training.freeze_trainable_modules,
+                                      .extra = &c->training.freeze_extra_modules,
+                                      .pattern = c->training.freeze_trainable_pattern};
+    bool tokenizer;
+    int rc;
+
+    if (c->training.finetuning_type != HONE_FINETUNING_LORA) {
+        if ((rc = hone_model_save_check(r->model, &tokenizer, err)))
+            return rc;
+        if (!tokenizer)
+            hone_run_note(
+                r, "the base is a GGUF file: the result will have no tokenizer files; put tokenizer.json and "
+                   "tokenizer_config.json of this model beside it");
+        return hone_adapter_tensors(
+            &r->adapter, r->model, c->training.finetuning_type == HONE_FINETUNING_FREEZE ? &part : NULL, err);
+    }
+    if (!c->lora.init_adapter)
+        return hone_adapter_new(&r->adapter, r->model, &p, err);
+    rc = hone_adapter_open(&r->adapter, r->model, c->lora.init_adapter, err);
+    if (rc)
+        return rc;
+    r->adapter->dropout = c->lora.lora_dropout;
+    hone_adapter_set_lr_ratio(r->adapter, c->lora.loraplus_lr_ratio);
+    hone_run_note(r, hone_adapter_mismatch(r->adapter, hone_chat_hash(r->chat), hone_tokenizer_hash(r->tok)));
+    if (r->adapter->r != c->lora.r || r->adapter->alpha != c->lora.lora_alpha) {
+        char line[200];
+
+        snprintf(line, sizeof line,
+                 "lora.init_adapter has r %d and alpha %g: these are kept, lora.r and lora.lora_alpha "
+                 "are not used",
+                 r->adapter->r, r->adapter->alpha);
+        hone_run_note(r, line);
+    }
+    return 0;
+}
+
+static int open_adapter(hone_run *r, hone_error *err)
+{
+    int rc = make_adapter(r, err);
+
+    if (rc)
+        return rc;
+    r->adapter->neftune = r->c->training.neftune_noise_alpha;
+    r->adapter->objective = (hone_objective){.smoothing = (float)r->c->training.label_smoothing_factor,
+                                             .z = (float)r->c->training.z_loss,
+                                             .dft = r->c->training.loss_type == HONE_LOSS_DFT};
+    return 0;
+}
+
+int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch)
+{
+    if (strategy == HONE_STRATEGY_NO)
+        return 0;
+    if (strategy == HONE_STRATEGY_EPOCH)
+        return per_epoch;
+    return every < 1 ? (int64_t)fmax(1, ceil(every * (double)steps)) : (int64_t)every;
+}
+
+static int count_steps(hone_run *r, hone_error *err)
+{
+    const hone_config *c = r->c;
+    const bool bfd = c->training.packing && c->training.packing_strategy == HONE_PACKING_BFD;
+    hone_feed_params p = {.data = r->data,
+                          .which = r->train,
+                          .n = r->n_train,
+                          .batch_rows = c->training.per_device_train_batch_size,
+                          .accumulation = c->training.gradient_accumulation_steps,
+                          .pack = bfd ? (size_t)c->model.max_length : 0,
+                          .shuffle = c->training.shuffle,
+                          .seed = (uint64_t)c->training.seed};
+    int64_t units = 0, per_epoch, positions, sequences;
+    size_t i;
+    int rc = hone_feed_init(&r->feed, &p, err);
+
+    if (!rc && r->train)
+        rc = hone_feed_count_units(&r->feed, &units, err);
+    if (rc)
+        return rc;
+    per_epoch = hone_feed_steps(&r->feed, units);
+    r->steps = c->training.max_steps > 0 ? c->training.max_steps
+                                         : (int64_t)ceil(c->training.num_train_epochs * (double)per_epoch);
+    r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
+    r->save_every = hone_run_interval(c->training.save_strategy, c->training.save_steps, r->steps, per_epoch);
+    if (r->n_eval)
+        r->eval_every =
+            hone_run_interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
+    if (r->train) {
+        rc = hone_feed_largest(&r->feed, r->steps, &positions, &sequences, err);
+        if (rc)
+            return rc;
+    } else { /* what the rows to come may need at most; one with a target has two tokens */
+        positions = p.batch_rows * c->model.max_length;
+        sequences = bfd ? HONE_MAX(positions / 2, 1) : p.batch_rows;
+    }
+    if (r->eval_every) {
+        for (i = 0; i < r->n_eval; i++)
+            positions = HONE_MAX(positions, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
+        sequences = HONE_MAX(sequences, c->training.per_device_eval_batch_size);
+    }
+    if (positions > INT32_MAX)
+        return hone_error_set(err, HONE_ELIMIT,
+                              "a micro-batch of %lld positions: lower "
+                              "training.per_device_train_batch_size",
+                              (long long)positions);
+    r->tokens = (int32_t)positions;
+    r->max_seq = (int32_t)sequences;
+    return 0;
+}
+
+int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                     hone_error *err)
+{
+    hone_model_params mp = {c->training.precision};
+    size_t heap;
+    int rc;
+
+    memset(r, 0, sizeof *r);
+    r->c = c;
+    r->dev = dev;
+    if (cb)
+        r->cb = *cb;
+    r->program_bytes = hone_rss();
+    heap = hone_mem_used();
+    if ((rc = hone_config_check(c, err)) || (rc = hone_tokenizer_open(&r->tok, c->model.name_or_path, err)) ||
+        (rc = hone_chat_open(&r->chat, c->model.name_or_path, r->tok, err)))
+        goto out;
+    hone_run_note(r, hone_chat_notice(r->chat));
+    if ((rc = open_data(r, err)))
+        goto out;
+    r->text_bytes = hone_mem_used() - heap;
+    r->shard_bytes = hone_dataset_get_report(r->data)->mapped_bytes;
+    if (r->eval_data && r->eval_data != r->data)
+        r->shard_bytes += hone_dataset_get_report(r->eval_data)->mapped_bytes;
+    if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) ||
+        (rc = open_adapter(r, err)))
+        goto out;
+    heap = hone_mem_used();
+    rc = count_steps(r, err);
+    r->text_bytes += hone_mem_used() - heap;
+out:
+    if (rc)
+        hone_run_clear(r);
+    return rc;
+}
+
+void hone_run_clear(hone_run *r)
+{
+    hone_feed_clear(&r->feed);
+    hone_adapter_close(r->adapter);
+    hone_model_close(r->model);
+    hone_free(r->train);
+    hone_free(r->eval);
+    if (r->eval_data != r->data)
+        hone_dataset_close(r->eval_data);
+    hone_dataset_close(r->data);
+    hone_chat_close(r->chat);
+    hone_tokenizer_close(r->tok);
+    memset(r, 0, sizeof *r);
+}
+
+int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                    hone_plan_report *out, hone_error *err)
+{
+    hone_run r;
+    int64_t units = 0;
+    int rc = hone_run_prepare(&r, c, dev, cb, err);
+
+    if (rc)
+        return rc;
+    memset(out, 0, sizeof *out);
+    rc = hone_run_choose(&r, out->plan, &out->chosen, err);
+    if (!rc && !r.train && !(rc = hone_dataset_finish(r.data, err)))
+        rc = all_sequences(&r.train, &r.n_train, r.data, err);
+    if (!rc)
+        rc = hone_feed_count_units(&r.feed, &units, err);
+    out->rows = (int64_t)r.n_train;
+    out->steps = r.steps;
+    out->steps_per_epoch = hone_feed_steps(&r.feed, units);
+    out->tokens_per_epoch = (int64_t)hone_dataset_tokens(r.data, r.train, r.n_train);
+    out->trained_tokens_per_epoch = hone_count_targets(r.data, r.train, r.n_train);
+    hone_run_clear(&r);
+    return rc;
+}
