@@ -11,6 +11,7 @@
  *   Q4_K  f16 d | f16 dmin | u8 s[12] | u8 q[128]            y = d s_k q - dmin m_k   k = sub-block of 32 values
  *   Q5_K  f16 d | f16 dmin | u8 s[12] | u8 h[32] | u8 q[128] as Q4_K with a fifth bit
  *   Q6_K  u8 l[128] | u8 h[64] | i8 s[16] | f16 d            y = d s (q - 32)         s = scale of 16 values
+ *   NF4, FP4  u8 q                                           y = table[q >> 4], table[q & 15]       without a scale
  *
  * Every decoder rounds at most once per value: a product of an 11-bit scale with 6- and 6-bit integers is exact in f32.
  * So results do not depend on the order of operations or on fused multiply-add, and kernels can be held to equality
@@ -32,7 +33,8 @@ static const struct {
     [HONE_Q4_1] = {"Q4_1", 32, 20, true},   [HONE_Q5_0] = {"Q5_0", 32, 22, true},
     [HONE_Q5_1] = {"Q5_1", 32, 24, true},   [HONE_Q8_0] = {"Q8_0", 32, 34, true},
     [HONE_Q4_K] = {"Q4_K", 256, 144, true}, [HONE_Q5_K] = {"Q5_K", 256, 176, true},
-    [HONE_Q6_K] = {"Q6_K", 256, 210, true}, [HONE_I8] = {"I8", 1, 1, false},
+    [HONE_Q6_K] = {"Q6_K", 256, 210, true}, [HONE_NF4] = {"NF4", 2, 1, true},
+    [HONE_FP4] = {"FP4", 2, 1, true},       [HONE_I8] = {"I8", 1, 1, false},
     [HONE_U8] = {"U8", 1, 1, false},        [HONE_I16] = {"I16", 1, 2, false},
     [HONE_I32] = {"I32", 1, 4, false},      [HONE_I64] = {"I64", 1, 8, false},
     [HONE_F64] = {"F64", 1, 8, false},
@@ -255,18 +257,48 @@ static void get_q6_k(float *y, const uint8_t *p)
     }
 }
 
+/* NF4: means of 16 stretches of the normal distribution (Dettmers et al. 2023, appendix E). FP4: sign, two bits of exponent,
+ * one of mantissa, over the largest magnitude. Both as bitsandbytes has them. */
+static const float nf4[16] = {-1.0f,
+                              -0.6961928009986877f,
+                              -0.5250730514526367f,
+                              -0.39491748809814453f,
+                              -0.28444138169288635f,
+                              -0.18477343022823334f,
+                              -0.09105003625154495f,
+                              0.0f,
+                              0.07958029955625534f,
+                              0.16093020141124725f,
+                              0.24611230194568634f,
+                              0.33791524171829224f,
+                              0.44070982933044434f,
+                              0.5626170039176941f,
+                              0.7229568362236023f,
+                              1.0f};
+static const float fp4[16] = {0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
+                              -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f};
+
+const float *hone_dtype_table(hone_dtype t)
+{
+    return t == HONE_NF4 ? nf4 : t == HONE_FP4 ? fp4 : NULL;
+}
+
 void hone_dequantise(float *out, const void *src, hone_dtype t, int64_t n)
 {
     static void (*const get[HONE_DTYPE_COUNT])(float *y, const uint8_t *p) = {
         [HONE_Q4_0] = get_q4_0, [HONE_Q4_1] = get_q4_1, [HONE_Q5_0] = get_q5_0, [HONE_Q5_1] = get_q5_1,
         [HONE_Q8_0] = get_q8_0, [HONE_Q4_K] = get_q4_k, [HONE_Q5_K] = get_q5_k, [HONE_Q6_K] = get_q6_k,
     };
+    const float *table = hone_dtype_table(t);
     const uint8_t *p = src;
     int64_t i;
 
     if (t == HONE_F32) {
         if (n > 0)
             memcpy(out, src, (size_t)n * 4);
+    } else if (table) {
+        for (i = 0; i < n; i++)
+            out[i] = table[i % 2 ? p[i / 2] & 15 : p[i / 2] >> 4];
     } else if (t == HONE_F16) {
         for (i = 0; i < n; i++)
             out[i] = load_f16(p + 2 * i);

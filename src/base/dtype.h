@@ -1,7 +1,8 @@
 /* Storage types of tensors, and conversions of single values.
  *
  * Quantised types are ggml's blocks, bit for bit: a row of a matrix is a whole number of blocks along its contiguous
- * dimension. Layouts stand with the dequantisers in src/base/dtype.c. */
+ * dimension. Layouts stand with the dequantisers in src/base/dtype.c. NF4 and FP4 are bitsandbytes' codes, two in a byte;
+ * their scales are stored apart (hone_scales in device/ops.h). */
 #ifndef HONE_BASE_DTYPE_H
 #define HONE_BASE_DTYPE_H
 
@@ -22,6 +23,8 @@ typedef enum hone_dtype {
     HONE_Q4_K,
     HONE_Q5_K,
     HONE_Q6_K,
+    HONE_NF4,
+    HONE_FP4,
     HONE_I8,
     HONE_U8,
     HONE_I16,
@@ -32,14 +35,17 @@ typedef enum hone_dtype {
 } hone_dtype;
 
 const char *hone_dtype_name(hone_dtype t);  /* "Q4_K" */
-int hone_dtype_block(hone_dtype t);         /* values per block: 1, 32 or 256 */
+int hone_dtype_block(hone_dtype t);         /* values per block: 1, 2, 32 or 256 */
 size_t hone_dtype_block_size(hone_dtype t); /* bytes per block */
 bool hone_dtype_is_weight(hone_dtype t);    /* can hone_dequantise read it? */
 /* Bytes of n values; n must be a multiple of the block. SIZE_MAX on overflow. */
 size_t hone_dtype_bytes(hone_dtype t, int64_t n);
 
-/* out[0..n) = the values of n stored elements (n a multiple of the block) at src, which may be unaligned.
- * The reference: plain C, exact in f32. */
+/* The 16 values of a type of four-bit codes (NF4, FP4), in -1..1; NULL for the others. */
+const float *hone_dtype_table(hone_dtype t);
+
+/* out[0..n) = the values of n stored elements (n a multiple of the block) at src, which may be unaligned; of NF4 and FP4
+ * before they are scaled. The reference: plain C, exact in f32. */
 void hone_dequantise(float *out, const void *src, hone_dtype t, int64_t n);
 
 /* Reference quantisers of ggml's simple types (F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1); n a multiple of the block.

@@ -48,10 +48,21 @@ static int check_weight(const char *op, const hone_weight *w, int64_t cols, hone
 {
     if (!w || !w->data || !hone_dtype_is_weight(w->dtype))
         return bad_type(op, "weight", w ? w->dtype : HONE_DTYPE_COUNT, err);
+    if (!w->scales != !hone_dtype_table(w->dtype))
+        return hone_error_set(err, HONE_ESHAPE, "%s: a weight of type %s %s scales", op,
+                              hone_dtype_name(w->dtype), w->scales ? "with" : "without");
     if (w->cols != cols || w->rows <= 0 || w->cols % hone_dtype_block(w->dtype))
         return hone_error_set(err, HONE_ESHAPE, "%s: weight is %s [%d, %d], input has %lld columns", op,
                               hone_dtype_name(w->dtype), w->rows, w->cols, (long long)cols);
     return 0;
+}
+
+/* The embedding and the head have no kernels for four-bit codes; nobody quantises them so. */
+static int check_table(const char *op, const hone_weight *w, int64_t cols, hone_error *err)
+{
+    if (w && w->scales)
+        return bad_type(op, "weight", w->dtype, err);
+    return check_weight(op, w, cols, err);
 }
 
 static int check_linear(const char *op, const hone_linear *g, bool backward, hone_error *err)
@@ -174,7 +185,7 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
 {
     int rc;
 
-    if ((rc = check_first("embed", "out", &out, err)) || (rc = check_weight("embed", table, out.cols, err)) ||
+    if ((rc = check_first("embed", "out", &out, err)) || (rc = check_table("embed", table, out.cols, err)) ||
         (rc = check_ids("embed", ids, out.rows, table->rows, err)))
         return rc;
     return out.rows == 0 ? 0 : dev->ops.embed(dev, out, table, ids, scale, err);
@@ -286,7 +297,7 @@ int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
     int rc;
 
     if ((rc = check_first("head_loss", "h", &a->h, err)) ||
-        (rc = check_weight("head_loss", a->w, a->h.cols, err)) ||
+        (rc = check_table("head_loss", a->w, a->h.cols, err)) ||
         (rc = check_ids("head_loss", a->target, a->h.rows, a->w->rows, err)))
         return rc;
     if (a->dw && !a->dh.data)
@@ -301,7 +312,7 @@ int hone_head_logits(hone_device *dev, float *logits, hone_mat h, const hone_wei
 {
     int rc;
 
-    if ((rc = check_first("head_logits", "h", &h, err)) || (rc = check_weight("head_logits", w, h.cols, err)))
+    if ((rc = check_first("head_logits", "h", &h, err)) || (rc = check_table("head_logits", w, h.cols, err)))
         return rc;
     return h.rows == 0 ? 0 : dev->ops.head_logits(dev, logits, h, w, softcap, err);
 }

@@ -31,13 +31,39 @@ static inline hone_mat hone_mat_make(void *data, hone_dtype dtype, int64_t rows,
     return m;
 }
 
+#define HONE_NESTED_BLOCK 256 /* scales that share a second scale */
+
+/* Scales of a matrix of NF4 or FP4 codes: its values, row after row, are cut into blocks; a value is the code's times the
+ * scale of its block. Scale b is top[b], or, when the scales are quantised too ("double quantisation"; Dettmers et al.
+ * 2023, 3), map[code[b]] top[b / HONE_NESTED_BLOCK] + offset, rounded after each step. */
+typedef struct hone_scales {
+    const uint8_t *code; /* [blocks]; NULL: top has all */
+    const float *top;    /* [blocks], or one for HONE_NESTED_BLOCK of them */
+    const float *map;    /* [256] */
+    float offset;
+    int32_t block; /* values: a power of two, at least 32 */
+} hone_scales;
+
 /* A frozen matrix [rows = out, cols = in] in any weight format, used as stored: the product expands panels of it. */
 typedef struct hone_weight {
     const void *data; /* rows of hone_dtype_bytes(dtype, cols) bytes, one after the other; may be unaligned */
     hone_dtype dtype;
     int32_t rows, cols;
-    const float *bias; /* [rows] or NULL; belongs to linear_fwd */
+    const float *bias;         /* [rows] or NULL; belongs to linear_fwd */
+    const hone_scales *scales; /* of NF4 and FP4, else NULL */
 } hone_weight;
+
+/* out[0..n) = values first .. first + n of w, row after row; both whole blocks of its type. Plain C. */
+void hone_weight_values(float *out, const hone_weight *w, int64_t first, int64_t n);
+
+/* Bytes that hone_weight_quantise writes for n values of a type. */
+size_t hone_quantised_size(hone_dtype type, bool nested, int64_t n);
+/* Quantises a matrix of F32, F16 or BF16, with all threads of dev, into `out` (aligned to 64 bytes), and points w there.
+ * type: NF4 or FP4 in blocks of 64 as bitsandbytes makes them, `nested`: with quantised scales; or Q8_0 as ggml. The bits
+ * are the same for every number of threads and instruction set. HONE_EUNSUPPORTED when the columns are no whole blocks,
+ * HONE_EFORMAT when a value is not finite, HONE_ENOMEM. */
+int hone_weight_quantise(hone_device *dev, hone_weight *w, void *out, hone_dtype type, bool nested,
+                         hone_error *err);
 
 /* ---- linear: projections that share an input ------------------------------------------------------------------ */
 

@@ -320,8 +320,7 @@ static int start_magnitudes(hone_adapter *a, hone_error *err)
         for (o = 0; o < p->rows; o++) {
             double sum = 0;
 
-            hone_dequantise(row, (const char *)w->data + (size_t)o * hone_dtype_bytes(w->dtype, w->cols),
-                            w->dtype, w->cols);
+            hone_weight_values(row, w, o * w->cols, w->cols);
             for (c = 0; c < w->cols; c++)
                 sum += (double)row[c] * (double)row[c];
             a->value[p->at + (size_t)o] = (float)sqrt(sum);

@@ -104,6 +104,7 @@ static void put(hone_adapter *a, const hone_param *p, float *at)
     } else {
         w->data = at;
         w->dtype = HONE_F32;
+        w->scales = NULL;
     }
 }
 
@@ -142,7 +143,7 @@ void hone_param_load(float *out, const hone_model *m, const hone_param *p)
     if (p->role == HONE_PARAM_BIAS)
         memcpy(out, w.bias, p->n * sizeof *out);
     else
-        hone_dequantise(out, w.data, w.dtype, (int64_t)p->n);
+        hone_weight_values(out, &w, 0, (int64_t)p->n);
 }
 
 void hone_adapter_attach_gradients(hone_adapter *a, float *grad)

@@ -131,8 +131,7 @@ static int produce(void *ud, const hone_tensor_info *t, hone_writer *out, hone_e
         if (from->bias)
             memcpy(s->row, w.bias, (size_t)cols * sizeof *s->row);
         else
-            hone_dequantise(s->row, (const char *)w.data + (size_t)o * hone_dtype_bytes(w.dtype, cols),
-                            w.dtype, cols);
+            hone_weight_values(s->row, &w, o * cols, cols);
         if (t->n_dims == 2 && from->module < HONE_N_PROJ && s->a)
             merge_row(s, from->layer * HONE_N_PROJ + from->module, o, cols);
         for (i = 0; i < cols && offset != 0 && !from->bias; i++)

@@ -151,7 +151,7 @@ static inline void hone_ref_weight_row(float *out, const hone_weight *w, int64_t
 {
     int64_t i;
 
-    hone_dequantise(out, hone_weight_row(w, r), w->dtype, w->cols);
+    hone_weight_values(out, w, r * w->cols, w->cols);
     if (activation == HONE_BF16)
         for (i = 0; i < w->cols; i++)
             out[i] = hone_bf16_to_f32(hone_f32_to_bf16(out[i]));

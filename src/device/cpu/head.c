@@ -117,10 +117,11 @@ static void gradient_task(void *ctx, int task, int thread)
     hone_mat out = hone_mat_make((char *)j->part +
                                      hone_align(sizeof(float) * (size_t)(j->rows * w->cols)) * (size_t)task,
                                  HONE_F32, j->rows, w->cols);
-    hone_term t = {.a = z,
-                   .b = {hone_weight_row(w, v0), w->dtype, (int32_t)len, w->cols, NULL},
-                   .frozen = true,
-                   .scale = 1};
+    hone_term t = {
+        .a = z,
+        .b = {.data = hone_weight_row(w, v0), .dtype = w->dtype, .rows = (int32_t)len, .cols = w->cols},
+        .frozen = true,
+        .scale = 1};
 
     p.term[0] = t;
     hone_product_store(&p, &s, &out, 0, j->rows, 0, w->cols, NULL, false);

@@ -20,6 +20,22 @@ typedef void (*hone_gemm_bf16_fn)(float *c, int64_t ldc, const uint16_t *a, int6
 
 typedef void (*hone_expand_fn)(float *out, const void *src, int64_t n);
 
+/* Values of four bits: value i is table[code i] * scale[(lead + i) / block]; codes two in a byte, the first one above. */
+typedef struct hone_run4 {
+    const uint8_t *codes;
+    const float *table, *scale;
+    int64_t lead, block; /* even */
+} hone_run4;
+
+/* How values become codes of four bits: the number of midpoints below x (below |x| when the type has a sign bit) is the rank
+ * of the nearest value, code[rank] its code. */
+typedef struct hone_coder4 {
+    float middle[15];
+    int n_middle;
+    bool sign; /* bit 3 */
+    uint8_t code[16];
+} hone_coder4;
+
 typedef struct hone_kernels {
     int nr; /* columns of a panel of B */
     int kc; /* rows of a panel at most */
@@ -31,6 +47,13 @@ typedef struct hone_kernels {
     hone_expand_fn expand[HONE_DTYPE_COUNT];
     /* A stored row of n elements against x, without expanding it; NULL: expand and use dots. */
     float (*dot_stored[HONE_DTYPE_COUNT])(const void *w, const float *x, int64_t n);
+    /* Four-bit codes: out[0..n), or their dot product with x; n is even. */
+    void (*expand4)(float *out, const hone_run4 *run, int64_t n);
+    float (*dot4)(const hone_run4 *run, const float *x, int64_t n);
+    /* Codes of one block of n values (even), as quantise.c makes them; returns the largest magnitude, NaN or infinity when
+     * a value is. */
+    float (*quantise4)(uint8_t *codes, const float *x, int64_t n, const hone_coder4 *coder);
+    void (*quantise_q8_0)(void *out, const float *x, int64_t n); /* as hone_quantise */
     /* x[i] = bf16(scale * x[i]), or just scaled. */
     void (*scale_round)(float *x, int64_t n, float scale, bool round);
     /* panel[p * nr + i] = rows[i * ld + p], i < m, p < k; zero for m <= i < nr. */
@@ -91,8 +114,14 @@ void hone_kernels_avx512bf16(hone_kernels *k); /* over avx512 */
 /* Parts of the AVX2 set, by file. */
 void hone_expand_avx2(hone_kernels *k);
 void hone_rows_avx2(hone_kernels *k);
+void hone_quantise_avx2(hone_kernels *k);
 /* panel[p * nr + i] = rows[i * ld + p] for i < m, p < k; zero for m <= i < nr. nr is a multiple of 8. */
 void hone_transpose_avx2(float *panel, int64_t nr, const float *rows, int64_t ld, int m, int64_t k);
+
+/* Values first .. first + n of w, bit for bit as hone_weight_values. */
+void hone_expand_weight(const hone_kernels *k, float *out, const hone_weight *w, int64_t first, int64_t n);
+/* The dot product of n values of w, whose type has a kernel for it, with x. */
+float hone_dot4_weight(const hone_kernels *k, const hone_weight *w, int64_t first, const float *x, int64_t n);
 
 /* The best set that the processor has, the operating system saves, and this build contains. */
 hone_isa hone_cpu_best_isa(void);

@@ -47,15 +47,19 @@ static hone_need need_of(const hone_linear *g)
 }
 
 static hone_term term_of(const hone_mat *a, const void *b, hone_dtype t, int64_t rows, int64_t cols,
-                         bool transposed, bool frozen, float scale)
+                         bool transposed, float scale)
 {
     hone_term term = {.a = *a,
-                      .b = {b, t, (int32_t)rows, (int32_t)cols, NULL},
+                      .b = {.data = b, .dtype = t, .rows = (int32_t)rows, .cols = (int32_t)cols},
                       .transposed = transposed,
-                      .frozen = frozen,
                       .scale = scale};
 
     return term;
+}
+
+static hone_term weight_term(const hone_mat *a, const hone_weight *w, bool transposed)
+{
+    return (hone_term){.a = *a, .b = *w, .transposed = transposed, .frozen = true, .scale = 1};
 }
 
 static hone_mat f32_mat(const float *data, int64_t rows, int64_t cols)
@@ -98,7 +102,7 @@ static void u_task(void *ctx, int task, int thread)
     if (!l)
         return;
     u = f32_mat(g->part[p].u, g->x.rows, l->r);
-    product.term[0] = term_of(&g->x, l->a, HONE_F32, l->r, g->x.cols, true, false, 1);
+    product.term[0] = term_of(&g->x, l->a, HONE_F32, l->r, g->x.cols, true, 1);
     product.term[0].drop = l->dropout > 0 ? l : NULL;
     hone_product_store(&product, &s, &u, r0, r1, 0, l->r, NULL, false);
 }
@@ -115,12 +119,11 @@ static void fwd_task(void *ctx, int task, int thread)
     hone_product product = product_of(j->dev, g->x.dtype);
     hone_mat y = part->y, u;
 
-    product.term[product.n_terms++] =
-        term_of(&g->x, part->w->data, part->w->dtype, part->w->rows, part->w->cols, true, true, 1);
+    product.term[product.n_terms++] = weight_term(&g->x, part->w, true);
     if (part->lora) {
         u = f32_mat(part->u, g->x.rows, part->lora->r);
-        product.term[product.n_terms++] = term_of(&u, part->lora->b, HONE_F32, part->w->rows, part->lora->r,
-                                                  true, false, part->lora->scale);
+        product.term[product.n_terms++] =
+            term_of(&u, part->lora->b, HONE_F32, part->w->rows, part->lora->r, true, part->lora->scale);
     }
     hone_product_store(&product, &s, &y, r0, r1, c0, c1, part->w->bias, false);
 }
@@ -237,8 +240,7 @@ static void du_task(void *ctx, int task, int thread)
 
     if (!l)
         return;
-    product.term[0] =
-        term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, false, l->scale);
+    product.term[0] = term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, l->scale);
     for (n0 = 0; n0 < l->r; n0 += HONE_PRODUCT_COLS)
         hone_product_block(&product, &s, r0, r1, n0, (int)HONE_MIN(HONE_PRODUCT_COLS, l->r - n0),
                            j->du[p] + r0 * l->r + n0, l->r, false);
@@ -254,7 +256,7 @@ static void add_dropped(const struct job *j, const hone_product_scratch *s, int 
     hone_product product = {.k = k, .n_terms = 1};
     int64_t r;
 
-    product.term[0] = term_of(&du, l->a, HONE_F32, l->r, j->g->x.cols, false, false, 1);
+    product.term[0] = term_of(&du, l->a, HONE_F32, l->r, j->g->x.cols, false, 1);
     hone_product_block(&product, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
     for (r = r0; r < r1; r++) {
         float *t = s->t + (r - r0) * HONE_PRODUCT_COLS;
@@ -275,13 +277,12 @@ static void dx_task(struct job *j, int task, const hone_product_scratch *s)
     float *c;
 
     for (p = 0; p < g->n_parts; p++)
-        product.term[product.n_terms++] = term_of(&g->part[p].dy, g->part[p].w->data, g->part[p].w->dtype,
-                                                  g->part[p].w->rows, g->x.cols, false, true, 1);
+        product.term[product.n_terms++] = weight_term(&g->part[p].dy, g->part[p].w, false);
     for (p = 0; p < g->n_parts; p++)
         if (g->part[p].lora && g->part[p].lora->dropout == 0) {
             du = f32_mat(j->du[p], g->x.rows, g->part[p].lora->r);
             product.term[product.n_terms++] =
-                term_of(&du, g->part[p].lora->a, HONE_F32, g->part[p].lora->r, g->x.cols, false, false, 1);
+                term_of(&du, g->part[p].lora->a, HONE_F32, g->part[p].lora->r, g->x.cols, false, 1);
         }
     for (n0 = c0; n0 < c1; n0 += nn) {
         bool direct = g->dx.dtype == HONE_F32;
@@ -383,7 +384,7 @@ void hone_product_over_rows(const hone_kernels *k, const hone_product_scratch *s
     int nn;
 
     p.pairs = p.round && k->gemm_bf16;
-    p.term[0] = term_of(left, x->data, x->dtype, x->rows, x->cols, false, false, 1);
+    p.term[0] = term_of(left, x->data, x->dtype, x->rows, x->cols, false, 1);
     p.term[0].turned = true;
     p.term[0].ldb = x->ld;
     for (n0 = c0; n0 < c1; n0 += nn) {

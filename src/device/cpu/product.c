@@ -35,10 +35,12 @@ static const void *b_row(const hone_term *t, int64_t row)
 static void expand_row(const hone_product *p, const hone_term *t, float *out, int64_t row, int64_t c,
                        int64_t n)
 {
-    const char *src = (const char *)b_row(t, row) + hone_dtype_bytes(t->b.dtype, c);
     bool round = p->round && t->frozen && t->b.dtype != HONE_BF16;
 
-    p->k->expand[t->b.dtype](out, src, n);
+    if (t->b.scales)
+        hone_expand_weight(p->k, out, &t->b, row * t->b.cols + c, n);
+    else
+        p->k->expand[t->b.dtype](out, (const char *)b_row(t, row) + hone_dtype_bytes(t->b.dtype, c), n);
     if ((round && !p->pairs) || t->scale != 1.0f)
         p->k->scale_round(out, n, t->scale, round && !p->pairs);
 }
@@ -300,6 +302,10 @@ void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_
         y[0] = k->dot_stored[w->dtype](src, x->data, w->cols);
         return;
     }
+    if (x->rows == 1 && w->scales && !round) {
+        y[0] = hone_dot4_weight(k, w, r * w->cols, x->data, w->cols);
+        return;
+    }
     for (c = 0; c < w->cols; c += n) {
         const float *v = rows;
 
@@ -307,7 +313,7 @@ void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_
         if (w->dtype == HONE_F32 && !round && (uintptr_t)src % sizeof(float) == 0) {
             v = (const float *)(const void *)src + c;
         } else {
-            k->expand[w->dtype](rows, src + hone_dtype_bytes(w->dtype, c), n);
+            hone_expand_weight(k, rows, w, r * w->cols + c, n);
             if (round && w->dtype != HONE_BF16)
                 k->scale_round(rows, n, 1, true);
         }

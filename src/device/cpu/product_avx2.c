@@ -264,4 +264,5 @@ void hone_kernels_avx2(hone_kernels *k)
     k->peak_bf16 = peak;
     hone_expand_avx2(k);
     hone_rows_avx2(k);
+    hone_quantise_avx2(k);
 }

@@ -152,24 +152,46 @@ static inline double limit_of(hone_dtype t)
     return t == HONE_F32 ? 1e-11 : 1.6e-5;
 }
 
-/* A weight [rows, cols] of any format. K formats have no encoder here: random blocks with sane scales. */
+/* Scales of rows x cols values: nested in blocks of 64, or plain in blocks of 32. */
+static inline hone_scales *scales_new(int64_t n, bool nested)
+{
+    const int64_t block = nested ? 64 : 32, blocks = (n + block - 1) / block,
+                  tops = nested ? blocks / 256 + 1 : blocks;
+    hone_scales *s = malloc(sizeof *s + (size_t)tops * sizeof(float) + 256 * sizeof(float) + (size_t)blocks);
+    float *top = (float *)(s + 1), *map = top + tops;
+    uint8_t *code = (uint8_t *)(map + 256);
+    int64_t i;
+
+    assert_non_null(s);
+    for (i = 0; i < tops; i++)
+        top[i] = nested ? uniform(0.1f, 0.2f) : uniform(0.1f, 0.5f);
+    for (i = 0; i < blocks; i++)
+        code[i] = (uint8_t)hone_rng_u32(&test_rng);
+    hone_dynamic_map(map, true);
+    *s = (hone_scales){nested ? code : NULL, top, map, nested ? 0.3f : 0, (int32_t)block};
+    return s;
+}
+
+/* A weight [rows, cols] of any format. Formats without an encoder here: random blocks with sane scales. */
 static inline hone_weight weight_new(hone_dtype t, int rows, int cols)
 {
     size_t row = hone_dtype_bytes(t, cols), size = hone_dtype_block_size(t), b;
     char *data = malloc(row * (size_t)rows + 1);
-    hone_weight w = {data + 1, t, rows, cols, NULL}; /* unaligned on purpose, as in a mapped file */
+    hone_weight w = {data + 1, t, rows, cols, NULL, NULL}; /* unaligned on purpose, as in a mapped file */
     float *tmp = malloc((size_t)cols * sizeof *tmp);
     uint16_t h;
     int r, c;
 
     assert_non_null(data);
+    if (hone_dtype_table(t))
+        w.scales = scales_new((int64_t)rows * cols, t == HONE_NF4);
     for (r = 0; r < rows; r++) {
         uint8_t *p = (uint8_t *)data + 1 + row * (size_t)r;
 
-        if (t == HONE_Q4_K || t == HONE_Q5_K || t == HONE_Q6_K) {
+        if (t == HONE_Q4_K || t == HONE_Q5_K || t == HONE_Q6_K || w.scales) {
             for (b = 0; b < row; b++)
                 p[b] = (uint8_t)hone_rng_u32(&test_rng);
-            for (b = 0; b < row; b += size) {
+            for (b = 0; b < row && !w.scales; b += size) {
                 h = hone_f32_to_f16(uniform(0.0005f, 0.001f));
                 memcpy(p + b + (t == HONE_Q6_K ? 208 : 0), &h, 2);
                 h = hone_f32_to_f16(uniform(0.003f, 0.006f));
@@ -189,6 +211,7 @@ static inline hone_weight weight_new(hone_dtype t, int rows, int cols)
 static inline void weight_free(hone_weight *w)
 {
     free((char *)(uintptr_t)w->data - 1);
+    free((void *)(uintptr_t)w->scales);
 }
 
 /* The weight's values in double, as the product must see them for this activation type. */
@@ -198,7 +221,7 @@ static inline double *weight_values(const hone_weight *w, hone_dtype activation)
     float *f = malloc(n * sizeof *f);
     double *d = malloc(n * sizeof *d);
 
-    hone_dequantise(f, w->data, w->dtype, (int64_t)n);
+    hone_weight_values(f, w, 0, (int64_t)n);
     for (i = 0; i < n; i++)
         d[i] = (double)(activation == HONE_BF16 ? hone_bf16_to_f32(hone_f32_to_bf16(f[i])) : f[i]);
     free(f);

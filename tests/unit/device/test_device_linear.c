@@ -238,8 +238,9 @@ static void compare(hone_device *dev, const struct lcase *c)
     teardown(&r);
 }
 
-static const hone_dtype formats[] = {HONE_F32,  HONE_F16,  HONE_BF16, HONE_Q4_0, HONE_Q4_1, HONE_Q5_0,
-                                     HONE_Q5_1, HONE_Q8_0, HONE_Q4_K, HONE_Q5_K, HONE_Q6_K};
+static const hone_dtype formats[] = {HONE_F32,  HONE_F16,  HONE_BF16, HONE_Q4_0, HONE_Q4_1,
+                                     HONE_Q5_0, HONE_Q5_1, HONE_Q8_0, HONE_Q4_K, HONE_Q5_K,
+                                     HONE_Q6_K, HONE_NF4,  HONE_FP4};
 
 static void every_format_and_type(void **state)
 {
@@ -288,6 +289,11 @@ static void larger_than_every_block(void **state)
         compare(dev, &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true});
         compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q6_K, HONE_F32, 64, 0, false, true, true});
         compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q4_K, HONE_BF16, 33, 0.1f, false, true, true});
+        /* blocks of scales run over the ends of rows */
+        compare(dev, &(struct lcase){70, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true});
+        compare(dev, &(struct lcase){70, 1250, {277}, HONE_FP4, HONE_BF16, 8, 0, false, true, true});
+        compare(dev, &(struct lcase){1, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true});
+        compare(dev, &(struct lcase){9, 1250, {277}, HONE_NF4, HONE_BF16, 8, 0, false, true, true});
         compare(dev, &(struct lcase){67, 333, {1307}, HONE_F32, HONE_F32, 16, 0, true, false, true});
         compare(dev, &(struct lcase){67, 333, {1307}, HONE_BF16, HONE_BF16, 16, 0, true, false, true});
         compare(dev, &(struct lcase){29, 333, {100}, HONE_F32, HONE_F32, 16, 0.3f, true, false, false});
@@ -303,6 +309,7 @@ static void threads_do_not_change_bits(void **state)
         {193, 320, {160, 96, 33}, HONE_Q8_0, HONE_BF16, 8, 0.25f, true, false, true},
         {4, 320, {160, 96}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true},
         {1, 256, {700}, HONE_Q6_K, HONE_F32, 8, 0, true, false, true},
+        {193, 320, {160, 96}, HONE_NF4, HONE_F32, 8, 0, true, false, true},
     };
     size_t c, k;
     int isa, p;
