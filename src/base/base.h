@@ -26,6 +26,9 @@ void *hone_calloc(size_t n, size_t size);
 void *hone_realloc(void *p, size_t size);
 /* Like realloc(p, n * size), with the product checked. */
 void *hone_realloc_array(void *p, size_t n, size_t size);
+/* Room for `need` elements in the growing array p of *capacity: p = hone_grow(p, &capacity, n + 1, sizeof *p), by half as
+ * much again. Failed when *capacity is less than `need` afterwards; then p is as before. */
+void *hone_grow(void *p, size_t *capacity, size_t need, size_t size);
 char *hone_strdup(const char *s);
 char *hone_strndup(const char *s, size_t n); /* always NUL-terminated; bytes may include NUL */
 

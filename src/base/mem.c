@@ -68,6 +68,20 @@ void *hone_realloc_array(void *p, size_t n, size_t size)
     return hone_realloc(p, n * size);
 }
 
+void *hone_grow(void *p, size_t *capacity, size_t need, size_t size)
+{
+    const size_t want = HONE_MAX(need, *capacity + *capacity / 2 + 16);
+    void *grown;
+
+    if (need <= *capacity)
+        return p;
+    grown = hone_realloc_array(p, want, size);
+    if (!grown)
+        return p;
+    *capacity = want;
+    return grown;
+}
+
 char *hone_strndup(const char *s, size_t n)
 {
     char *copy = hone_alloc(n + 1);

@@ -81,21 +81,12 @@ static int add_row(contamination *c, const hone_row *row, hone_error *err)
     if (!rc)
         ngrams_sort(grams);
     json_decref(root);
-    if (!rc && c->n_rows == c->row_capacity) {
-        size_t capacity = 2 * c->row_capacity + 64;
-        eval_row *grown = hone_realloc_array(c->row, capacity, sizeof *grown);
-
-        rc = grown ? 0 : out_of_memory(err);
-        c->row = grown ? grown : c->row;
-        c->row_capacity = grown ? capacity : c->row_capacity;
-    }
-    if (!rc && c->n_postings + grams->n > c->posting_capacity) {
-        size_t capacity = 2 * c->posting_capacity + grams->n;
-        posting *grown = hone_realloc_array(c->posting, capacity, sizeof *grown);
-
-        rc = grown ? 0 : out_of_memory(err);
-        c->posting = grown ? grown : c->posting;
-        c->posting_capacity = grown ? capacity : c->posting_capacity;
+    if (!rc) {
+        c->row = hone_grow(c->row, &c->row_capacity, c->n_rows + 1, sizeof *c->row);
+        c->posting =
+            hone_grow(c->posting, &c->posting_capacity, c->n_postings + grams->n, sizeof *c->posting);
+        if (c->n_rows == c->row_capacity || c->n_postings + grams->n > c->posting_capacity)
+            rc = out_of_memory(err);
     }
     if (!rc && (c->n_rows == UINT32_MAX || c->n_postings + grams->n > UINT32_MAX - 1))
         rc = hone_error_set(err, HONE_ELIMIT, "the evaluation files are too large to compare with");

@@ -44,15 +44,10 @@ int ngrams_add(ngrams *g, const char *text, size_t len, int n, hone_error *err)
 
     for (k = 1; k < n; k++)
         top *= BASE;
-    if (g->n + len > g->capacity) { /* a byte begins one n-gram at most */
-        size_t capacity = HONE_MAX(g->n + len, 2 * g->capacity);
-        uint64_t *grown = hone_realloc_array(g->value, capacity, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory");
-        g->value = grown;
-        g->capacity = capacity;
-    }
+    /* a byte begins one n-gram at most */
+    g->value = hone_grow(g->value, &g->capacity, g->n + len, sizeof *g->value);
+    if (g->n + len > g->capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
     for (i = 0; i < len; count++) {
         i += hone_utf8_get(text + i, len - i, &cp);
         if (count >= (size_t)n)

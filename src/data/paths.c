@@ -15,15 +15,9 @@ typedef struct list {
 
 static int add(list *l, const char *folder, const char *name, hone_error *err)
 {
-    if (l->n == l->capacity) {
-        size_t capacity = l->capacity ? 2 * l->capacity : 8;
-        char **item = hone_realloc_array(l->item, capacity, sizeof *item);
-
-        if (!item)
-            return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", name);
-        l->item = item;
-        l->capacity = capacity;
-    }
+    l->item = hone_grow(l->item, &l->capacity, l->n + 1, sizeof *l->item);
+    if (l->n == l->capacity)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", name);
     l->item[l->n] = folder ? hone_path_join(folder, name) : hone_strdup(name);
     if (!l->item[l->n])
         return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", name);

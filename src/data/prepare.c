@@ -17,21 +17,6 @@ int prepare_no_memory(hone_error *err)
     return hone_error_set(err, HONE_ENOMEM, "out of memory for the rows");
 }
 
-int prepare_grow(void **p, size_t *capacity, size_t n, size_t size, hone_error *err)
-{
-    size_t want = *capacity + *capacity / 2 + 1024;
-    void *grown;
-
-    if (n < *capacity)
-        return 0;
-    grown = hone_realloc_array(*p, want, size);
-    if (!grown)
-        return prepare_no_memory(err);
-    *p = grown;
-    *capacity = want;
-    return 0;
-}
-
 void prepare_tell(preparation *p, const char *stage, uint64_t rows, uint64_t done, uint64_t total)
 {
     hone_progress at = {.stage = stage, .rows = rows, .done = done, .total = total};

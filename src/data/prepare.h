@@ -82,8 +82,6 @@ typedef struct preparation {
 } preparation;
 
 int prepare_no_memory(hone_error *err);
-/* Room for one more item. */
-int prepare_grow(void **p, size_t *capacity, size_t n, size_t size, hone_error *err);
 void prepare_tell(preparation *p, const char *stage, uint64_t rows, uint64_t done, uint64_t total);
 /* Name of score k, or SIZE_MAX. */
 size_t prepare_score(const preparation *p, const char *name);

@@ -295,7 +295,8 @@ static int take_row(preparation *p, looked_at *l, hone_error *err)
 
     if (p->n >= UINT32_MAX - 1)
         return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX - 1);
-    rc = prepare_grow((void **)&p->row, &p->capacity, p->n, sizeof *p->row, err);
+    p->row = hone_grow(p->row, &p->capacity, p->n + 1, sizeof *p->row);
+    rc = p->n == p->capacity ? prepare_no_memory(err) : 0;
     if (!rc)
         rc = names_number(&p->task, &l->row.task, l->task, err);
     if (!rc)
@@ -303,8 +304,9 @@ static int take_row(preparation *p, looked_at *l, hone_error *err)
     if (!rc)
         rc = names_number(&p->group, &l->row.group, l->group, err);
     if (!rc && l->text.text) {
-        rc = prepare_grow((void **)&p->of_compared, &p->compared_capacity, p->n_compared,
-                          sizeof *p->of_compared, err);
+        p->of_compared =
+            hone_grow(p->of_compared, &p->compared_capacity, p->n_compared + 1, sizeof *p->of_compared);
+        rc = p->n_compared == p->compared_capacity ? prepare_no_memory(err) : 0;
         if (!rc)
             rc = dedup_add(p->dedup, &l->text, err);
         if (!rc) {

@@ -95,10 +95,10 @@ static hone_finding public_finding(const preparation *p, uint32_t rule, uint64_t
 static int add_finding(writing *w, size_t n, hone_finding f, uint32_t rule, hone_error *err)
 {
     size_t i;
-    int rc = prepare_grow((void **)&w->finding, &w->capacity, n, sizeof *w->finding, err);
 
-    if (rc)
-        return rc;
+    w->finding = hone_grow(w->finding, &w->capacity, n + 1, sizeof *w->finding);
+    if (n == w->capacity)
+        return prepare_no_memory(err);
     w->finding[n] = f;
     w->rule[rule].used++;
     for (i = 0; i < n && w->finding[i].rule != f.rule;)

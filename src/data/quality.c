@@ -288,15 +288,9 @@ int check_found(check *c, rule *r, uint32_t begin, uint32_t end, const char *for
     va_start(args, format);
     detail_format(f.detail, format, args);
     va_end(args);
-    if (out->n == out->capacity) {
-        size_t want = 2 * out->capacity + 8;
-        quality_finding *grown = hone_realloc_array(out->item, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(c->err, HONE_ENOMEM, "out of memory");
-        out->item = grown;
-        out->capacity = want;
-    }
+    out->item = hone_grow(out->item, &out->capacity, out->n + 1, sizeof *out->item);
+    if (out->n == out->capacity)
+        return hone_error_set(c->err, HONE_ENOMEM, "out of memory");
     out->item[out->n++] = f;
     return 0;
 }

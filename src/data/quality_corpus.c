@@ -9,15 +9,9 @@ int quality_observe(quality *q, uint64_t row, const void *d, hone_error *err)
 {
     if (!q->corpus)
         return 0;
-    if (q->n_seen == q->seen_capacity) {
-        size_t want = q->seen_capacity + q->seen_capacity / 2 + 1024;
-        observed *grown = hone_realloc_array(q->seen, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory for the digests of rows");
-        q->seen = grown;
-        q->seen_capacity = want;
-    }
+    q->seen = hone_grow(q->seen, &q->seen_capacity, q->n_seen + 1, sizeof *q->seen);
+    if (q->n_seen == q->seen_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the digests of rows");
     q->seen[q->n_seen].row = row;
     memcpy(&q->seen[q->n_seen++].d, d, sizeof(digest));
     return 0;
@@ -29,15 +23,9 @@ int corpus_found(quality *q, const rule *r, uint64_t row, uint64_t other, hone_e
     quality_corpus_finding *f;
     va_list args;
 
-    if (q->n_found == q->found_capacity) {
-        size_t want = q->found_capacity + q->found_capacity / 2 + 64;
-        quality_corpus_finding *grown = hone_realloc_array(q->found, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory for findings");
-        q->found = grown;
-        q->found_capacity = want;
-    }
+    q->found = hone_grow(q->found, &q->found_capacity, q->n_found + 1, sizeof *q->found);
+    if (q->n_found == q->found_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for findings");
     f = &q->found[q->n_found++];
     *f = (quality_corpus_finding){row, other, {.rule = r->index, .message = UINT32_MAX}};
     va_start(args, format);

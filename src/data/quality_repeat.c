@@ -40,15 +40,9 @@ int run_row(check *c, rule *r)
 
 static int add_repeat(text_scan *s, text_repeat r, hone_error *err)
 {
-    if (s->n_repeats == s->repeat_capacity) {
-        size_t want = 2 * s->repeat_capacity + 16;
-        text_repeat *grown = hone_realloc_array(s->repeat, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory");
-        s->repeat = grown;
-        s->repeat_capacity = want;
-    }
+    s->repeat = hone_grow(s->repeat, &s->repeat_capacity, s->n_repeats + 1, sizeof *s->repeat);
+    if (s->n_repeats == s->repeat_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
     s->repeat[s->n_repeats++] = r;
     return 0;
 }

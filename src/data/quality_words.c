@@ -82,15 +82,9 @@ static int grow_edges(words *w, hone_error *err)
 
 static int new_node(words *w, uint32_t *out, hone_error *err)
 {
-    if (w->n_nodes == w->node_capacity) {
-        size_t want = 2 * w->node_capacity + 256;
-        uint32_t *grown = hone_realloc_array(w->first_owner, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory");
-        w->first_owner = grown;
-        w->node_capacity = want;
-    }
+    w->first_owner = hone_grow(w->first_owner, &w->node_capacity, w->n_nodes + 1, sizeof *w->first_owner);
+    if (w->n_nodes == w->node_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
     w->first_owner[w->n_nodes] = 0;
     *out = w->n_nodes++;
     return 0;
@@ -173,15 +167,9 @@ int words_add(words *w, uint16_t set, uint32_t word, const char *text, hone_erro
     }
     if (!n)
         return hone_error_set(err, HONE_EINVAL, "an empty word");
-    if (w->n_owners == w->owner_capacity) {
-        size_t want = 2 * w->owner_capacity + 64;
-        owner *grown = hone_realloc_array(w->owner, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory");
-        w->owner = grown;
-        w->owner_capacity = want;
-    }
+    w->owner = hone_grow(w->owner, &w->owner_capacity, w->n_owners + 1, sizeof *w->owner);
+    if (w->n_owners == w->owner_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
     w->owner[w->n_owners] = (owner){word, w->first_owner[node], set};
     w->first_owner[node] = (uint32_t)++w->n_owners;
     if (n == 1)
@@ -199,15 +187,9 @@ static int add_hits(const words *w, text_scan *s, uint32_t node, uint32_t begin,
     uint32_t at;
 
     for (at = w->first_owner[node]; at; at = w->owner[at - 1].next) {
-        if (s->n_hits == s->hit_capacity) {
-            size_t want = 2 * s->hit_capacity + 64;
-            word_hit *grown = hone_realloc_array(s->hit, want, sizeof *grown);
-
-            if (!grown)
-                return hone_error_set(err, HONE_ENOMEM, "out of memory");
-            s->hit = grown;
-            s->hit_capacity = want;
-        }
+        s->hit = hone_grow(s->hit, &s->hit_capacity, s->n_hits + 1, sizeof *s->hit);
+        if (s->n_hits == s->hit_capacity)
+            return hone_error_set(err, HONE_ENOMEM, "out of memory");
         s->hit[s->n_hits++] = (word_hit){w->owner[at - 1].set, w->owner[at - 1].word, begin, end};
     }
     return 0;

@@ -87,15 +87,9 @@ static int note_lengths(making *k, const encoded_row *e, hone_error *err)
 
     if (want > UINT32_MAX)
         return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
-    if (want > k->length_capacity) {
-        size_t grown = HONE_MAX(HONE_MAX(want, k->length_capacity + k->length_capacity / 2), (size_t)1024);
-        uint32_t *list = hone_realloc_array(k->length, grown, sizeof *list);
-
-        if (!list)
-            return out_of_memory(err);
-        k->length = list;
-        k->length_capacity = grown;
-    }
+    k->length = hone_grow(k->length, &k->length_capacity, want, sizeof *k->length);
+    if (want > k->length_capacity)
+        return out_of_memory(err);
     for (i = 0; i < e->n_parts; i++)
         k->length[k->m->report.sequences + i] = (uint32_t)e->part[i].n;
     return 0;

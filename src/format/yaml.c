@@ -45,15 +45,9 @@ static int note(reader *r, const json_t *container, size_t index, size_t line)
 {
     hone_yaml *y = r->y;
 
-    if (y->n == y->capacity) {
-        size_t want = y->capacity * 2 + 64;
-        place *grown = hone_realloc_array(y->at, want, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(r->err, HONE_ENOMEM, "out of memory");
-        y->at = grown;
-        y->capacity = want;
-    }
+    y->at = hone_grow(y->at, &y->capacity, y->n + 1, sizeof *y->at);
+    if (y->n == y->capacity)
+        return hone_error_set(r->err, HONE_ENOMEM, "out of memory");
     y->at[y->n++] = (place){container, index, line + 1};
     return 0;
 }

@@ -46,15 +46,9 @@ int hone_stream_push(hone_stream *s, int32_t id, const char **out, size_t *len, 
 
     *out = "";
     *len = 0;
-    if (s->n == s->capacity) {
-        size_t capacity = s->capacity ? 2 * s->capacity : 16;
-        int32_t *grown = hone_realloc_array(s->id, capacity, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "no memory for the text of an answer");
-        s->id = grown;
-        s->capacity = capacity;
-    }
+    s->id = hone_grow(s->id, &s->capacity, s->n + 1, sizeof *s->id);
+    if (s->n == s->capacity)
+        return hone_error_set(err, HONE_ENOMEM, "no memory for the text of an answer");
     s->id[s->n++] = id;
     rc = hone_tokenizer_decode(s->tok, &whole, &n, s->id, s->n, true, err);
     if (rc)

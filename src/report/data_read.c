@@ -117,15 +117,11 @@ static int add_to_chunk(chunk *c, const hone_row *row, hone_error *err)
         rc = measure_chunk(c, err);
     if (rc)
         return rc;
-    if (c->n_weights + row->n_messages > c->weight_capacity || !c->weight) {
-        size_t more = (c->n_weights + row->n_messages) * 2 + 1024;
-        float *weight = hone_realloc_array(c->weight, more, sizeof *weight);
-
-        if (!weight)
-            return no_memory(err);
-        c->weight = weight;
-        c->weight_capacity = more;
-    }
+    /* one more than needed, so that the array is there for rows without messages too */
+    c->weight =
+        hone_grow(c->weight, &c->weight_capacity, c->n_weights + row->n_messages + 1, sizeof *c->weight);
+    if (c->n_weights + row->n_messages >= c->weight_capacity)
+        return no_memory(err);
     w = &c->row[c->n++];
     *w = (waiting){.row = row->index,
                    .at = c->text.len,

@@ -144,7 +144,7 @@ int hone_chat_render(const hone_chat *chat, hone_rendering *out, const char *tex
 
 static int tokenise(const hone_chat *chat, const hone_rendering *r, hone_tokens *out, hone_error *err)
 {
-    hone_span *plain = NULL, *grown;
+    hone_span *plain = NULL;
     size_t n = 0, capacity = 0, i, j;
     int rc = 0;
 
@@ -155,14 +155,10 @@ static int tokenise(const hone_chat *chat, const hone_rendering *r, hone_tokens 
             ;
         if (!r->origin[i])
             continue;
+        plain = hone_grow(plain, &capacity, n + 1, sizeof *plain);
         if (n == capacity) {
-            capacity = capacity ? capacity * 2 : 32;
-            grown = hone_realloc_array(plain, capacity, sizeof *plain);
-            if (!grown) {
-                rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
-                goto out;
-            }
-            plain = grown;
+            rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+            goto out;
         }
         plain[n++] = (hone_span){i, j};
     }

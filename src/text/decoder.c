@@ -55,16 +55,10 @@ void hone_texts_clear(hone_texts *t)
 
 void hone_texts_close(hone_texts *t)
 {
+    t->end = hone_grow(t->end, &t->capacity, t->n + 1, sizeof *t->end);
     if (t->n == t->capacity) {
-        size_t capacity = t->capacity ? t->capacity * 2 : 64;
-        size_t *end = hone_realloc_array(t->end, capacity, sizeof *end);
-
-        if (!end) {
-            t->failed = true;
-            return;
-        }
-        t->end = end;
-        t->capacity = capacity;
+        t->failed = true;
+        return;
     }
     t->end[t->n++] = t->bytes.len;
 }

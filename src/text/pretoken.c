@@ -194,15 +194,9 @@ static int find_next(run_state *r, const hone_step *s, const hone_view *in, size
 
 static int push(hone_pretoken_work *w, size_t begin, size_t end, bool match)
 {
-    if (w->n == w->capacity) {
-        size_t capacity = w->capacity ? w->capacity * 2 : 64;
-        hone_match *list = hone_realloc_array(w->list, capacity, sizeof *list);
-
-        if (!list)
-            return HONE_ENOMEM;
-        w->list = list;
-        w->capacity = capacity;
-    }
+    w->list = hone_grow(w->list, &w->capacity, w->n + 1, sizeof *w->list);
+    if (w->n == w->capacity)
+        return HONE_ENOMEM;
     w->list[w->n++] = (hone_match){begin, end, match};
     return 0;
 }

@@ -29,15 +29,9 @@ int hone_tokenizer_add(hone_tokenizer *t, const hone_added_token *token, hone_er
 {
     hone_added_token copy = *token;
 
-    if (t->n_added == t->added_capacity) {
-        size_t capacity = t->added_capacity ? t->added_capacity * 2 : 32;
-        hone_added_token *grown = hone_realloc_array(t->added, capacity, sizeof *grown);
-
-        if (!grown)
-            return hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
-        t->added = grown;
-        t->added_capacity = capacity;
-    }
+    t->added = hone_grow(t->added, &t->added_capacity, t->n_added + 1, sizeof *t->added);
+    if (t->n_added == t->added_capacity)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");
     copy.text = hone_strndup(token->text, token->len);
     if (!copy.text)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the added tokens");

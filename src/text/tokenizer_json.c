@@ -264,14 +264,9 @@ static int load_unigram(loader *l)
     if (!hone_json_array(j))
         return j->code;
     while (!code && hone_json_item(j)) {
-        if (u->n == capacity) {
-            double *score =
-                hone_realloc_array(u->score, capacity = capacity ? 2 * capacity : 1024, sizeof *score);
-
-            if (!score)
-                return no_memory(l);
-            u->score = score;
-        }
+        u->score = hone_grow(u->score, &capacity, u->n + 1, sizeof *u->score);
+        if (u->n == capacity)
+            return no_memory(l);
         code = load_scored(l, &u->score[u->n]);
         u->n += !code;
     }

@@ -230,6 +230,27 @@ static void sha256_known_answers(void **state)
     hone_free(a);
 }
 
+static void a_growing_array_keeps_what_it_holds(void **state)
+{
+    size_t capacity = 0, n;
+    uint32_t *a = NULL, *before;
+
+    (void)state;
+    for (n = 0; n < 1000; n++) {
+        a = hone_grow(a, &capacity, n + 1, sizeof *a);
+        assert_true(n < capacity);
+        a[n] = (uint32_t)n;
+    }
+    for (n = 0; n < 1000; n++)
+        assert_int_equal(a[n], n);
+    before = a;
+    n = capacity;
+    a = hone_grow(a, &capacity, SIZE_MAX / 2, sizeof *a); /* the product of bytes would wrap round */
+    assert_ptr_equal(a, before);
+    assert_int_equal(capacity, n);
+    hone_free(a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +263,7 @@ int main(void)
         cmocka_unit_test(atomic_write_keeps_old_on_abort),
         cmocka_unit_test(failed_write_keeps_the_old_file),
         cmocka_unit_test(memory_is_accounted),
+        cmocka_unit_test(a_growing_array_keeps_what_it_holds),
         cmocka_unit_test(below_is_uniform_enough),
         cmocka_unit_test(xxh64_known_answers),
     };
