@@ -157,6 +157,10 @@ typedef struct hone_config {
         int32_t save_total_limit; /* 0 = keep all */
         hone_strategy evaluation_strategy;
         double eval_steps;
+        bool eval_on_start;
+        int32_t sample_count; /* 0 = none */
+        hone_strings sample_prompts, sample_data_path;
+        int32_t sample_max_new_tokens;
         double logging_steps;
         char *logging_dir;
         hone_strings report_to;

@@ -49,6 +49,8 @@ HONE_API int hone_session_open(hone_session **out, hone_model *m, const hone_tok
 HONE_API void hone_session_close(hone_session *s); /* NULL is fine */
 HONE_API size_t
 hone_session_size(const hone_session *s); /* bytes it holds, keys and values the most of them */
+/* The same before it is opened, when it will answer with `a`. capacity > 0. */
+HONE_API size_t hone_session_bytes(const hone_model *m, const hone_adapter *a, int32_t capacity);
 
 /* Answers a conversation (JSON as in chat.h) with the adapter (NULL = base). The prompt's longest common prefix with
  * what the session holds (same adapter) is not computed again. max_new_tokens 0: as many as fit. HONE_ELIMIT when the
@@ -61,6 +63,19 @@ HONE_API int hone_session_generate(hone_session *s, const hone_adapter *a, const
                                    const hone_sampling *sampling, int32_t max_new_tokens,
                                    hone_stream_fn stream, void *ud, hone_generation *out, hone_error *err);
 HONE_API void hone_generation_clear(hone_generation *g);
+
+/* The calls above as a table, for a layer that may not know this one: training asks for sample answers through it. */
+typedef struct hone_generator {
+    size_t (*bytes)(const hone_model *m, const hone_adapter *a, int32_t capacity);
+    int (*open)(hone_session **out, hone_model *m, const hone_tokenizer *tok, const hone_chat *chat,
+                int32_t capacity, hone_error *err);
+    int (*generate)(hone_session *s, const hone_adapter *a, const int32_t *ids, size_t n,
+                    const hone_sampling *sampling, int32_t max_new_tokens, hone_stream_fn stream, void *ud,
+                    hone_generation *out, hone_error *err);
+    void (*close)(hone_session *s);
+    void (*clear)(hone_generation *g);
+} hone_generator;
+HONE_API const hone_generator *hone_generator_get(void);
 
 #ifdef __cplusplus
 }

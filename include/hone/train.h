@@ -6,6 +6,7 @@
 #define HONE_TRAIN_H
 
 #include "data.h"
+#include "generate.h"
 #include "model.h"
 
 #ifdef __cplusplus
@@ -25,7 +26,16 @@ typedef struct hone_step {
     double seconds;                 /* since the first step began */
     double remaining_seconds;       /* estimate */
     uint64_t rss_bytes;
+    double peak_share; /* multiply-adds that the step had to do, over what the machine can do in its time */
 } hone_step;
+
+/* Before the first step. The peak is that of the multiply-add units, measured for a twentieth of a second; steps are taken
+ * to reach `assumed_share` of it, until they are measured. */
+typedef struct hone_train_begin {
+    int64_t steps, done;       /* of the whole run; before this process */
+    double peak_gflops, gflop; /* gflop: of the steps to come */
+    double assumed_share, seconds;
+} hone_train_begin;
 
 /* One evaluation. Every trained token counts with its weight (1 unless the data say otherwise), in loss and accuracy. */
 typedef struct hone_eval_result {
@@ -33,6 +43,25 @@ typedef struct hone_eval_result {
     int64_t tokens; /* trained tokens */
     int64_t rows;
 } hone_eval_result;
+
+/* The same of the rows of one task (the row's `task`); "" of the rows that name none. */
+typedef struct hone_task_result {
+    const char *task;
+    double loss; /* weighted as in hone_eval_result */
+    int64_t tokens, rows;
+} hone_task_result;
+
+/* The answer to one of the sample questions. All borrowed during the call. */
+typedef struct hone_sample {
+    int64_t step;
+    size_t index, count;
+    const char *file; /* where the question comes from; NULL: training.sample_prompts */
+    uint64_t line;
+    const char *prompt, *reference; /* reference NULL: none is known */
+    const char *answer;
+    size_t tokens;
+    hone_finish finish;
+} hone_sample;
 
 typedef struct hone_train_result {
     int64_t steps;
@@ -56,6 +85,12 @@ typedef struct hone_train_callbacks {
     void (*step)(void *ud, const hone_step *s, bool log); /* log: a logging_steps boundary */
     void (*eval)(void *ud, int64_t step, const hone_eval_result *r, bool best);
     bool (*stop)(void *ud); /* true: save and end after the running micro-batch */
+    void (*begin)(void *ud, const hone_train_begin *b);
+    /* Before `eval` of the same step; only of rows that name tasks. */
+    void (*tasks)(void *ud, int64_t step, const hone_task_result *task, size_t n);
+    void (*sample)(void *ud, const hone_sample *s);
+    const hone_generator
+        *generator; /* answers the sample questions (hone_generator_get); NULL: none are asked */
 } hone_train_callbacks;
 
 /* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one

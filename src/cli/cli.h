@@ -100,6 +100,11 @@ bool progress_wanted(void);
 void progress_bar(const hone_progress *p);
 const char *count_text(char out[32], uint64_t n); /* "41,000"; into out, returned */
 
+/* A text of anyone as one line of at most `columns` cells (cells.c): wide characters take two, newlines are blanks, what
+ * can not be seen or moves the cursor is U+FFFD, and "…" stands for what was cut. ascii: "?" and "..." instead. Freed with
+ * free; NULL: out of memory. columns >= 3. */
+char *shown_text(const char *text, int columns, bool ascii);
+
 /* A size as "812.4 MiB", a duration as "3m12s"; into out, returned. */
 const char *size_text(char out[32], uint64_t bytes);
 const char *duration_text(char out[32], double seconds);

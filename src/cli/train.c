@@ -7,6 +7,8 @@
 
 #include "cli.h"
 
+#define MOST_COLUMNS 100 /* of a text of the data in a line */
+
 static void on_note(void *ud, const char *line)
 {
     (void)ud;
@@ -53,9 +55,11 @@ static void on_step(void *ud, const hone_step *s, bool log)
     if (!log && !progress_wanted())
         return;
     snprintf(line, sizeof line,
-             "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  norm %.3g  %.0f tokens/s  %s  %s left",
+             "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  norm %.3g  %.0f tokens/s  %.0f %% of peak  %s  "
+             "%s left",
              (long long)s->step, (long long)s->total_steps, s->epoch, s->loss, s->learning_rate, s->grad_norm,
-             s->tokens_per_second, size_text(size, s->rss_bytes), duration_text(left, s->remaining_seconds));
+             s->tokens_per_second, 100 * s->peak_share, size_text(size, s->rss_bytes),
+             duration_text(left, s->remaining_seconds));
     if (log)
         say("%s", line);
     else
@@ -68,6 +72,46 @@ static void on_eval(void *ud, int64_t step, const hone_eval_result *r, bool best
     say("step %lld  evaluation: loss %.4f  perplexity %.4g  accuracy %.2f %%  (%lld tokens)%s",
         (long long)step, r->loss, r->perplexity, 100 * r->accuracy, (long long)r->tokens,
         best ? "  best so far" : "");
+}
+
+static void on_begin(void *ud, const hone_train_begin *b)
+{
+    char time[32];
+
+    (void)ud;
+    if (b->seconds > 0)
+        say("%lld steps in about %s, if a step reaches %.0f %% of the %.0f GFLOP/s measured now; the first "
+            "steps "
+            "will tell",
+            (long long)(b->steps - b->done), duration_text(time, b->seconds), 100 * b->assumed_share,
+            b->peak_gflops);
+}
+
+static void on_tasks(void *ud, int64_t step, const hone_task_result *task, size_t n)
+{
+    size_t i;
+
+    (void)ud;
+    (void)step;
+    for (i = 0; i < n; i++) {
+        char *name = shown_text(*task[i].task ? task[i].task : "(none)", MOST_COLUMNS, false);
+
+        say("  %s: loss %.4f  (%lld rows, %lld tokens)", name ? name : "?", task[i].loss,
+            (long long)task[i].rows, (long long)task[i].tokens);
+        free(name);
+    }
+}
+
+static void on_sample(void *ud, const hone_sample *s)
+{
+    char *prompt = shown_text(s->prompt, MOST_COLUMNS, false),
+         *answer = shown_text(s->answer, MOST_COLUMNS, false);
+
+    (void)ud;
+    say("  sample %zu: %s", s->index, prompt ? prompt : "");
+    say("    -> %s", answer ? answer : "");
+    free(prompt);
+    free(answer);
 }
 
 static bool on_stop(void *ud)
@@ -136,8 +180,12 @@ static int print_reference(void)
 static int run(const common *c, const hone_config *config, bool json)
 {
     bool told = false;
-    hone_train_callbacks callbacks = {
-        .ud = &told, .note = on_note, .step = on_step, .eval = on_eval, .stop = on_stop};
+    hone_train_callbacks callbacks = {.ud = &told,
+                                      .note = on_note,
+                                      .step = on_step,
+                                      .eval = on_eval,
+                                      .stop = on_stop,
+                                      .generator = hone_generator_get()};
     hone_error err = HONE_ERROR_INIT;
     hone_train_result result;
     hone_device *device = NULL;
@@ -146,6 +194,9 @@ static int run(const common *c, const hone_config *config, bool json)
     if (!c->quiet) {
         callbacks.data = on_data;
         callbacks.plan = on_plan;
+        callbacks.begin = on_begin;
+        callbacks.tasks = on_tasks;
+        callbacks.sample = on_sample;
     }
     memset(&result, 0, sizeof result);
     stop_signals_catch(true);

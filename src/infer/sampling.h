@@ -16,7 +16,7 @@ int hone_sampling_check(const hone_sampling *p, hone_error *err);
 /* Memory for a vocabulary of `vocab` ids, all of it taken here. */
 int hone_sampler_new(hone_sampler **out, int32_t vocab, hone_error *err);
 void hone_sampler_free(hone_sampler *s); /* NULL is fine */
-size_t hone_sampler_size(const hone_sampler *s);
+size_t hone_sampler_size(int32_t vocab); /* bytes of one */
 
 /* Begins a request: settings (checked before), the ids of its prompt, a fresh random stream from p->seed. Ids outside
  * the vocabulary are passed over. */

@@ -29,9 +29,9 @@ struct hone_session {
     const hone_adapter *held_adapter;
 };
 
-static hone_activation_params activation_params(const hone_session *s)
+static hone_activation_params activation_params(int32_t capacity)
 {
-    hone_activation_params p = {.tokens = s->chunk, .max_seq = 1, .max_kv = s->capacity};
+    hone_activation_params p = {.tokens = HONE_MIN(capacity, CHUNK), .max_seq = 1, .max_kv = capacity};
 
     return p;
 }
@@ -40,7 +40,7 @@ static hone_activation_params activation_params(const hone_session *s)
  * left it smaller, so it is reserved for every answer. */
 static int prepare(hone_session *s, const hone_adapter *a, hone_error *err)
 {
-    hone_activation_params p = activation_params(s);
+    hone_activation_params p = activation_params(s->capacity);
     hone_workspace_spec spec;
     int rc;
 
@@ -108,10 +108,22 @@ void hone_session_close(hone_session *s)
     hone_free(s);
 }
 
+static size_t bytes_of(const hone_model *m, int32_t capacity, size_t act_bytes, size_t sampler_bytes)
+{
+    return hone_kv_size(m, capacity) + act_bytes + sampler_bytes + (size_t)m->w->arch.vocab * sizeof(float) +
+           (size_t)capacity * sizeof(int32_t);
+}
+
 size_t hone_session_size(const hone_session *s)
 {
-    return hone_kv_size(s->model, s->capacity) + s->act_bytes + hone_sampler_size(s->sampler) +
-           (size_t)s->model->w->arch.vocab * sizeof *s->logits + (size_t)s->capacity * sizeof *s->held;
+    return bytes_of(s->model, s->capacity, s->act_bytes, hone_sampler_size(s->model->w->arch.vocab));
+}
+
+size_t hone_session_bytes(const hone_model *m, const hone_adapter *a, int32_t capacity)
+{
+    hone_activation_params p = activation_params(capacity);
+
+    return bytes_of(m, capacity, hone_activations_size(m, a, &p), hone_sampler_size(m->w->arch.vocab));
 }
 
 /* Keeps what the cache shares with a prompt; returns the number of positions kept. */
@@ -311,4 +323,12 @@ void hone_generation_clear(hone_generation *g)
     hone_free(g->id);
     hone_free(g->text);
     memset(g, 0, sizeof *g);
+}
+
+const hone_generator *hone_generator_get(void)
+{
+    static const hone_generator table = {hone_session_bytes, hone_session_open, hone_session_generate,
+                                         hone_session_close, hone_generation_clear};
+
+    return &table;
 }

@@ -9,23 +9,7 @@
 
 #include "model/model.h"
 #include "hone/train.h"
-
-#define PEAK_SECONDS 0.05
-
-/* Multiply-adds that a step must do, in GFLOP a token: products forward and for dX (2 + 2 per weight), and for dW when they
- * train (2 more), the same for the head, adapters (2 forward, 4 backward per value), causal attention at half the square,
- * forward 4 D and backward 10 D per visible pair and head. */
-static double gflop_per_token(const hone_arch *c, const hone_adapter *a, int32_t tokens)
-{
-    const bool low_rank = hone_adapter_is_low_rank(a);
-    const double per_weight = low_rank ? 4 : 6;
-    double linear = 0, qo = (double)c->n_head * c->head_size, kv = (double)c->n_kv * c->head_size;
-
-    linear += (double)c->width * (2 * qo + 2 * kv) + 3.0 * c->width * c->ffn;
-    return (per_weight * (linear * c->n_layer + (double)c->vocab * c->width) +
-            (low_rank ? 6.0 * (double)a->n : 0) + 14.0 * qo * (tokens + 1) / 2 * c->n_layer) *
-           1e-9;
-}
+#include "train/flops.h"
 
 static int compare(const void *a, const void *b)
 {
@@ -111,7 +95,7 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     b.ids = ids;
     b.target = target;
     hone_adapter_attach_gradients(a, adam.g);
-    out->gflop_per_token = gflop_per_token(&m->w->arch, a, p->tokens);
+    out->gflop_per_token = hone_step_gflop(&m->w->arch, a, p->tokens, hone_pairs(off, 1)) / p->tokens;
     out->planned_bytes = program + m->w->mapped_bytes + m->w->copied_bytes + 4 * bytes +
                          hone_activations_size(m, a, &sizes) + hone_workspace_size(dev, &ws);
 
@@ -119,11 +103,11 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     for (step = 0; !rc && step < p->steps; step++) {
         double began, seconds;
 
-        before = hone_device_peak_gflops(dev, m->act == HONE_BF16, PEAK_SECONDS);
+        before = hone_device_peak_gflops(dev, m->act == HONE_BF16, HONE_PEAK_SECONDS);
         began = hone_now();
         rc = one_step(m, a, act, &b, ids, target, &rng, &adam, &loss, err);
         seconds = hone_now() - began;
-        after = hone_device_peak_gflops(dev, m->act == HONE_BF16, PEAK_SECONDS);
+        after = hone_device_peak_gflops(dev, m->act == HONE_BF16, HONE_PEAK_SECONDS);
         speed[step] = p->tokens / seconds;
         peak[step] = (before + after) / 2;
         share[step] = speed[step] * out->gflop_per_token / peak[step];

@@ -8,7 +8,7 @@
 
 int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, hone_packer *packer,
                   const hone_dataset *data, const uint32_t *which, size_t n, hone_eval_row_fn row,
-                  bool (*stop)(void *), void *ud, hone_eval_result *out, hone_error *err)
+                  void *row_ud, bool (*stop)(void *), void *stop_ud, hone_eval_result *out, hone_error *err)
 {
     int64_t tokens = 0;
     double correct = 0, loss = 0, weight = 0;
@@ -36,17 +36,20 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
         weight += pass.weight_sum;
         tokens += pass.n_trained;
         for (s = 0; s < count; s++) { /* positions come in order, so sequences are runs of them */
-            double sum = 0;
-            int64_t k = 0;
+            hone_eval_row found = {.sequence = which[first + s]};
 
-            for (; i < pass.n_trained && pass.position[i] < b.off[s + 1]; i++, k++) {
-                sum += pass.loss[i];
-                correct += pass.weight ? pass.correct[i] * pass.weight[i] : pass.correct[i];
+            for (; i < pass.n_trained && pass.position[i] < b.off[s + 1]; i++, found.tokens++) {
+                double w = pass.weight ? pass.weight[i] : 1;
+
+                found.loss_sum += pass.loss[i];
+                found.weighted += w * pass.loss[i];
+                found.weight += w;
+                correct += pass.correct[i] * w;
             }
             if (row)
-                row(ud, which[first + s], sum, k);
+                row(row_ud, &found);
         }
-        if (stop && stop(ud))
+        if (stop && stop(stop_ud))
             return hone_error_set(err, HONE_ECANCELLED, "evaluation was stopped");
     }
     loss /= weight > 0 ? weight : 1;
@@ -72,14 +75,14 @@ struct rows {
     size_t n;
 };
 
-static void each_row(void *ud, uint32_t row, double loss_sum, int64_t tokens)
+static void each_row(void *ud, const hone_eval_row *row)
 {
     struct rows *r = ud;
 
     if (r->p->row)
-        r->p->row(r->p->ud, r->tuned, row, loss_sum, tokens);
+        r->p->row(r->p->ud, r->tuned, row->sequence, row->loss_sum, row->tokens);
     if (r->p->progress)
-        r->p->progress(r->p->ud, r->tuned, (int64_t)row + 1, (int64_t)r->n);
+        r->p->progress(r->p->ud, r->tuned, (int64_t)row->sequence + 1, (int64_t)r->n);
 }
 
 static void tell(const hone_eval_params *p, const char *line)
@@ -136,10 +139,10 @@ int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result 
     if ((rc = hone_workspace_reserve(dev, &ws, err)) || (rc = hone_activations_new(&act, m, a, &ap, err)) ||
         (rc = hone_packer_init(&packer, ap.tokens, ap.max_seq, err)))
         goto out;
-    rc = hone_evaluate(m, NULL, act, &packer, data, which, rows.n, each_row, NULL, &rows, base, err);
+    rc = hone_evaluate(m, NULL, act, &packer, data, which, rows.n, each_row, &rows, NULL, NULL, base, err);
     rows.tuned = true;
     if (!rc && a)
-        rc = hone_evaluate(m, a, act, &packer, data, which, rows.n, each_row, NULL, &rows, tuned, err);
+        rc = hone_evaluate(m, a, act, &packer, data, which, rows.n, each_row, &rows, NULL, NULL, tuned, err);
 out:
     hone_free(which);
     hone_packer_clear(&packer);

@@ -5,6 +5,7 @@
 #include "train/checkpoint.h"
 #include "train/metrics.h"
 #include "train/optimizer.h"
+#include "train/row_loss.h"
 #include "train/run.h"
 
 typedef struct hone_loop {
@@ -19,8 +20,11 @@ typedef struct hone_loop {
     int64_t best_step;
     hone_eval_result best_eval;
     hone_metrics metrics;
-    hone_position at; /* of the next step in the data */
-    int64_t *saved;   /* steps of the checkpoint folders of this run, oldest first */
+    hone_workspace_spec workspace; /* what the device holds for the passes of training */
+    hone_row_losses rows;
+    double peak_gflops; /* of the machine, measured at the start */
+    hone_position at;   /* of the next step in the data */
+    int64_t *saved;     /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
     int64_t resumed;        /* steps done before this process */
     bool eval_due;          /* stopped before the evaluation of the last step */

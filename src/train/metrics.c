@@ -13,6 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "format/json_quick.h"
+
 #define CONFIG_LIMIT ((size_t)1 << 20)
 #define METRICS_LIMIT ((size_t)1 << 30)
 
@@ -44,7 +46,10 @@ static int64_t step_of(const char *line)
 /* Whether a line of n bytes is one of an evaluation. */
 static bool is_evaluation(const char *line, size_t n)
 {
-    return memmem(line, n, "\"eval_loss\"", 11) || memmem(line, n, ",,,,,,,,,,", 10);
+    size_t digits = strspn(line, "0123456789"); /* of a table */
+
+    return memmem(line, n, "\"eval_loss\"", 11) ||
+           (digits && n > digits + 10 && memcmp(line + digits, ",,,,,,,,,,", 10) == 0);
 }
 
 /* Leaves the whole lines of a file up to step `last`, without its evaluation when that is still due. A file that is not
@@ -182,23 +187,64 @@ static int write_text(FILE *file, const char *path, hone_buf *b, hone_error *err
     return rc;
 }
 
-int hone_metrics_open(hone_metrics *m, const hone_config *c, int64_t resumed, bool eval_due, hone_error *err)
+static const char *task_name(const char *task)
 {
-    hone_buf head = {0};
-    int rc =
-        open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", resumed, eval_due, err);
+    return *task ? task : "(none)";
+}
 
-    if (!rc && wants(c, "csv")) {
-        rc = open_file(&m->csv, &m->csv_path, c->training.output_dir, "metrics.csv", resumed, eval_due, err);
-        hone_buf_puts(&head,
-                      "step,epoch,loss,learning_rate,grad_norm,tokens,trained_tokens,tokens_per_second,"
-                      "seconds,rss_bytes,eval_loss,eval_perplexity,eval_accuracy,eval_tokens\n");
-        if (!rc && ftell(m->csv) == 0)
-            rc = write_text(m->csv, m->csv_path, &head, err);
-        hone_buf_clear(&head);
+/* A field of a table, in quotes where it needs them. */
+static void field(hone_buf *b, const char *text)
+{
+    if (!strpbrk(text, ",\"\r\n")) {
+        hone_buf_puts(b, text);
+        return;
     }
+    hone_buf_putc(b, '"');
+    for (; *text; text++) {
+        if (*text == '"')
+            hone_buf_putc(b, '"');
+        hone_buf_putc(b, *text);
+    }
+    hone_buf_putc(b, '"');
+}
+
+static int open_table(hone_metrics *m, const hone_metrics_params *p, hone_error *err)
+{
+    hone_buf head = {0}, name = {0};
+    size_t i;
+    int rc = open_file(&m->csv, &m->csv_path, p->c->training.output_dir, "metrics.csv", p->resumed,
+                       p->eval_due, err);
+
+    hone_buf_puts(&head, "step,epoch,loss,learning_rate,grad_norm,tokens,trained_tokens,tokens_per_second,"
+                         "seconds,rss_bytes,eval_loss,eval_perplexity,eval_accuracy,eval_tokens");
+    for (i = 0; i < p->n_tasks; i++) {
+        name.len = 0;
+        hone_buf_printf(&name, "eval_loss/%s", task_name(p->task[i]));
+        hone_buf_putc(&head, ',');
+        field(&head, name.failed ? "" : name.data);
+    }
+    hone_buf_putc(&head, '\n');
+    m->csv_tasks = p->n_tasks;
+    if (!rc && ftell(m->csv) == 0)
+        rc = write_text(m->csv, m->csv_path, &head, err);
+    hone_buf_clear(&head);
+    hone_buf_clear(&name);
+    return rc;
+}
+
+int hone_metrics_open(hone_metrics *m, const hone_metrics_params *p, hone_error *err)
+{
+    const hone_config *c = p->c;
+    int rc = open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", p->resumed,
+                       p->eval_due, err);
+
+    if (!rc && p->samples) /* the answers of an evaluation that is still due will come again */
+        rc = open_file(&m->samples, &m->samples_path, c->training.output_dir, "samples.jsonl",
+                       p->resumed - p->eval_due, false, err);
+    if (!rc && wants(c, "csv"))
+        rc = open_table(m, p, err);
     if (!rc && wants(c, "tensorboard"))
-        rc = open_events(m, c, resumed, err);
+        rc = open_events(m, c, p->resumed, err);
     return rc;
 }
 
@@ -217,6 +263,18 @@ static void integer(hone_buf *b, const char *key, uint64_t value)
     hone_buf_printf(b, ",\"%s\":%" PRIu64, key, value);
 }
 
+/* A key that holds a text of anyone. */
+static void put_text(hone_buf *b, const char *text)
+{
+    json_t *value = json_string(text);
+
+    if (value)
+        hone_json_write(b, value);
+    else
+        hone_buf_puts(b, "null");
+    json_decref(value);
+}
+
 static void cell(hone_buf *b, double value)
 {
     if (isfinite(value))
@@ -231,8 +289,10 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
                                         {"train/learning_rate", s->learning_rate},
                                         {"train/epoch", s->epoch},
                                         {"train/tokens_per_second", s->tokens_per_second},
+                                        {"train/peak_share", s->peak_share},
                                         {"train/rss_bytes", (double)s->rss_bytes}};
     hone_buf b = {0}, row = {0};
+    size_t i;
     int rc;
 
     hone_buf_printf(&b, "{\"step\":%" PRId64, s->step);
@@ -245,6 +305,7 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
     number(&b, "tokens_per_second", s->tokens_per_second);
     number(&b, "seconds", s->seconds);
     integer(&b, "rss_bytes", s->rss_bytes);
+    number(&b, "peak_share", s->peak_share);
     hone_buf_puts(&b, "}\n");
     rc = write_text(m->json, m->json_path, &b, err);
     if (!rc && m->csv) {
@@ -256,7 +317,10 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
         hone_buf_printf(&row, "%" PRId64 ",%" PRId64 ",", s->tokens, s->trained_tokens);
         cell(&row, s->tokens_per_second);
         cell(&row, s->seconds);
-        hone_buf_printf(&row, "%" PRIu64 ",,,,\n", s->rss_bytes);
+        hone_buf_printf(&row, "%" PRIu64 ",,,,", s->rss_bytes);
+        for (i = 0; i < m->csv_tasks; i++)
+            hone_buf_putc(&row, ',');
+        hone_buf_putc(&row, '\n');
         rc = write_text(m->csv, m->csv_path, &row, err);
     }
     if (!rc && m->events && log)
@@ -264,11 +328,49 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
     return rc;
 }
 
-int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, hone_error *err)
+/* The losses of tasks as scalars eval/loss/TASK. */
+static int task_events(hone_metrics *m, int64_t step, const hone_task_result *task, size_t n, hone_error *err)
+{
+    hone_buf tag = {0};
+    size_t i;
+    int rc = 0;
+
+    for (i = 0; !rc && i < n; i++) {
+        hone_event_scalar scalar = {NULL, task[i].loss};
+
+        tag.len = 0;
+        hone_buf_printf(&tag, "eval/loss/%s", task_name(task[i].task));
+        scalar.tag = tag.data;
+        rc = tag.failed ? hone_error_set(err, HONE_ENOMEM, "out of memory")
+                        : hone_events_scalars(m->events, step, &scalar, 1, err);
+    }
+    hone_buf_clear(&tag);
+    return rc;
+}
+
+static void put_tasks(hone_buf *b, const hone_task_result *task, size_t n)
+{
+    hone_buf key = {0};
+    size_t i;
+
+    for (i = 0; i < n; i++) {
+        key.len = 0;
+        hone_buf_printf(&key, "eval_loss/%s", task_name(task[i].task));
+        hone_buf_putc(b, ',');
+        put_text(b, key.failed ? "" : key.data);
+        hone_buf_printf(b, ":%.17g", task[i].loss);
+    }
+    b->failed |= key.failed;
+    hone_buf_clear(&key);
+}
+
+int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, const hone_task_result *task,
+                      size_t n_tasks, hone_error *err)
 {
     const hone_event_scalar scalar[] = {
         {"eval/loss", r->loss}, {"eval/perplexity", r->perplexity}, {"eval/accuracy", r->accuracy}};
     hone_buf b = {0}, row = {0};
+    size_t i;
     int rc;
 
     hone_buf_printf(&b, "{\"step\":%" PRId64, step);
@@ -276,6 +378,7 @@ int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, 
     number(&b, "eval_perplexity", r->perplexity);
     number(&b, "eval_accuracy", r->accuracy);
     integer(&b, "eval_tokens", (uint64_t)r->tokens);
+    put_tasks(&b, task, n_tasks);
     hone_buf_puts(&b, "}\n");
     rc = write_text(m->json, m->json_path, &b, err);
     if (!rc && m->csv) {
@@ -283,11 +386,64 @@ int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, 
         cell(&row, r->loss);
         cell(&row, r->perplexity);
         cell(&row, r->accuracy);
-        hone_buf_printf(&row, "%" PRId64 "\n", r->tokens);
+        hone_buf_printf(&row, "%" PRId64, r->tokens);
+        for (i = 0; i < n_tasks; i++)
+            hone_buf_printf(&row, ",%.17g", task[i].loss);
+        hone_buf_putc(&row, '\n');
         rc = write_text(m->csv, m->csv_path, &row, err);
     }
     if (!rc && m->events)
         rc = hone_events_scalars(m->events, step, scalar, HONE_COUNT(scalar), err);
+    if (!rc && m->events)
+        rc = task_events(m, step, task, n_tasks, err);
+    return rc;
+}
+
+/* A text as a block of Markdown that shows it as it is. */
+static void put_block(hone_buf *b, const char *title, const char *text)
+{
+    hone_buf_printf(b, "**%s**\n\n    ", title);
+    for (; *text; text++) {
+        hone_buf_putc(b, *text);
+        if (*text == '\n')
+            hone_buf_puts(b, "    ");
+    }
+    hone_buf_puts(b, "\n\n");
+}
+
+int hone_metrics_sample(hone_metrics *m, const hone_sample *s, hone_error *err)
+{
+    hone_buf b = {0}, text = {0};
+    char tag[32];
+    int rc;
+
+    hone_buf_printf(&b, "{\"step\":%" PRId64 ",\"index\":%zu", s->step, s->index);
+    if (s->file) {
+        hone_buf_puts(&b, ",\"file\":");
+        put_text(&b, s->file);
+        integer(&b, "line", s->line);
+    }
+    hone_buf_puts(&b, ",\"prompt\":");
+    put_text(&b, s->prompt);
+    if (s->reference) {
+        hone_buf_puts(&b, ",\"reference\":");
+        put_text(&b, s->reference);
+    }
+    hone_buf_puts(&b, ",\"answer\":");
+    put_text(&b, s->answer);
+    hone_buf_printf(&b, ",\"tokens\":%zu,\"finish_reason\":\"%s\"}\n", s->tokens,
+                    s->finish == HONE_FINISH_STOP ? "stop" : "length");
+    rc = write_text(m->samples, m->samples_path, &b, err);
+    if (rc || !m->events)
+        return rc;
+    put_block(&text, "question", s->prompt);
+    put_block(&text, "answer", s->answer);
+    if (s->reference)
+        put_block(&text, "reference", s->reference);
+    snprintf(tag, sizeof tag, "samples/%zu", s->index);
+    rc = text.failed ? hone_error_set(err, HONE_ENOMEM, "out of memory")
+                     : hone_events_text(m->events, s->step, tag, text.data, err);
+    hone_buf_clear(&text);
     return rc;
 }
 
@@ -311,10 +467,12 @@ static int close_file(FILE **file, char **path, hone_error *err)
 
 int hone_metrics_close(hone_metrics *m, hone_error *err)
 {
-    int rc = close_file(&m->json, &m->json_path, err), csv, events;
+    int rc = close_file(&m->json, &m->json_path, err), other, events;
 
-    csv = close_file(&m->csv, &m->csv_path, rc ? NULL : err);
-    rc = rc ? rc : csv;
+    other = close_file(&m->csv, &m->csv_path, rc ? NULL : err);
+    rc = rc ? rc : other;
+    other = close_file(&m->samples, &m->samples_path, rc ? NULL : err);
+    rc = rc ? rc : other;
     events = hone_events_close(m->events, rc ? NULL : err);
     m->events = NULL;
     return rc ? rc : events;

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "train/optimizer.h"
+#include "train/row_loss.h"
 #include "train/run.h"
+#include "train/samples.h"
 
 static void activation_params(const hone_run *r, int recompute, hone_activation_params *p)
 {
@@ -47,6 +49,12 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     hone_plan_add(plan, "optimiser", states, "%s", detail);
     hone_activations_plan(plan, r->model, r->adapter, &ap);
     hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
+    hone_plan_add(plan, "row losses", hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0),
+                  r->train ? "first and last of every row" : "8 bytes a row, as they come");
+    if (hone_samples_wanted(r))
+        hone_plan_add(plan, "sample answers",
+                      r->cb.generator->bytes(r->model, r->adapter, hone_samples_capacity(r)),
+                      "keys and values of %d positions, during an evaluation", hone_samples_capacity(r));
     hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, weights, offsets");
 }
 

@@ -142,7 +142,7 @@ static int count_steps(hone_run *r, hone_error *err)
                           .pack = bfd ? (size_t)c->model.max_length : 0,
                           .shuffle = c->training.shuffle,
                           .seed = (uint64_t)c->training.seed};
-    int64_t units = 0, per_epoch, positions, sequences;
+    int64_t units = 0, positions, sequences;
     size_t i;
     int rc = hone_feed_init(&r->feed, &p, err);
 
@@ -150,14 +150,15 @@ static int count_steps(hone_run *r, hone_error *err)
         rc = hone_feed_count_units(&r->feed, &units, err);
     if (rc)
         return rc;
-    per_epoch = hone_feed_steps(&r->feed, units);
+    r->per_epoch = hone_feed_steps(&r->feed, units);
     r->steps = c->training.max_steps > 0 ? c->training.max_steps
-                                         : (int64_t)ceil(c->training.num_train_epochs * (double)per_epoch);
+                                         : (int64_t)ceil(c->training.num_train_epochs * (double)r->per_epoch);
     r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
-    r->save_every = hone_run_interval(c->training.save_strategy, c->training.save_steps, r->steps, per_epoch);
+    r->save_every =
+        hone_run_interval(c->training.save_strategy, c->training.save_steps, r->steps, r->per_epoch);
     if (r->n_eval)
-        r->eval_every =
-            hone_run_interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps, per_epoch);
+        r->eval_every = hone_run_interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps,
+                                          r->per_epoch);
     if (r->train) {
         rc = hone_feed_largest(&r->feed, r->steps, &positions, &sequences, err);
         if (rc)
@@ -179,6 +180,21 @@ static int count_steps(hone_run *r, hone_error *err)
     r->tokens = (int32_t)positions;
     r->max_seq = (int32_t)sequences;
     return 0;
+}
+
+static int read_held_out(hone_run *r, hone_error *err)
+{
+    const hone_held_out_params p = {.c = r->c,
+                                    .chat = r->chat,
+                                    .data = r->eval_data,
+                                    .which = r->eval,
+                                    .n = r->n_eval,
+                                    .questions = r->cb.generator != NULL,
+                                    .context = r->model->w->arch.context,
+                                    .note = r->cb.note,
+                                    .ud = r->cb.ud};
+
+    return hone_held_out_read(&r->held_out, &p, err);
 }
 
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
@@ -210,6 +226,8 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
         goto out;
     heap = hone_mem_used();
     rc = count_steps(r, err);
+    if (!rc && r->eval_every)
+        rc = read_held_out(r, err);
     r->text_bytes += hone_mem_used() - heap;
 out:
     if (rc)
@@ -222,6 +240,7 @@ void hone_run_clear(hone_run *r)
     hone_feed_clear(&r->feed);
     hone_adapter_close(r->adapter);
     hone_model_close(r->model);
+    hone_held_out_clear(&r->held_out);
     hone_free(r->train);
     hone_free(r->eval);
     if (r->eval_data != r->data)

@@ -9,23 +9,32 @@
 #include <string.h>
 
 #include "train/evaluate.h"
+#include "train/flops.h"
 #include "train/loop.h"
+#include "train/samples.h"
+
+#define ASSUMED_SHARE 0.6 /* of the machine's peak, before the first step tells */
 
 /* Evaluates the adapter as it is; a better one replaces the root's. */
 static int evaluate(hone_loop *l, int64_t step, hone_error *err)
 {
     hone_run *r = l->r;
+    hone_task_sums tasks;
     hone_eval_result e;
     bool best;
     int rc;
 
+    hone_task_sums_begin(&tasks, &r->held_out);
     hone_adapter_attach_gradients(r->adapter, NULL);
-    rc = hone_evaluate(r->model, r->adapter, l->act, &l->packer, r->eval_data, r->eval, r->n_eval, NULL,
-                       r->cb.stop, r->cb.ud, &e, err);
+    rc = hone_evaluate(r->model, r->adapter, l->act, &l->packer, r->eval_data, r->eval, r->n_eval,
+                       hone_task_sums_row, &tasks, r->cb.stop, r->cb.ud, &e, err);
+    hone_task_sums_end(&tasks);
+    if (!rc)
+        rc = hone_samples_answer(r, step, &l->metrics, &l->workspace, err);
     hone_adapter_attach_gradients(r->adapter, l->grad);
     if (rc)
         return rc;
-    best = l->best_step < 0 || e.loss < l->best_loss;
+    best = step > 0 && (l->best_step < 0 || e.loss < l->best_loss);
     if (best) {
         l->best_loss = e.loss;
         l->best_step = step;
@@ -33,13 +42,15 @@ static int evaluate(hone_loop *l, int64_t step, hone_error *err)
         if (l->keep_best)
             rc = hone_loop_save_result(l, r->c->training.output_dir, err);
     }
-    if (!l->keep_best) /* the last adapter is the one kept, so its figures are the run's */
+    if (!l->keep_best && step > 0) /* the last adapter is the one kept, so its figures are the run's */
         l->best_eval = e;
-    if (r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
+    if (step > 0 && r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
         hone_plateau_step(&l->plateau, r->c, e.loss);
-    l->out->has_eval = true;
+    l->out->has_eval |= step > 0;
     if (!rc)
-        rc = hone_metrics_eval(&l->metrics, step, &e, err);
+        rc = hone_metrics_eval(&l->metrics, step, &e, tasks.result, r->held_out.n_tasks, err);
+    if (!rc && r->cb.tasks && r->held_out.n_tasks)
+        r->cb.tasks(r->cb.ud, step, tasks.result, r->held_out.n_tasks);
     if (!rc && r->cb.eval)
         r->cb.eval(r->cb.ud, step, &e, best);
     return rc;
@@ -59,6 +70,27 @@ static int evaluate_due(hone_loop *l, int64_t step, hone_error *err)
     return 0;
 }
 
+/* Measures the machine and says how long the run will take, as far as can be known before a step was made. */
+static void tell_begin(hone_loop *l)
+{
+    hone_run *r = l->r;
+    hone_train_begin b = {.steps = r->steps, .done = l->resumed, .assumed_share = ASSUMED_SHARE};
+    const double tokens = r->train ? (double)hone_dataset_tokens(r->data, r->train, r->n_train) : 0;
+    const double rows = (double)HONE_MAX(r->n_train, 1);
+    double epochs;
+
+    l->peak_gflops = hone_device_peak_gflops(r->dev, r->model->act == HONE_BF16, HONE_PEAK_SECONDS);
+    b.peak_gflops = l->peak_gflops;
+    if (r->train && r->per_epoch > 0) {
+        epochs = (double)(r->steps - l->resumed) / (double)r->per_epoch;
+        b.gflop = epochs *
+                  hone_step_gflop(&r->model->w->arch, r->adapter, tokens, tokens * (tokens / rows + 1) / 2);
+        b.seconds = b.gflop / (b.peak_gflops * b.assumed_share);
+    }
+    if (r->cb.begin)
+        r->cb.begin(r->cb.ud, &b);
+}
+
 static int all_steps(hone_loop *l, hone_error *err)
 {
     hone_run *r = l->r;
@@ -67,8 +99,9 @@ static int all_steps(hone_loop *l, hone_error *err)
     int rc = 0;
 
     l->out->setup_seconds = hone_now() - l->called;
+    tell_begin(l);
     l->started = hone_now() - l->before;
-    if (l->eval_due)
+    if (l->eval_due || (l->resumed == 0 && r->eval_every && r->c->training.eval_on_start))
         rc = evaluate_due(l, l->resumed, err);
     for (step = l->resumed; !rc && step < r->steps && !l->out->stopped; step++) {
         int64_t done = step + 1;
@@ -100,6 +133,17 @@ static int all_steps(hone_loop *l, hone_error *err)
     }
     l->out->seconds = hone_now() - l->started;
     l->out->train_loss = l->weight > 0 ? l->loss / l->weight : 0;
+    return rc;
+}
+
+static int write_rows(const hone_loop *l, hone_error *err)
+{
+    const hone_run *r = l->r;
+    char *path = hone_path_join(r->c->training.output_dir, "rows.jsonl");
+    int rc = path ? hone_row_losses_write(&l->rows, r->data, path, err)
+                  : hone_error_set(err, HONE_ENOMEM, "out of memory");
+
+    hone_free(path);
     return rc;
 }
 
@@ -138,9 +182,24 @@ static int finish(hone_loop *l, hone_error *err)
     l->out->best_step = l->keep_best ? l->best_step : l->out->steps;
     if (!rc && !(l->keep_best && l->best_step >= 0)) /* else the best one is in the root already */
         rc = hone_loop_save_result(l, r->c->training.output_dir, err);
+    if (!rc)
+        rc = write_rows(l, err);
     if (!rc && !r->train && !l->out->stopped)
         rc = finish_data(r, err);
     return rc;
+}
+
+static int open_metrics(hone_loop *l, hone_error *err)
+{
+    hone_run *r = l->r;
+    const hone_metrics_params p = {.c = r->c,
+                                   .resumed = l->resumed,
+                                   .eval_due = l->eval_due,
+                                   .task = (const char *const *)r->held_out.name,
+                                   .n_tasks = r->held_out.n_tasks,
+                                   .samples = hone_samples_wanted(r)};
+
+    return hone_metrics_open(&l->metrics, &p, err);
 }
 
 static int start(hone_loop *l, int recompute, hone_error *err)
@@ -149,12 +208,11 @@ static int start(hone_loop *l, int recompute, hone_error *err)
     size_t n = r->adapter->n;
     hone_activation_params ap = {
         .tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
-    hone_workspace_spec ws;
     char *path;
     int rc;
 
-    hone_model_workspace_spec(&ws, r->model, r->adapter, &ap);
-    if ((rc = hone_workspace_reserve(r->dev, &ws, err)) ||
+    hone_model_workspace_spec(&l->workspace, r->model, r->adapter, &ap);
+    if ((rc = hone_workspace_reserve(r->dev, &l->workspace, err)) ||
         (rc = hone_activations_new(&l->act, r->model, r->adapter, &ap, err)) ||
         (rc = hone_packer_init(&l->packer, r->tokens, r->max_seq, err)))
         return rc;
@@ -177,7 +235,7 @@ static int start(hone_loop *l, int recompute, hone_error *err)
         return rc;
     hone_checkpoint_sweep(r->c->training.output_dir);
     rc = hone_loop_resume(l, err);
-    return rc ? rc : hone_metrics_open(&l->metrics, r->c, l->resumed, l->eval_due, err);
+    return rc ? rc : open_metrics(l, err);
 }
 
 int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
@@ -215,6 +273,7 @@ out:
     hone_packer_clear(&l.packer);
     hone_activations_free(l.act);
     hone_free(l.saved);
+    hone_row_losses_clear(&l.rows);
     hone_run_clear(&r);
     return rc;
 }

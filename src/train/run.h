@@ -5,6 +5,7 @@
 #include "hone/chat.h"
 #include "hone/train.h"
 #include "train/feed.h"
+#include "train/held_out.h"
 
 typedef struct hone_run {
     const hone_config *c;
@@ -18,12 +19,13 @@ typedef struct hone_run {
     hone_model *model;
     hone_adapter *adapter;
     hone_feed feed;
-    int64_t steps; /* of the whole run */
+    int64_t steps, per_epoch; /* of the whole run; of an epoch, 0 with streaming */
     int64_t warmup;
     int64_t eval_every, save_every;     /* in steps; 0 = never */
     int32_t tokens, max_seq;            /* of the largest batch, evaluation included */
     uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
     uint64_t shard_bytes;               /* of mapped token shards */
+    hone_held_out held_out;             /* of the evaluation rows, when there are evaluations */
 } hone_run;
 
 /* Opens tokenizer, template, data, model and adapter, and works out the steps. On failure the run is cleared. */

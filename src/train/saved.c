@@ -42,8 +42,10 @@ static void remove_checkpoint(const hone_loop *l, int64_t step)
     char *dir = checkpoint_path(l, step);
     size_t i;
 
-    if (dir)
+    if (dir) {
         remove_file(dir, HONE_CHECKPOINT_FILE);
+        remove_file(dir, HONE_ROW_LOSS_FILE);
+    }
     for (i = 0; dir && file[i]; i++)
         remove_file(dir, file[i]);
     if (dir)
@@ -113,6 +115,8 @@ static int write_checkpoint(hone_loop *l, int64_t step, hone_error *err)
         rc = hone_loop_save_result(l, partial.data, err);
     if (!rc)
         rc = write_state(l, partial.data, step, err);
+    if (!rc)
+        rc = hone_row_losses_save(&l->rows, partial.data, err);
     if (!rc) {
         remove_checkpoint(l, step); /* of an earlier run */
         rc = hone_path_rename(partial.data, dir, err);
@@ -218,6 +222,8 @@ int hone_loop_resume(hone_loop *l, hone_error *err)
         l->plateau = s.plateau;
         l->eval_due = s.eval_due;
         l->before = s.seconds;
+        if (hone_row_losses_load(&l->rows, dir ? dir : from, NULL))
+            hone_run_note(r, "the checkpoint has no losses of rows: those of rows.jsonl begin anew");
         rc = list_saved(l, err);
     }
     hone_free(dir);

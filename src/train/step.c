@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "train/flops.h"
 #include "train/loop.h"
 
 /* A loss or gradient that is no number: saves the adapter of the step before, which is whole, and says where. */
@@ -40,7 +41,7 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
     int64_t targets = 0, micro;
     const uint32_t *which;
     size_t n;
-    double began = hone_now(), loss = 0, weight = 0, norm, clip = 1;
+    double began = hone_now(), loss = 0, weight = 0, gflop = 0, norm, clip = 1;
     int rc;
 
     memset(s, 0, sizeof *s);
@@ -50,6 +51,9 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
             hone_loop_save(l, step, NULL);
         return rc;
     }
+    rc = hone_row_losses_reserve(&l->rows, hone_dataset_size(r->data), err);
+    if (rc)
+        return rc;
     for (micro = 0; (which = hone_feed_micro(&r->feed, micro, &n)) != NULL; micro++) {
         targets += hone_count_targets(r->data, which, n);
         weight += hone_dataset_weight(r->data, which, n);
@@ -65,6 +69,8 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
         if (rc)
             return rc;
         loss += pass.loss_sum;
+        hone_row_losses_take(&l->rows, &b, &pass, which, n);
+        gflop += hone_step_gflop(&r->model->w->arch, r->adapter, b.n_tokens, hone_pairs(b.off, b.n_seq));
         s->tokens += b.n_tokens;
         if (hone_run_stop_wanted(r) && micro + 1 < r->feed.p.accumulation) {
             *stopped = true;
@@ -96,5 +102,6 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
     s->seconds = hone_now() - l->started;
     s->remaining_seconds = s->seconds / (double)s->step * (double)(r->steps - s->step);
     s->rss_bytes = hone_rss();
+    s->peak_share = gflop / (hone_now() - began) / l->peak_gflops;
     return 0;
 }

@@ -58,6 +58,31 @@ first=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | head -n 1 | cut -d: -f2)
 lastloss=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | tail -n 1 | cut -d: -f2)
 awk "BEGIN{exit !($lastloss < 0.5 * $first)}" || wrong "the loss should halve: $first to $lastloss"
 
+# what a person sees: losses by task and by row, sample answers
+sed 's/$/ /; s/"output"/"task":"first","output"/' train.jsonl >tasks.jsonl
+printf '{"instruction":"question 8","output":"The answer is forty-two, thank you.","task":"a, \\"b\\""}\n{"instruction":"q","output":"x"}\n' >eval_tasks.jsonl
+ok "$hone" train c.yaml --set training.output_dir=seen --set data.eval_data_path=eval_tasks.jsonl --set training.eval_on_start=true \
+    --set 'training.report_to=[csv]' --set data.train_data_path=tasks.jsonl
+err_has "of peak"
+err_has "if a step reaches 60 %"
+err_has 'a, "b": loss'
+err_has "sample 0: question 8"
+out=$(cat seen/metrics.jsonl)
+has '"eval_loss/a, \"b\"":'
+has '"eval_loss/(none)":'
+has '"peak_share":'
+grep -q '^{"step":0,"eval_loss":' seen/metrics.jsonl || wrong "the base should be evaluated first"
+head -n 1 seen/metrics.csv | grep -qF 'eval_tokens,"eval_loss/a, ""b""",eval_loss/(none)' || wrong "columns of tasks"
+same 6 "$(wc -l <seen/samples.jsonl)" "three evaluations of two questions and lines"
+grep -q '"step":20,"index":0,.*"reference":"The answer is forty-two, thank you.","answer":"The answer is forty-two, thank you."' seen/samples.jsonl ||
+    wrong "the tuned answer: $(tail -n 2 seen/samples.jsonl)"
+same 6 "$(wc -l <seen/rows.jsonl)" "trained rows and lines"
+awk -F'[:,}]' '{ if (!($(NF-1) < 0.7 * $(NF-3))) exit 1 }' seen/rows.jsonl || wrong "every row's loss should fall: $(cat seen/rows.jsonl)"
+ok "$hone" train c.yaml --set training.output_dir=own --set 'training.sample_prompts=[question 5, question 6]' --set training.sample_count=1
+same "question 5" "$(grep -o '"prompt":"[^"]*' own/samples.jsonl | head -n 1 | cut -d'"' -f4)" "the question"
+ok "$hone" train c.yaml --set training.output_dir=mute --set training.sample_count=0 --quiet
+[ ! -e mute/samples.jsonl ] || wrong "no questions, no file"
+
 # the saved configuration does the same run again
 ok "$hone" train out/config.yaml --set training.output_dir=again --quiet
 same "" "$err" "silence and --quiet"
