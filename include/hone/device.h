@@ -36,6 +36,7 @@ HONE_API int hone_device_open(hone_device **out, const hone_device_params *p,
 HONE_API void hone_device_close(hone_device *dev);
 
 HONE_API const char *hone_device_name(const hone_device *dev); /* "cpu/avx2", ... static */
+HONE_API hone_isa hone_device_isa(const hone_device *dev);     /* the one it uses, never AUTO */
 HONE_API int hone_device_threads(const hone_device *dev);
 HONE_API bool hone_device_has_bf16(const hone_device *dev); /* bf16 products in hardware */
 /* Parses "auto", "ref", "avx2", "avx512", "avx512bf16"; HONE_EINVAL lists them. */

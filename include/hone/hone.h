@@ -11,5 +11,6 @@
 #include "report.h"
 #include "tokenizer.h"
 #include "train.h"
+#include "verify.h"
 
 #endif

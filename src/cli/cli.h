@@ -247,6 +247,7 @@ hone_sampling sampling_of(const sampling_options *s);
 
 int command_train(int argc, char **argv);
 int command_plan(int argc, char **argv);
+int command_verify(int argc, char **argv);
 int command_eval(int argc, char **argv);
 int command_generate(int argc, char **argv);
 int command_chat(int argc, char **argv);

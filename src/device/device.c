@@ -114,6 +114,11 @@ const char *hone_device_name(const hone_device *dev)
     return dev->name;
 }
 
+hone_isa hone_device_isa(const hone_device *dev)
+{
+    return dev->isa;
+}
+
 int hone_device_threads(const hone_device *dev)
 {
     return hone_pool_threads(dev->pool);

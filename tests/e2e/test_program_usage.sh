@@ -8,7 +8,7 @@ ok "$hone" help
 has "usage: hone COMMAND"
 ok "$hone" --help
 commands=$out
-for command in train plan eval generate chat tokenize inspect bench; do
+for command in train plan verify eval generate chat tokenize inspect bench; do
     out=$commands
     has "  $command "
     ok "$hone" $command --help

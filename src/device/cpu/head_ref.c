@@ -17,19 +17,21 @@ struct job {
 
 hone_need hone_ref_need_head(int64_t vocab, int64_t width)
 {
-    hone_need need = {hone_align((size_t)(ROWS * vocab + (ROWS + 1) * width) * sizeof(float)), 0};
+    hone_need need = {hone_align((size_t)(ROWS * vocab + width) * sizeof(float)) +
+                          hone_align((size_t)(ROWS * width) * sizeof(double)),
+                      0};
 
     return need;
 }
 
 static float dot(const void *x, hone_dtype t, const float *w, int64_t n)
 {
-    float s = 0;
+    double s = 0;
     int64_t i;
 
     for (i = 0; i < n; i++)
-        s += hone_elem_get(x, t, i) * w[i];
-    return s;
+        s += (double)(hone_elem_get(x, t, i) * w[i]);
+    return (float)s;
 }
 
 static float capped(float z, float cap)
@@ -43,7 +45,9 @@ static void loss_task(void *ctx, int task, int thread)
     const hone_head *a = j->a;
     int64_t vocab = a->w->rows, width = a->w->cols, r0 = (int64_t)task * ROWS,
             r1 = HONE_MIN(r0 + ROWS, a->h.rows);
-    float *z = hone_scratch(j->dev, thread), *row = z + ROWS * vocab, *acc = row + width;
+    float *z = hone_scratch(j->dev, thread), *row = z + ROWS * vocab;
+    /* over a vocabulary of 100,000, sums in f32 would be the least exact of a whole pass */
+    double *acc = (double *)(void *)((char *)z + hone_align((size_t)(ROWS * vocab + width) * sizeof(float)));
     int64_t v, r, c;
 
     for (v = 0; v < vocab; v++) {
@@ -94,14 +98,18 @@ static void loss_task(void *ctx, int task, int thread)
     for (v = 0; v < vocab; v++) {
         hone_ref_weight_row(row, a->w, v, a->h.dtype);
         for (r = r0; r < r1; r++) {
-            float d = z[(r - r0) * vocab + v], *out = acc + (r - r0) * width;
+            const float d = z[(r - r0) * vocab + v];
+            double *out = acc + (r - r0) * width;
 
             for (c = 0; c < width; c++)
-                out[c] += d * row[c];
+                out[c] += (double)(d * row[c]);
         }
     }
-    for (r = r0; r < r1; r++)
-        hone_row_put(&a->dh, r, 0, width, acc + (r - r0) * width);
+    for (r = r0; r < r1; r++) {
+        for (c = 0; c < width; c++)
+            row[c] = (float)acc[(r - r0) * width + c];
+        hone_row_put(&a->dh, r, 0, width, row);
+    }
     for (r = r0; r < r1 && a->dw; r++)
         for (v = 0; v < vocab; v++)
             for (c = 0; c < width; c++)
