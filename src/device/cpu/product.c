@@ -56,51 +56,83 @@ static const float *plain_rows(const hone_product *p, const hone_term *t, int64_
     return (uintptr_t)f % sizeof *f ? NULL : f;
 }
 
-/* Panels of B[k0..k0+kn, n0..n0+nn): panel q holds columns [q nr, (q + 1) nr), zero beyond nn. */
-static void expand_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s, int64_t k0,
-                         int64_t kn, int64_t n0, int nn)
+static void prefetch(const void *p, size_t bytes)
+{
+    size_t i;
+
+    for (i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)p + i, 0, 2);
+}
+
+/* Panels of B[k0..k0+kn, n0..n0+nn), `stride` floats apart: panel q holds columns [q nr, (q + 1) nr), zero beyond nn.
+ * Here of a term whose stored rows are the columns. The rows of the next panel are asked for before one is made: they
+ * are pieces too short for the processor to foresee. */
+static void expand_transposed(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
+                              int64_t stride, int64_t k0, int64_t kn, int64_t n0, int nn)
 {
     const int nr = p->k->nr;
-    int64_t stride = p->pairs ? (kn + 1) / 2 * nr : kn * nr, i; /* floats of a panel */
-    int q, m, step = p->pairs ? 2 : 1, e;
-    float *row;
+    const size_t skip = hone_dtype_bytes(t->b.dtype, k0), bytes = hone_dtype_bytes(t->b.dtype, kn);
+    int64_t i;
+    int q, m;
 
-    if (t->transposed) {
-        for (q = 0; q < nn; q += nr) {
-            float *panel = s->panels + q / nr * stride;
-            const float *from = plain_rows(p, t, n0 + q, k0);
-            int64_t ld = t->b.cols;
+    for (q = 0; q < nn; q += nr) {
+        float *panel = s->panels + q / nr * stride;
+        const float *from = plain_rows(p, t, n0 + q, k0);
+        int64_t ld = t->b.cols;
 
-            m = HONE_MIN(nr, nn - q);
-            if (!from) {
-                for (i = 0; i < m; i++)
-                    expand_row(p, t, s->rows + i * kn, n0 + q + i, k0, kn);
-                from = s->rows;
-                ld = kn;
-            }
-            if (p->pairs)
-                p->k->pairs_transposed((uint16_t *)panel, from, ld, m, kn);
-            else
-                p->k->transpose(panel, from, ld, m, kn);
+        m = HONE_MIN(nr, nn - q);
+        for (i = q + nr; i < HONE_MIN(q + 2 * nr, nn); i++)
+            prefetch((const char *)b_row(t, n0 + i) + skip, bytes);
+        if (!from) {
+            for (i = 0; i < m; i++)
+                expand_row(p, t, s->rows + i * kn, n0 + q + i, k0, kn);
+            from = s->rows;
+            ld = kn;
         }
-        return;
+        if (p->pairs)
+            p->k->pairs_transposed((uint16_t *)panel, from, ld, m, kn);
+        else
+            p->k->transpose(panel, from, ld, m, kn);
     }
-    row = s->rows; /* one row, or two for pairs, padded with zeros to whole panels */
-    memset(row, 0, sizeof(float) * 2 * HONE_PRODUCT_COLS);
+}
+
+#define AHEAD 4 /* rows of B asked for before they are read */
+
+/* The same for a term whose stored rows are rows of B. */
+static void expand_straight(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
+                            int64_t stride, int64_t k0, int64_t kn, int64_t n0, int nn)
+{
+    const int nr = p->k->nr, step = p->pairs ? 2 : 1;
+    const size_t skip = hone_dtype_bytes(t->b.dtype, n0), bytes = hone_dtype_bytes(t->b.dtype, nn);
+    float *rows = s->rows; /* one row, or two for pairs, padded with zeros to whole panels */
+    int64_t i;
+    int q, e;
+
+    memset(rows, 0, sizeof(float) * 2 * HONE_PRODUCT_COLS);
     for (i = 0; i < kn; i += step) {
-        for (e = 0; e < step; e++) {
+        const float *row = NULL;
+
+        for (e = 0; e < step && i + AHEAD + e < kn; e++)
+            prefetch((const char *)b_row(t, k0 + i + AHEAD + e) + skip, bytes);
+        if (!p->pairs && nn % nr == 0)
+            row = plain_rows(p, t, k0 + i, n0);
+        for (e = 0; e < step && !row; e++) {
             if (i + e < kn)
-                expand_row(p, t, row + e * HONE_PRODUCT_COLS, k0 + i + e, n0, nn);
+                expand_row(p, t, rows + e * HONE_PRODUCT_COLS, k0 + i + e, n0, nn);
             else
-                memset(row + e * HONE_PRODUCT_COLS, 0, sizeof(float) * HONE_PRODUCT_COLS);
+                memset(rows + e * HONE_PRODUCT_COLS, 0, sizeof(float) * HONE_PRODUCT_COLS);
         }
+        if (!row)
+            row = rows;
         for (q = 0; q < nn; q += nr) {
             float *panel = s->panels + q / nr * stride;
 
-            if (p->pairs)
+            if (p->pairs) {
                 p->k->pairs((uint16_t *)panel + i * nr, row + q, HONE_PRODUCT_COLS, nr, 2);
-            else
-                memcpy(panel + i * nr, row + q, sizeof(float) * (size_t)nr);
+                continue;
+            }
+            for (e = 0; e < nr; e += 16) /* of a constant size: no call */
+                memcpy(panel + i * nr + e, row + q + e, sizeof(float) * 16);
         }
     }
 }
@@ -188,7 +220,7 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
                         int64_t n0, int nn, float *c, int64_t ldc, bool add)
 {
     const int nr = p->k->nr;
-    int64_t k0, kn, m0, m, ra;
+    int64_t k0, kn, m0, m, ra, stride;
     int i, q;
 
     for (i = 0; i < p->n_terms; i++) {
@@ -197,7 +229,11 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
 
         for (k0 = 0; k0 < K; k0 += step) {
             kn = HONE_MIN(step, K - k0);
-            expand_block(p, t, s, k0, kn, n0, nn);
+            stride = p->pairs ? (kn + 1) / 2 * nr : kn * nr; /* floats of a panel */
+            if (t->transposed)
+                expand_transposed(p, t, s, stride, k0, kn, n0, nn);
+            else
+                expand_straight(p, t, s, stride, k0, kn, n0, nn);
             for (m0 = r0; m0 < r1; m0 += m) {
                 float *out = c + (m0 - r0) * ldc;
 
@@ -206,15 +242,14 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
                     const uint16_t *a = a_block_bf16(p, t, s, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
-                        p->k->gemm_bf16(out + q, ldc, a, ra,
-                                        (uint16_t *)(s->panels + q / nr * ((kn + 1) / 2 * nr)), (int)m,
-                                        HONE_MIN(nr, nn - q), kn, add);
+                        p->k->gemm_bf16(out + q, ldc, a, ra, (uint16_t *)(s->panels + q / nr * stride),
+                                        (int)m, HONE_MIN(nr, nn - q), kn, add);
                 } else {
                     const float *a = t->turned ? a_turned(p, t, s->a, s->t, m0, m, k0, kn, &ra)
                                                : a_block(p, t, s->a, m0, m, k0, kn, &ra);
 
                     for (q = 0; q < nn; q += nr)
-                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q * kn, nr, true, (int)m,
+                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q / nr * stride, nr, true, (int)m,
                                    HONE_MIN(nr, nn - q), kn, add);
                 }
             }

@@ -36,6 +36,16 @@ INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float
 #define BEGIN(i, row) __m256 lo##i = _mm256_setzero_ps(), hi##i = _mm256_setzero_ps();
     ROWS6(BEGIN)
 #undef BEGIN
+/* The lines of C are written after k steps: asked for now, they arrive meanwhile. */
+#define ASK(i, row)                                                                                          \
+    if (i < rows) {                                                                                          \
+        __builtin_prefetch(c + i * ldc, 1);                                                                  \
+        __builtin_prefetch(c + i * ldc + NR - 1, 1);                                                         \
+    }
+    if (k > 32) {
+        ROWS6(ASK)
+    }
+#undef ASK
 #pragma GCC unroll 4
     for (p = 0; p < k; p++) {
         __m256 b0 = masked_b ? _mm256_maskload_ps(b, m0) : _mm256_loadu_ps(b);
