@@ -162,6 +162,7 @@ typedef struct hone_bench_params {
     int r;
     int32_t tokens;
     int steps; /* timed, after one warm-up */
+    int recompute; /* 0..2: what backward recomputes instead of keeping it */
     double dropout;
     hone_precision precision;
     uint64_t seed;
@@ -173,7 +174,9 @@ typedef struct hone_bench_result {
     uint64_t peak_bytes; /* VmHWM */
     uint64_t planned_bytes;
     double machine_peak_gflops; /* median of the peaks measured beside each step */
-    double gflop_per_token;     /* counted: products, attention (causal half, backward 2.5x), adapters */
+    double gflop_per_token;     /* counted: products, attention (causal half, backward 2.5x), adapters;
+                                   work done again by recomputation does not count */
+    double attention_gflop_per_token; /* of these, attention */
     double roofline_share;      /* median over steps of achieved / peak measured beside that step */
     double loss_first, loss_last;
     char device[32];

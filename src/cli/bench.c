@@ -6,15 +6,16 @@
 static json_t *result_json(const hone_bench_params *p, const hone_bench_result *r, const char *mode,
                            const char *precision)
 {
-    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i}",
-                     "tokens_per_second", json_number(r->tokens_per_second), "tokens_per_second_best",
-                     json_number(r->tokens_per_second_best), "peak_bytes", (json_int_t)r->peak_bytes,
-                     "planned_bytes", (json_int_t)r->planned_bytes, "machine_peak_gflops",
-                     json_number(r->machine_peak_gflops), "gflop_per_token", json_number(r->gflop_per_token),
-                     "roofline_share", json_number(r->roofline_share), "loss_first",
-                     json_number(r->loss_first), "loss_last", json_number(r->loss_last), "device", r->device,
-                     "threads", r->threads, "model", p->model ? p->model : p->shape, "mode", mode,
-                     "precision", precision, "r", p->r, "tokens", (int)p->tokens, "steps", p->steps);
+    return json_pack(
+        "{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i, s:i}",
+        "tokens_per_second", json_number(r->tokens_per_second), "tokens_per_second_best",
+        json_number(r->tokens_per_second_best), "peak_bytes", (json_int_t)r->peak_bytes, "planned_bytes",
+        (json_int_t)r->planned_bytes, "machine_peak_gflops", json_number(r->machine_peak_gflops),
+        "gflop_per_token", json_number(r->gflop_per_token), "attention_gflop_per_token",
+        json_number(r->attention_gflop_per_token), "roofline_share", json_number(r->roofline_share),
+        "loss_first", json_number(r->loss_first), "loss_last", json_number(r->loss_last), "device", r->device,
+        "threads", r->threads, "model", p->model ? p->model : p->shape, "mode", mode, "precision", precision,
+        "r", p->r, "tokens", (int)p->tokens, "recompute", p->recompute, "steps", p->steps);
 }
 
 static void print_result(const hone_bench_params *p, const hone_bench_result *r, const char *precision)
@@ -29,7 +30,8 @@ static void print_result(const hone_bench_params *p, const hone_bench_result *r,
     printf(", %d tokens, %s, %s with %d threads, median of %d steps\n", (int)p->tokens, precision, r->device,
            r->threads, p->steps);
     printf("  tokens/s          %10.1f   (best %.1f)\n", r->tokens_per_second, r->tokens_per_second_best);
-    printf("  GFLOP a token     %10.3f\n", r->gflop_per_token);
+    printf("  GFLOP a token     %10.3f   (attention %.3f)\n", r->gflop_per_token,
+           r->attention_gflop_per_token);
     printf("  machine GFLOP/s   %10.1f   (multiply-adds in registers, measured beside every step)\n",
            r->machine_peak_gflops);
     printf("  share of peak     %9.1f %%\n", 100 * r->roofline_share);
@@ -66,7 +68,7 @@ int command_bench(int argc, char **argv)
 {
     common c = {0};
     const char *model = NULL, *shape = NULL, *mode = "lora", *precision = "auto", *what = NULL;
-    int64_t r = 8, tokens = 512, steps = 5, seed = 42;
+    int64_t r = 8, tokens = 512, steps = 5, seed = 42, recompute = 0;
     double dropout = 0;
     bool json = false;
     const option options[] = {
@@ -112,6 +114,14 @@ int command_bench(int argc, char **argv)
          .max = 1e6,
          .standard = "5",
          .help = "Steps timed, after one to warm up."},
+        {.name = "--recompute",
+         .kind = OPTION_INT,
+         .value = &recompute,
+         .argument = "N",
+         .max = 2,
+         .standard = "0",
+         .help = "What backward computes again instead of keeping it: 0 nothing, 1 norms and gated products, "
+                 "2 whole blocks."},
         {.name = "--dropout",
          .kind = OPTION_NUMBER,
          .value = &dropout,
@@ -129,15 +139,14 @@ int command_bench(int argc, char **argv)
          .help = "Seed of ids, weights and adapter."},
         {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
         {0}};
-    const usage u = {
-        "bench",
-        "step --model PATH | --shape smol|qwen [OPTIONS]",
-        "Times a training step on one document: forward, backward, clipping and optimiser, without "
-        "recomputation. The machine's matrix peak is measured beside every step, so that the share of it "
-        "means something on a busy machine too.",
-        options,
-        1,
-        1};
+    const usage u = {"bench",
+                     "step --model PATH | --shape smol|qwen [OPTIONS]",
+                     "Times a training step on one document: forward, backward, clipping and optimiser. The "
+                     "machine's matrix peak is measured beside every step, so that the share of it "
+                     "means something on a busy machine too.",
+                     options,
+                     1,
+                     1};
     hone_bench_params p;
     parse_result parsed;
     int n;
@@ -156,6 +165,7 @@ int command_bench(int argc, char **argv)
     p.r = (int)r;
     p.tokens = (int32_t)tokens;
     p.steps = (int)steps;
+    p.recompute = (int)recompute;
     p.dropout = dropout;
     p.precision = precision_of(precision);
     p.seed = (uint64_t)seed;

@@ -57,7 +57,7 @@ typedef struct usage {
 typedef struct common {
     int64_t threads;
     const char *isa;
-    bool quiet, no_color;
+    bool pin, quiet, no_color;
 } common;
 
 typedef enum parse_result { PARSE_RUN, PARSE_HELP, PARSE_WRONG } parse_result;

@@ -12,6 +12,7 @@ int device_open(hone_device **out, const common *c, hone_error *err)
     if (rc)
         return rc;
     p.threads = (int)c->threads;
+    p.pin = c->pin;
     return hone_device_open(out, &p, err);
 }
 

@@ -11,7 +11,7 @@
 
 #define WIDTH 100 /* columns of the help */
 
-static void common_table(option table[6], common *c)
+static void common_table(option table[7], common *c)
 {
     static const option end = {0};
 
@@ -22,22 +22,27 @@ static void common_table(option table[6], common *c)
                         .max = 4096,
                         .standard = "0, all processors this process may use",
                         .help = "Threads that compute."};
-    table[1] = (option){.name = "--isa",
+    table[1] = (option){.name = "--pin",
+                        .kind = OPTION_FLAG,
+                        .value = &c->pin,
+                        .help = "Binds each thread to one of the processors this process may use; not done "
+                                "for more threads than processors."};
+    table[2] = (option){.name = "--isa",
                         .kind = OPTION_CHOICE,
                         .value = &c->isa,
                         .argument = "NAME",
                         .choices = "auto|ref|avx2|avx512|avx512bf16",
                         .standard = "auto",
                         .help = "Instruction set of the kernels; ref is plain C."};
-    table[2] = (option){.name = "--quiet",
+    table[3] = (option){.name = "--quiet",
                         .kind = OPTION_FLAG,
                         .value = &c->quiet,
                         .help = "No notes and no progress on stderr."};
-    table[3] = (option){.name = "--no-color",
+    table[4] = (option){.name = "--no-color",
                         .kind = OPTION_FLAG,
                         .value = &c->no_color,
                         .help = "No colours, even on a terminal."};
-    table[4] = end;
+    table[5] = end;
 }
 
 /* Edit distance with at most `limit` worth telling (Levenshtein, one row). */
@@ -303,7 +308,7 @@ static parse_result parse_option(const usage *u, const option *shared, int argc,
 
 parse_result options_parse(const usage *u, common *c, int argc, char **argv, const char **args, int *n_args)
 {
-    option shared[6];
+    option shared[7];
     bool plain = false;
     int i;
 

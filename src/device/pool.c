@@ -31,6 +31,8 @@ struct hone_pool {
     void *ctx;
     int n_tasks;
     bool stop;
+    cpu_set_t allowed; /* of the caller before it was bound */
+    bool bound;
     _Alignas(64) atomic_uint epoch; /* raised for every job */
     _Alignas(64) atomic_int next;   /* task to take next */
     _Alignas(64) atomic_uint busy;  /* workers that have not left the job */
@@ -98,7 +100,7 @@ static int allowed_processors(cpu_set_t *set)
 static void bind_thread(pthread_t t, const cpu_set_t *allowed, int index)
 {
     cpu_set_t one;
-    int cpu, k = index % CPU_COUNT(allowed);
+    int cpu, k = index;
 
     for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
         if (CPU_ISSET(cpu, allowed) && k-- == 0) {
@@ -125,6 +127,7 @@ int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err)
     if (!p)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the thread pool");
     p->threads = threads;
+    pin = pin && threads <= usable; /* two threads on one processor would wait for each other */
     p->worker = hone_calloc((size_t)threads, sizeof *p->worker);
     if (!p->worker) {
         hone_pool_free(p);
@@ -142,11 +145,14 @@ int hone_pool_new(hone_pool **out, int threads, bool pin, hone_error *err)
                                   strerror(rc));
         }
         p->started++;
-        if (pin && usable > 1)
+        if (pin)
             bind_thread(w->thread, &allowed, i);
     }
-    if (pin && usable > 1)
+    if (pin) {
+        p->allowed = allowed;
+        p->bound = true;
         bind_thread(pthread_self(), &allowed, 0);
+    }
     *out = p;
     return 0;
 }
@@ -162,6 +168,8 @@ void hone_pool_free(hone_pool *p)
     wake_all(&p->epoch);
     for (i = 1; i <= p->started; i++)
         pthread_join(p->worker[i].thread, NULL);
+    if (p->bound)
+        pthread_setaffinity_np(pthread_self(), sizeof p->allowed, &p->allowed);
     hone_free(p->worker);
     hone_big_free(p, sizeof *p);
 }

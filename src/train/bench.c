@@ -1,6 +1,6 @@
-/* `hone bench step`: the speed of one LoRA training step, beside the machine's peak.
+/* `hone bench step`: the speed of one training step, beside the machine's peak.
  *
- * One document of random ids, every position labelled, no recomputation; clipping and optimiser included. The peak of the
+ * One document of random ids, every position labelled; clipping and optimiser included. The peak of the
  * machine's multiply-add units is measured right before and right after every step, on the same threads, because a
  * virtual machine's speed changes from second to second: the share of the peak is taken step by step. */
 #include <math.h>
@@ -52,7 +52,8 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     hone_model_params mp = {p->precision};
     hone_adapter_params ap = {
         .r = p->r, .alpha = 2.0 * p->r, .dropout = p->dropout, .targets_are_list = true, .seed = p->seed};
-    hone_activation_params sizes = {.tokens = p->tokens, .max_seq = 1, .training = true};
+    hone_activation_params sizes = {
+        .tokens = p->tokens, .max_seq = 1, .recompute = p->recompute, .training = true};
     int32_t off[2] = {0, p->tokens}, *ids = NULL, *target = NULL;
     hone_batch b = {.n_tokens = p->tokens, .n_seq = 1, .off = off};
     hone_rng rng = hone_rng_make(p->seed, 1);
@@ -96,6 +97,7 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     b.target = target;
     hone_adapter_attach_gradients(a, adam.g);
     out->gflop_per_token = hone_step_gflop(&m->w->arch, a, p->tokens, hone_pairs(off, 1)) / p->tokens;
+    out->attention_gflop_per_token = hone_attention_gflop(&m->w->arch, hone_pairs(off, 1)) / p->tokens;
     out->planned_bytes = program + m->w->mapped_bytes + m->w->copied_bytes + 4 * bytes +
                          hone_activations_size(m, a, &sizes) + hone_workspace_size(dev, &ws);
 

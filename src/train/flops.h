@@ -9,6 +9,9 @@
  * 4 backward per value), causal attention, forward 4 D and backward 10 D per pair and head. */
 double hone_step_gflop(const hone_arch *c, const hone_adapter *a, double tokens, double pairs);
 
+/* Of these, attention. */
+double hone_attention_gflop(const hone_arch *c, double pairs);
+
 /* The pairs of a batch of n_seq sequences that begin at off[0..n_seq]. */
 double hone_pairs(const int32_t *off, int32_t n_seq);
 
