@@ -161,7 +161,7 @@ typedef struct hone_bench_params {
     bool full;         /* every tensor trains; r and dropout do not count */
     int r;
     int32_t tokens;
-    int steps; /* timed, after one warm-up */
+    int steps;     /* timed, after one warm-up */
     int recompute; /* 0..2: what backward recomputes instead of keeping it */
     double dropout;
     hone_precision precision;
@@ -174,10 +174,9 @@ typedef struct hone_bench_result {
     uint64_t peak_bytes; /* VmHWM */
     uint64_t planned_bytes;
     double machine_peak_gflops; /* median of the peaks measured beside each step */
-    double gflop_per_token;     /* counted: products, attention (causal half, backward 2.5x), adapters;
-                                   work done again by recomputation does not count */
+    double gflop_per_token;     /* products, attention (causal half, backward 2.5x), adapters; once each */
     double attention_gflop_per_token; /* of these, attention */
-    double roofline_share;      /* median over steps of achieved / peak measured beside that step */
+    double roofline_share;            /* median over steps of achieved / peak measured beside that step */
     double loss_first, loss_last;
     char device[32];
     int threads;

@@ -14,9 +14,9 @@ done
 
 ok "$hone" bench step --model "$model" --tokens 32 --r 2 --steps 2
 has "tokens/s"
-ok "$hone" bench step --model "$model" --tokens 32 --r 2 --steps 2 --precision f32 --json
+ok "$hone" bench step --model "$model" --tokens 32 --r 2 --steps 2 --precision f32 --recompute 2 --pin --json
 one_document
-for key in tokens_per_second peak_bytes machine_peak_gflops roofline_share; do
+for key in tokens_per_second peak_bytes machine_peak_gflops roofline_share attention_gflop_per_token; do
     has "\"$key\":"
     awk "BEGIN{exit !($(value $key) > 0)}" || wrong "$key should be above zero"
 done
