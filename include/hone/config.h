@@ -68,6 +68,9 @@ typedef enum hone_finetuning {
     HONE_FINETUNING_FREEZE
 } hone_finetuning;
 
+typedef enum hone_toggle { HONE_TOGGLE_AUTO, HONE_TOGGLE_FALSE, HONE_TOGGLE_TRUE } hone_toggle;
+typedef enum hone_spike_action { HONE_SPIKE_NOTE, HONE_SPIKE_SKIP, HONE_SPIKE_STOP } hone_spike_action;
+
 typedef enum hone_text_rows { HONE_TEXT_PARAGRAPH, HONE_TEXT_LINE, HONE_TEXT_FILE } hone_text_rows;
 typedef enum hone_balance { HONE_BALANCE_NONE, HONE_BALANCE_TASK, HONE_BALANCE_LABEL } hone_balance;
 typedef enum hone_balance_method {
@@ -157,11 +160,13 @@ typedef struct hone_config {
         int32_t save_total_limit; /* 0 = keep all */
         hone_strategy evaluation_strategy;
         double eval_steps;
+        double eval_delay; /* steps, or epochs with evaluation_strategy epoch */
         bool eval_on_start;
         int32_t sample_count; /* 0 = none */
         hone_strings sample_prompts, sample_data_path;
         int32_t sample_max_new_tokens;
         double logging_steps;
+        bool logging_first_step;
         char *logging_dir;
         hone_strings report_to;
         int64_t seed;
@@ -169,6 +174,11 @@ typedef struct hone_config {
         hone_packing packing_strategy;
         bool load_best_model_at_end;
         char *metric_for_best_model;
+        hone_toggle greater_is_better;
+        int32_t early_stopping_patience; /* evaluations; 0 = off */
+        double early_stopping_threshold;
+        double loss_spike_factor, grad_spike_factor; /* 0 = off */
+        hone_spike_action loss_spike_action;
         int32_t dataloader_num_workers; /* 0 = auto */
         bool remove_unused_columns;
     } training;

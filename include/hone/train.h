@@ -23,8 +23,9 @@ typedef struct hone_step {
     double grad_norm;     /* before clipping */
     int64_t tokens, trained_tokens; /* of this step */
     double tokens_per_second;       /* positions computed, this step */
-    double seconds;                 /* since the first step began */
-    double remaining_seconds;       /* estimate */
+    bool skipped;   /* the guard kept the update from being applied: weights and optimiser are as before */
+    double seconds; /* since the first step began */
+    double remaining_seconds; /* estimate */
     uint64_t rss_bytes;
     double peak_share; /* multiply-adds that the step had to do, over what the machine can do in its time */
 } hone_step;
@@ -74,6 +75,8 @@ typedef struct hone_train_result {
     int64_t best_step;                  /* step of that adapter */
     uint64_t planned_bytes, peak_bytes; /* plan total; VmHWM */
     bool stopped;                       /* the caller asked to stop; the adapter was saved */
+    bool stopped_early;                 /* training.early_stopping_patience was used up */
+    int64_t skipped;                    /* updates that the guard did not apply */
 } hone_train_result;
 
 /* Any callback may be NULL. Called on the thread that called hone_train_run. */

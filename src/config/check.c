@@ -129,7 +129,9 @@ static int check_streaming(const hone_config *c, hone_error *err)
 /* What a method, an optimiser or a schedule needs of other keys. */
 static int check_training(const hone_config *c, hone_error *err)
 {
-    const bool plateau = c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU;
+    const bool plateau = c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU,
+               evaluated = c->training.evaluation_strategy != HONE_STRATEGY_NO &&
+                           (c->data.eval_data_path.n || c->data.val_size > 0);
 
     if (c->training.finetuning_type != HONE_FINETUNING_LORA && c->lora.init_adapter)
         return hone_error_set(
@@ -140,6 +142,11 @@ static int check_training(const hone_config *c, hone_error *err)
         return hone_error_set(
             err, HONE_EINVAL,
             "training.lr_scheduler_type: warmup_stable_decay needs lr_scheduler_kwargs.num_decay_steps");
+    if (c->training.early_stopping_patience && !evaluated)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "training.early_stopping_patience needs evaluations: give data.eval_data_path or "
+            "data.val_size, and training.evaluation_strategy steps or epoch");
     if (plateau && c->training.evaluation_strategy == HONE_STRATEGY_NO)
         return hone_error_set(err, HONE_EINVAL,
                               "training.lr_scheduler_type: reduce_lr_on_plateau needs evaluations, and "

@@ -68,6 +68,14 @@ static const config_choice overlong_choice[] = {{"error", HONE_OVERLONG_ERROR, f
                                                 {"split", HONE_OVERLONG_SPLIT, false},
                                                 {0}};
 
+static const config_choice toggle_choice[] = {{"auto", HONE_TOGGLE_AUTO, false},
+                                              {"true", HONE_TOGGLE_TRUE, false},
+                                              {"false", HONE_TOGGLE_FALSE, false},
+                                              {0}};
+static const config_choice spike_choice[] = {{"note", HONE_SPIKE_NOTE, false},
+                                             {"skip", HONE_SPIKE_SKIP, false},
+                                             {"stop", HONE_SPIKE_STOP, false},
+                                             {0}};
 static const config_choice packing_choice[] = {
     {"step", HONE_PACKING_STEP, false}, {"bfd", HONE_PACKING_BFD, false}, {0}};
 static const config_choice text_choice[] = {{"paragraph", HONE_TEXT_PARAGRAPH, false},
@@ -282,8 +290,11 @@ const config_key config_keys[] = {
     {"training", "eval_steps", NULL, KIND_NUMBER, AT(training.eval_steps), "100", .min = 0, .max = INT32_MAX,
      .flags = KEY_ABOVE_MIN | KEY_STEPS,
      .help = "Updates between evaluations; below 1: a share of all updates."},
+    {"training", "eval_delay", NULL, KIND_NUMBER, AT(training.eval_delay), "0", NOT_NEGATIVE,
+     .help = "No evaluation before this many updates, or epochs with evaluation_strategy `epoch`."},
     {"training", "eval_on_start", NULL, KIND_BOOL, AT(training.eval_on_start), "false",
-     .help = "Evaluates before the first step too: what the base can do, to compare with."},
+     .help =
+         "Evaluates before the first step too: what the base can do, to compare with; it is never the best."},
     {"training", "sample_count", NULL, KIND_INT, AT(training.sample_count), "2", .min = 0, .max = 64,
      .help = "Questions that are answered at every evaluation, into samples.jsonl; 0: none."},
     {"training", "sample_prompts", NULL, KIND_TEXTS, AT(training.sample_prompts), .unset = "none",
@@ -296,6 +307,8 @@ const config_key config_keys[] = {
     {"training", "logging_steps", NULL, KIND_NUMBER, AT(training.logging_steps), "10", .min = 0,
      .max = INT32_MAX, .flags = KEY_ABOVE_MIN | KEY_STEPS,
      .help = "Updates between log lines; below 1: a share of all updates."},
+    {"training", "logging_first_step", NULL, KIND_BOOL, AT(training.logging_first_step), "true",
+     .help = "The first update has a log line too."},
     {"training", "logging_dir", NULL, KIND_PATH, AT(training.logging_dir), .unset = "output_dir/runs",
      .help = "Folder of the TensorBoard event files; every run makes a folder of its own there."},
     {"training", "report_to", NULL, KIND_TEXTS, AT(training.report_to), "tensorboard",
@@ -317,6 +330,24 @@ const config_key config_keys[] = {
      .help = "The saved adapter is the best evaluated one, not the last."},
     {"training", "metric_for_best_model", NULL, KIND_TEXT, AT(training.metric_for_best_model), "eval_loss",
      .help = "What `best` means: `eval_loss`, `eval_perplexity` or `eval_accuracy`."},
+    {"training", "greater_is_better", NULL, KIND_CHOICE, AT(training.greater_is_better), "auto",
+     .choice = toggle_choice, .help = "Of metric_for_best_model; `auto`: of `eval_accuracy` only."},
+    {"training", "early_stopping_patience", NULL, KIND_INT, AT(training.early_stopping_patience), "off",
+     FROM(0), .zero = "off",
+     .help = "Evaluations in a row without a better metric_for_best_model after which the run ends; 0 or "
+             "`off`: never."},
+    {"training", "early_stopping_threshold", NULL, KIND_NUMBER, AT(training.early_stopping_threshold), "0",
+     NOT_NEGATIVE, .help = "By how much it must be better to count."},
+    {"training", "loss_spike_factor", NULL, KIND_NUMBER, AT(training.loss_spike_factor), "3", NOT_NEGATIVE,
+     .help = "A step stands out when its loss is above this many times the median of the last 32 steps (and "
+             "0.1 above it); 0 = no watch."},
+    {"training", "grad_spike_factor", NULL, KIND_NUMBER, AT(training.grad_spike_factor), "10", NOT_NEGATIVE,
+     .help = "The same for the norm of the gradient; 0 = no watch."},
+    {"training", "loss_spike_action", NULL, KIND_CHOICE, AT(training.loss_spike_action), "note",
+     .choice = spike_choice,
+     .help = "What follows: `note` a line that names the rows and the tensor; `skip` the same, and the "
+             "update is not applied; `stop` a checkpoint of the state before, and the run ends. A loss or "
+             "gradient that is no number always does the last."},
     {"training", "dataloader_num_workers", NULL, KIND_INT, AT(training.dataloader_num_workers), "auto",
      .min = 0, .max = 1024, .zero = "auto", .help = "Threads that prepare data; 0 or `auto`: one per core."},
     {"training", "remove_unused_columns", NULL, KIND_BOOL, AT(training.remove_unused_columns), "true",

@@ -286,3 +286,25 @@ void hone_model_workspace_spec(hone_workspace_spec *s, const hone_model *m, cons
         .training = p->training,
     };
 }
+
+int hone_activations_first_bad(const hone_activations *act, const hone_model *m, int32_t tokens)
+{
+    const int layers = (int)m->w->arch.n_layer;
+    const size_t n = (size_t)tokens * (size_t)m->w->arch.width;
+    size_t i;
+    int l;
+
+    for (l = act->first; l <= layers; l++) {
+        const void *x = act->layer[l][HONE_BUF_X];
+
+        for (i = 0; i < n; i++) {
+            /* all exponent bits of a bf16 or f32 number are in its upper half */
+            const uint16_t top =
+                m->act == HONE_BF16 ? ((const uint16_t *)x)[i] : (uint16_t)(((const uint32_t *)x)[i] >> 16);
+
+            if ((top & 0x7f80) == 0x7f80)
+                return l;
+        }
+    }
+    return -1;
+}

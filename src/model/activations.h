@@ -58,6 +58,11 @@ struct hone_activations {
     void *layer[][HONE_N_LAYER_BUF]; /* [L + 1]; layer L has X only */
 };
 
+/* The first layer whose input holds, among its first `tokens` rows, a value that is no finite number, as the last pass left
+ * them; n_layer: the output of the last. -1: none. Layers below p.first are not looked at one by one: what they did shows
+ * in the input of that layer. */
+int hone_activations_first_bad(const hone_activations *act, const hone_model *m, int32_t tokens);
+
 /* Where a block's backward pass may end: its trained parts in the order of the forward pass. */
 enum hone_stage {
     HONE_STAGE_ATTN_NORM,

@@ -3,7 +3,9 @@
 #define HONE_TRAIN_CHECKPOINT_H
 
 #include "hone/train.h"
+#include "train/best.h"
 #include "train/feed.h"
+#include "train/guard.h"
 #include "train/schedule.h"
 
 #define HONE_CHECKPOINT_FILE "training_state.bin"
@@ -14,9 +16,10 @@ typedef struct hone_checkpoint_state {
     hone_position at;
     int64_t tokens, trained_tokens; /* so far */
     double loss, weight;            /* sums of the steps' losses times their weights, and of the weights */
-    int64_t best_step;              /* -1: no evaluation yet */
-    double best_loss;
-    hone_eval_result best_eval;
+    hone_best best;
+    int64_t evaluated;     /* 1: there was an evaluation */
+    hone_eval_result kept; /* of the result that is the run's */
+    hone_guard guard;
     hone_plateau plateau;
     double seconds;   /* trained so far */
     int64_t eval_due; /* 1: the run was stopped before the evaluation that follows this step */

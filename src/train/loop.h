@@ -16,9 +16,9 @@ typedef struct hone_loop {
     hone_optimizer *optimizer;
     hone_plateau plateau;
     bool keep_best; /* the root holds the best evaluated result, not the last */
-    double best_loss;
-    int64_t best_step;
-    hone_eval_result best_eval;
+    hone_best best;
+    hone_eval_result kept; /* of the result that is the run's: the best, or the last */
+    hone_guard guard;
     hone_metrics metrics;
     hone_workspace_spec workspace; /* what the device holds for the passes of training */
     hone_row_losses rows;

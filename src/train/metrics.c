@@ -306,6 +306,8 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
     number(&b, "seconds", s->seconds);
     integer(&b, "rss_bytes", s->rss_bytes);
     number(&b, "peak_share", s->peak_share);
+    if (s->skipped)
+        hone_buf_puts(&b, ",\"skipped\":true");
     hone_buf_puts(&b, "}\n");
     rc = write_text(m->json, m->json_path, &b, err);
     if (!rc && m->csv) {

@@ -15,13 +15,13 @@
 
 #define ASSUMED_SHARE 0.6 /* of the machine's peak, before the first step tells */
 
-/* Evaluates the adapter as it is; a better one replaces the root's. */
+/* Evaluates the adapter as it is; a better one replaces the root's. The figure before the first step counts for nothing. */
 static int evaluate(hone_loop *l, int64_t step, hone_error *err)
 {
     hone_run *r = l->r;
     hone_task_sums tasks;
     hone_eval_result e;
-    bool best;
+    bool best = false;
     int rc;
 
     hone_task_sums_begin(&tasks, &r->held_out);
@@ -34,19 +34,16 @@ static int evaluate(hone_loop *l, int64_t step, hone_error *err)
     hone_adapter_attach_gradients(r->adapter, l->grad);
     if (rc)
         return rc;
-    best = step > 0 && (l->best_step < 0 || e.loss < l->best_loss);
-    if (best) {
-        l->best_loss = e.loss;
-        l->best_step = step;
-        l->best_eval = e;
-        if (l->keep_best)
+    if (step > 0) {
+        best = hone_best_update(&l->best, r->c, step, &e);
+        if (best && l->keep_best)
             rc = hone_loop_save_result(l, r->c->training.output_dir, err);
+        if (best || !l->keep_best || l->best.step < 0)
+            l->kept = e;
+        if (r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
+            hone_plateau_step(&l->plateau, r->c, e.loss);
+        l->out->has_eval = true;
     }
-    if (!l->keep_best && step > 0) /* the last adapter is the one kept, so its figures are the run's */
-        l->best_eval = e;
-    if (step > 0 && r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
-        hone_plateau_step(&l->plateau, r->c, e.loss);
-    l->out->has_eval |= step > 0;
     if (!rc)
         rc = hone_metrics_eval(&l->metrics, step, &e, tasks.result, r->held_out.n_tasks, err);
     if (!rc && r->cb.tasks && r->held_out.n_tasks)
@@ -91,6 +88,15 @@ static void tell_begin(hone_loop *l)
         r->cb.begin(r->cb.ud, &b);
 }
 
+/* Whether an evaluation follows the step that was just made. */
+static bool evaluation_follows(const hone_run *r, const hone_step *s)
+{
+    const bool epochs = r->c->training.evaluation_strategy == HONE_STRATEGY_EPOCH;
+
+    return r->eval_every && (s->step == r->steps || s->step % r->eval_every == 0) &&
+           r->c->training.eval_delay <= (epochs ? s->epoch : (double)s->step);
+}
+
 static int all_steps(hone_loop *l, hone_error *err)
 {
     hone_run *r = l->r;
@@ -103,7 +109,8 @@ static int all_steps(hone_loop *l, hone_error *err)
     l->started = hone_now() - l->before;
     if (l->eval_due || (l->resumed == 0 && r->eval_every && r->c->training.eval_on_start))
         rc = evaluate_due(l, l->resumed, err);
-    for (step = l->resumed; !rc && step < r->steps && !l->out->stopped; step++) {
+    l->out->stopped_early = hone_best_stops(&l->best, r->c);
+    for (step = l->resumed; !rc && step < r->steps && !l->out->stopped && !l->out->stopped_early; step++) {
         int64_t done = step + 1;
         bool last = done == r->steps, log;
         hone_step s;
@@ -116,16 +123,18 @@ static int all_steps(hone_loop *l, hone_error *err)
         l->out->trained_tokens += s.trained_tokens;
         l->loss += s.loss * s.weight;
         l->weight += s.weight;
-        log = last || done == 1 || done % log_every == 0;
+        log = last || (done == 1 && r->c->training.logging_first_step) || done % log_every == 0;
         if ((rc = hone_metrics_step(&l->metrics, &s, log, err)))
             break;
         if (r->cb.step)
             r->cb.step(r->cb.ud, &s, log);
         if (hone_run_stop_wanted(r))
             l->out->stopped = true;
-        l->eval_due = r->eval_every && (last || done % r->eval_every == 0);
+        l->eval_due = evaluation_follows(r, &s);
         if (l->eval_due && !l->out->stopped)
             rc = evaluate_due(l, done, err);
+        l->out->stopped_early = hone_best_stops(&l->best, r->c);
+        last |= l->out->stopped_early;
         if (!rc && r->save_every && (last || l->out->stopped || done % r->save_every == 0))
             rc = hone_loop_save(l, done, err);
         if (rc)
@@ -178,9 +187,9 @@ static int finish(hone_loop *l, hone_error *err)
 
     if (l->out->stopped && l->out->steps > 0)
         rc = hone_loop_save(l, l->out->steps, err);
-    l->out->eval = l->best_eval;
-    l->out->best_step = l->keep_best ? l->best_step : l->out->steps;
-    if (!rc && !(l->keep_best && l->best_step >= 0)) /* else the best one is in the root already */
+    l->out->eval = l->kept;
+    l->out->best_step = l->keep_best && l->best.step >= 0 ? l->best.step : l->out->steps;
+    if (!rc && !(l->keep_best && l->best.step >= 0)) /* else the best one is in the root already */
         rc = hone_loop_save_result(l, r->c->training.output_dir, err);
     if (!rc)
         rc = write_rows(l, err);
@@ -242,7 +251,7 @@ int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_call
                    hone_train_result *out, hone_error *err)
 {
     hone_run r;
-    hone_loop l = {.r = &r, .out = out, .best_step = -1, .called = hone_now()};
+    hone_loop l = {.r = &r, .out = out, .best = HONE_BEST_NONE, .called = hone_now()};
     hone_plan plan[3];
     size_t bytes;
     int chosen, rc;

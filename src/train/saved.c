@@ -86,9 +86,10 @@ static int write_state(const hone_loop *l, const char *dir, int64_t step, hone_e
                                    .trained_tokens = l->out->trained_tokens,
                                    .loss = l->loss,
                                    .weight = l->weight,
-                                   .best_step = l->best_step,
-                                   .best_loss = l->best_loss,
-                                   .best_eval = l->best_eval,
+                                   .best = l->best,
+                                   .evaluated = l->out->has_eval,
+                                   .kept = l->kept,
+                                   .guard = l->guard,
                                    .plateau = l->plateau,
                                    .seconds = hone_now() - l->started,
                                    .eval_due = l->eval_due},
@@ -143,7 +144,7 @@ int hone_loop_save(hone_loop *l, int64_t step, hone_error *err)
         return rc;
     l->saved[l->n_saved++] = step;
     for (i = 0; limit > 0 && l->n_saved > limit && i < l->n_saved - 1;) {
-        if (l->saved[i] == l->best_step) {
+        if (l->saved[i] == l->best.step) {
             i++;
             continue;
         }
@@ -215,10 +216,11 @@ int hone_loop_resume(hone_loop *l, hone_error *err)
         l->out->trained_tokens = s.trained_tokens;
         l->loss = s.loss;
         l->weight = s.weight;
-        l->best_step = s.best_step;
-        l->best_loss = s.best_loss;
-        l->best_eval = s.best_eval;
-        l->out->has_eval = s.best_step >= 0;
+        l->best = s.best;
+        l->kept = s.kept;
+        l->guard = s.guard;
+        l->out->has_eval = s.evaluated;
+        l->out->skipped = s.guard.skipped;
         l->plateau = s.plateau;
         l->eval_due = s.eval_due;
         l->before = s.seconds;

@@ -7,31 +7,140 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/activations.h"
 #include "train/flops.h"
 #include "train/loop.h"
 
-/* A loss or gradient that is no number: saves the adapter of the step before, which is whole, and says where. */
-static int not_finite(hone_loop *l, int64_t step, const char *what, hone_error *err)
+/* Files and lines of the sequences of micro-batches [first, end) of the step that the feed holds. */
+static void name_rows(char *out, size_t size, const hone_feed *f, int64_t first, int64_t end)
 {
-    const hone_feed *f = &l->r->feed; /* holds the step */
-    char where[400] = "";
     const uint32_t *which;
     int64_t micro;
-    size_t at = 0, n, i;
+    size_t at = 0, n, i, all = 0, named = 0;
+
+    out[0] = 0;
+    for (micro = first; micro < end && (which = hone_feed_micro(f, micro, &n)) != NULL; micro++)
+        for (i = 0; i < n; i++, all++) {
+            hone_sequence q = hone_dataset_get(f->p.data, which[i]);
+
+            if (at + 110 > size)
+                continue;
+            at += (size_t)snprintf(out + at, size - at, "%s%.60s:%llu", at ? ", " : "", q.file,
+                                   (unsigned long long)q.line);
+            named++;
+        }
+    if (named < all)
+        snprintf(out + at, size - at, " and %zu more", all - named);
+}
+
+/* The trained tensor whose gradient is the largest for its share of the norm; of gradients that are no numbers, the first
+ * in the order of the model. */
+static void name_gradient(char out[HONE_PARAM_NAME], const hone_loop *l)
+{
+    const hone_adapter *a = l->r->adapter;
+    double most = -1;
+    size_t i, found = 0;
+
+    for (i = 0; i < a->n_params; i++) {
+        double sum = hone_sum_squares(l->r->dev, l->grad + a->param[i].at, a->param[i].n);
+
+        if (!isfinite(sum)) {
+            found = i;
+            break;
+        }
+        if (sum > most) {
+            most = sum;
+            found = i;
+        }
+    }
+    hone_param_name(out, a, &a->param[found]);
+}
+
+/* Where a loss that is no number comes from: a trained tensor that holds one, else the first place of the forward pass
+ * whose output does. */
+static void name_origin(char *out, size_t size, const hone_loop *l, int32_t tokens)
+{
+    const hone_adapter *a = l->r->adapter;
+    char name[HONE_PARAM_NAME];
+    size_t i;
+    int layer;
+
+    for (i = 0; i < a->n_params; i++)
+        if (!isfinite(hone_sum_squares(l->r->dev, a->value + a->param[i].at, a->param[i].n))) {
+            hone_param_name(name, a, &a->param[i]);
+            snprintf(out, size, "the trained tensor %s holds such values", name);
+            return;
+        }
+    layer = hone_activations_first_bad(l->act, l->r->model, tokens);
+    if (layer < 0)
+        snprintf(out, size, "it arises in the output head: every layer's output is finite");
+    else if (layer == 0)
+        snprintf(out, size, "the first such values are the embeddings of the rows");
+    else
+        snprintf(out, size, "the first such values come out of layer %d", layer - 1);
+}
+
+/* A loss or gradient that is no number: saves the state before the step, which is whole, and says where. micro: the
+ * micro-batch of the loss; -1: the gradient of the whole step. */
+static int not_finite(hone_loop *l, int64_t step, int64_t micro, int32_t tokens, hone_error *err)
+{
+    char rows[400], origin[240], name[HONE_PARAM_NAME], before[80] = "Nothing was trained before";
 
     if (step > 0)
         hone_loop_save(l, step, NULL);
-    for (micro = 0; (which = hone_feed_micro(f, micro, &n)) != NULL; micro++)
-        for (i = 0; i < n && at + 80 < sizeof where; i++) {
-            hone_sequence q = hone_dataset_get(f->p.data, which[i]);
-
-            at += (size_t)snprintf(where + at, sizeof where - at, "%s%.60s:%llu", at ? ", " : "", q.file,
-                                   (unsigned long long)q.line);
-        }
+    if (micro >= 0) {
+        name_rows(rows, sizeof rows, &l->r->feed, micro, micro + 1);
+        name_origin(origin, sizeof origin, l, tokens);
+    } else {
+        name_rows(rows, sizeof rows, &l->r->feed, 0, INT64_MAX);
+        name_gradient(name, l);
+        snprintf(origin, sizeof origin, "the first such values are in the gradient of %s", name);
+    }
+    if (step > 0)
+        snprintf(before, sizeof before, "The state before this step is in checkpoint-%lld", (long long)step);
     return hone_error_set(err, HONE_ERANGE,
-                          "step %lld: the %s is not a finite number (rows %s). The adapter before this "
-                          "step is in checkpoint-%lld; lower training.learning_rate or look at these rows",
-                          (long long)step + 1, what, where, (long long)step);
+                          "step %lld: the %s is not a finite number (rows %s); %s. %s; lower "
+                          "training.learning_rate or look at these rows",
+                          (long long)step + 1, micro >= 0 ? "loss" : "gradient", rows, origin, before);
+}
+
+/* What training.loss_spike_action says of a step that stands out; *skip: its update is not applied. */
+static int watch(hone_loop *l, int64_t step, double loss, double norm, bool *skip, hone_error *err)
+{
+    hone_run *r = l->r;
+    const hone_spike_action action = r->c->training.loss_spike_action;
+    double median = 0;
+    const hone_spike spike = hone_guard_check(&l->guard, r->c, loss, norm, &median);
+    char line[900], rows[400], name[HONE_PARAM_NAME];
+    int rc = 0;
+
+    if (spike) {
+        name_rows(rows, sizeof rows, &r->feed, 0, INT64_MAX);
+        name_gradient(name, l);
+        snprintf(
+            line, sizeof line,
+            "step %lld: the %s %.4g is far above the median %.4g of the last steps (rows %s; the largest "
+            "gradient is that of %s). %s: look at these rows, lower training.learning_rate or "
+            "training.max_grad_norm",
+            (long long)step + 1, spike == HONE_SPIKE_LOSS ? "loss" : "norm of the gradient",
+            spike == HONE_SPIKE_LOSS ? loss : norm, median, rows, name,
+            action == HONE_SPIKE_SKIP ? "The update is not applied" : "If it harms the run");
+        *skip = action == HONE_SPIKE_SKIP;
+        if (action != HONE_SPIKE_STOP) {
+            hone_run_note(r, line);
+        } else {
+            rc = step > 0 ? hone_loop_save(l, step, err) : 0;
+            if (!rc)
+                rc = hone_error_set(err, HONE_ERANGE,
+                                    "%s. training.loss_spike_action is stop; the state before this step is "
+                                    "in checkpoint-%lld",
+                                    line, (long long)step);
+            return rc;
+        }
+    }
+    hone_guard_add(&l->guard, loss, norm);
+    l->guard.skipped += *skip;
+    return rc;
 }
 
 int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone_error *err)
@@ -68,6 +177,8 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
                               &pass, err);
         if (rc)
             return rc;
+        if (!isfinite(pass.loss_sum))
+            return not_finite(l, step, micro, b.n_tokens, err);
         loss += pass.loss_sum;
         hone_row_losses_take(&l->rows, &b, &pass, which, n);
         gflop += hone_step_gflop(&r->model->w->arch, r->adapter, b.n_tokens, hone_pairs(b.off, b.n_seq));
@@ -78,18 +189,23 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
         }
     }
     norm = sqrt(hone_sum_squares(r->dev, l->grad, r->adapter->n));
-    if (!isfinite(loss))
-        return not_finite(l, step, "loss", err);
     if (!isfinite(norm))
-        return not_finite(l, step, "gradient", err);
+        return not_finite(l, step, -1, 0, err);
+    rc = watch(l, step, loss / weight, norm, &s->skipped, err);
+    if (rc)
+        return rc;
     if (c->training.max_grad_norm > 0)
         clip = fmin(1.0, c->training.max_grad_norm / (norm + 1e-6));
     s->learning_rate = c->training.learning_rate * hone_schedule_factor(c, step, r->warmup, r->steps);
     if (l->plateau.evaluations)
         s->learning_rate *= l->plateau.factor;
-    rc = hone_optimizer_step(l->optimizer, step + 1, s->learning_rate, clip, err);
+    if (s->skipped)
+        memset(l->grad, 0, r->adapter->n * sizeof *l->grad);
+    else
+        rc = hone_optimizer_step(l->optimizer, step + 1 - l->guard.skipped, s->learning_rate, clip, err);
     if (rc)
         return rc;
+    l->out->skipped = l->guard.skipped;
     s->step = step + 1;
     s->total_steps = r->steps;
     l->at = r->feed.next;

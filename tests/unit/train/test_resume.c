@@ -209,6 +209,58 @@ static void goes_on_bit_for_bit(void **state)
     }
 }
 
+/* Patience, the best metric and the guard's window are part of the state: stopped anywhere, the run ends where the whole
+ * one does. A wide threshold and narrow factors make both act. */
+static void guards_and_patience_go_on(void **state)
+{
+    const char *set[] = {"training.max_steps=60",
+                         "training.learning_rate=0.5",
+                         "training.lr_scheduler_type=constant",
+                         "training.max_grad_norm=0",
+                         "training.eval_steps=2",
+                         "training.eval_delay=16",
+                         "training.eval_on_start=true",
+                         "training.early_stopping_patience=12",
+                         "training.early_stopping_threshold=0.5",
+                         "training.metric_for_best_model=eval_loss",
+                         "training.loss_spike_factor=1.01",
+                         "training.grad_spike_factor=1.01",
+                         "training.loss_spike_action=skip",
+                         "training.resume_from_checkpoint=auto",
+                         NULL};
+    static const int at[] = {3, 17, 23};
+    struct run once = {0};
+    hone_train_result r, s;
+    char *a, *b;
+    size_t k;
+
+    (void)state;
+    must_train(&once, "guarded", set, &r);
+    assert_true(r.stopped_early && !r.stopped);
+    assert_true(r.steps < 60 && r.steps > 24);
+    assert_true(r.skipped > 0);
+    a = losses("guarded");
+    assert_memory_equal(a, "{\"step\":0,\"eval_loss\"", 21);
+    for (k = 0; k < HONE_COUNT(at); k++) {
+        struct run first = {.stop_after = at[k]}, rest = {0};
+        char out[32];
+
+        snprintf(out, sizeof out, "guarded-%d", at[k]);
+        must_train(&first, out, set, &s);
+        assert_int_equal(s.steps, at[k]);
+        must_train(&rest, out, set, &s);
+        assert_true(s.stopped_early && s.steps == r.steps && s.skipped == r.skipped &&
+                    s.best_step == r.best_step);
+        same_file("guarded", out, "adapter_model.safetensors");
+        b = losses(out);
+        assert_string_equal(a, b);
+        hone_free(b);
+        must_train(&rest, out, set, &s); /* a run that is over stays so */
+        assert_true(s.stopped_early && s.steps == r.steps);
+    }
+    hone_free(a);
+}
+
 static void whole_models_go_on(void **state)
 {
     static const char *const set[] = {"training.finetuning_type=full", "training.save_precision=bf16",
@@ -311,9 +363,8 @@ static void wrong_checkpoints_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_bit_for_bit),
-        cmocka_unit_test(whole_models_go_on),
-        cmocka_unit_test(what_a_kill_leaves_does_no_harm),
+        cmocka_unit_test(goes_on_bit_for_bit),         cmocka_unit_test(guards_and_patience_go_on),
+        cmocka_unit_test(whole_models_go_on),          cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
 

@@ -449,6 +449,127 @@ static void refuses_a_rate_that_breaks_the_numbers(void **state)
     hone_config_free(c);
 }
 
+struct told {
+    char line[1000]; /* the last note */
+    int notes, steps, skipped;
+};
+
+static void on_told(void *ud, const char *line)
+{
+    struct told *t = ud;
+
+    if (strstr(line, "far above the median")) {
+        snprintf(t->line, sizeof t->line, "%s", line);
+        t->notes++;
+    }
+}
+
+static void on_told_step(void *ud, const hone_step *s, bool log)
+{
+    struct told *t = ud;
+
+    (void)log;
+    t->steps++;
+    t->skipped += s->skipped;
+}
+
+/* Twenty-three easy rows and one of noise, in the order of the file: the step of that row stands out. */
+static void finds_the_row_that_jumps(void **state)
+{
+    static const char *const action[] = {"note", "skip", "stop"};
+    char *path = in_folder("jump.jsonl"), line[2][300];
+    hone_buf b = {0};
+    size_t i, k;
+
+    (void)state;
+    for (i = 0; i < 24; i++)
+        hone_buf_printf(&b, "{\"instruction\": \"again\", \"output\": \"%s\"}\n",
+                        i == 21 ? "zq5%^ 9wv~ {}<> kj#x 0_0 Zß" : "step by step by step by step");
+    assert_int_equal(hone_file_write(path, b.data, b.len, NULL), 0);
+    hone_buf_clear(&b);
+    snprintf(line[0], sizeof line[0], "data.train_data_path=%s", path);
+    for (k = 0; k < HONE_COUNT(action); k++) {
+        const char *const more[] = {line[0],
+                                    line[1],
+                                    "training.shuffle=false",
+                                    "training.per_device_train_batch_size=1",
+                                    "training.gradient_accumulation_steps=1",
+                                    "training.num_train_epochs=1",
+                                    "training.save_strategy=steps",
+                                    NULL};
+        struct told told = {0};
+        hone_train_callbacks cb = {.ud = &told, .note = on_told, .step = on_told_step};
+        hone_train_result r;
+        hone_error err = HONE_ERROR_INIT;
+        hone_device *dev;
+        hone_config *c;
+        int rc;
+
+        snprintf(line[1], sizeof line[1], "training.loss_spike_action=%s", action[k]);
+        c = configure(action[k], more);
+        assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+        rc = hone_train_run(c, dev, &cb, &r, &err);
+        if (k == 2) {
+            assert_int_equal(rc, HONE_ERANGE);
+            snprintf(told.line, sizeof told.line, "%.999s", err.message);
+            hone_free(read_file("stop", "checkpoint-21/training_state.bin", &i));
+            assert_int_equal(told.steps, 21);
+        } else {
+            assert_int_equal(rc, 0);
+            assert_int_equal(told.notes, 1);
+            assert_int_equal(told.skipped, k);
+            assert_int_equal(r.skipped, k);
+            assert_int_equal(told.steps, 24);
+        }
+        assert_non_null(strstr(told.line, "step 22: the loss"));
+        assert_non_null(strstr(told.line, "jump.jsonl:22;"));
+        assert_non_null(strstr(told.line, "lora_"));
+        hone_device_close(dev);
+        hone_config_free(c);
+    }
+    assert_false(same_file("note", "skip", "adapter_model.safetensors"));
+    hone_free(path);
+}
+
+/* A copy of the model with one value of a layer that is no number: the message names that layer. */
+static void names_the_layer_that_breaks(void **state)
+{
+    char command[300], *copy = in_folder("broken"), *weights, *text, *at, line[300];
+    static const char tensor[] = "\"model.layers.1.mlp.down_proj.weight\"";
+    const char *const more[] = {line, "training.max_steps=2", NULL};
+    hone_error err = HONE_ERROR_INIT;
+    hone_train_result r;
+    hone_device *dev;
+    hone_config *c;
+    uint64_t head, begin;
+    size_t n;
+
+    (void)state;
+    snprintf(command, sizeof command, "cp -r '%s' '%s'", MODEL, copy);
+    assert_int_equal(system(command), 0);
+    weights = hone_path_join(copy, "model.safetensors");
+    assert_int_equal(hone_file_read(&text, &n, weights, 1 << 26, &err), 0);
+    memcpy(&head, text, 8);
+    at = memmem(text, n, tensor, sizeof tensor - 1);
+    assert_non_null(at);
+    at = strstr(at, "\"data_offsets\"");
+    begin = strtoull(strchr(at, '[') + 1, NULL, 10);
+    memset(text + 8 + head + begin, 0xff, 4); /* NaN in every float type */
+    assert_int_equal(hone_file_write(weights, text, n, &err), 0);
+    snprintf(line, sizeof line, "model.name_or_path=%s", copy);
+    c = configure("layer", more);
+    assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+    assert_int_equal(hone_train_run(c, dev, NULL, &r, &err), HONE_ERANGE);
+    print_message("%s\n", err.message);
+    assert_non_null(strstr(err.message, "the loss is not a finite number (rows "));
+    assert_non_null(strstr(err.message, "come out of layer 1"));
+    hone_device_close(dev);
+    hone_config_free(c);
+    hone_free(text);
+    hone_free(weights);
+    hone_free(copy);
+}
+
 static void plans_what_it_runs(void **state)
 {
     static const char *const more[] = {"training.num_train_epochs=2",
@@ -554,6 +675,8 @@ int main(void)
         cmocka_unit_test(stops_between_steps_and_saves),
         cmocka_unit_test(goes_on_from_an_adapter),
         cmocka_unit_test(refuses_a_rate_that_breaks_the_numbers),
+        cmocka_unit_test(finds_the_row_that_jumps),
+        cmocka_unit_test(names_the_layer_that_breaks),
         cmocka_unit_test(plans_what_it_runs),
         cmocka_unit_test(every_method_learns),
     };
