@@ -557,6 +557,8 @@ static void assert_round_trip(const hone_config *c)
     TEXT(distributed.deepspeed_config_file);
     STRINGS(lora.target_modules);
     STRINGS(training.report_to);
+    STRINGS(training.sample_prompts);
+    STRINGS(training.sample_data_path);
     STRINGS(data.train_data_path);
     STRINGS(data.eval_data_path);
     STRINGS(data.contamination_against);
