@@ -10,7 +10,7 @@ marker='<!-- From here on made by tools/make-config-docs.sh'
 
 "$program" train --help-config >"$out/config.md.new"
 sed "\,^$marker,q" "$docs/cli.md" >"$out/cli.md.new"
-for command in train plan verify eval generate chat tokenize inspect bench; do
+for command in train plan report verify eval generate chat tokenize inspect bench; do
     printf '\n## hone %s\n\n```\n' $command
     "$program" help $command | sed '/^Common options/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
     printf '```\n'

@@ -60,6 +60,23 @@ HONE_API int hone_data_report(char **html, size_t *len, const char *const *paths
                               const hone_prepare_options *prepare, const hone_data_report_options *options,
                               hone_ledger_counts *counts, hone_error *err);
 
+/* ---- the training report ------------------------------------------------------------------------------------------ */
+
+typedef struct hone_train_report_options {
+    hone_language language;
+    const char *title, *time; /* NULL: nothing */
+    const hone_config
+        *config;          /* of the run: how its rows are read again, for excerpts; NULL: none are shown */
+    const char *settings; /* its text, shown as it is; NULL: none */
+    uint32_t rows;        /* of each list of rows that stand out */
+} hone_train_report_options;
+
+/* The page about the run whose files lie in output_dir: metrics.jsonl, which must be there, run.json, samples.jsonl and
+ * rows.jsonl. *html as of hone_data_report. HONE_ENOENT; HONE_EFORMAT names file and line; HONE_ELIMIT for files past
+ * 1 GiB. Training files that are gone leave rows without excerpts. */
+HONE_API int hone_train_report(char **html, size_t *len, const char *output_dir,
+                               const hone_train_report_options *options, hone_error *err);
+
 #ifdef __cplusplus
 }
 #endif

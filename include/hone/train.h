@@ -106,6 +106,21 @@ typedef struct hone_train_callbacks {
 HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                             hone_train_result *out, hone_error *err);
 
+/* All but the training: opens and checks everything that a run needs, makes the first micro-batch, and looks whether
+ * output_dir can be written and holds the checkpoints. Writes nothing, when `c` asks for no token cache. Errors: those that
+ * the run would end with, and HONE_EIO for the folder and the disk. */
+typedef struct hone_dry_run {
+    hone_plan plan;
+    hone_train_begin begin;
+    int64_t batch_rows, batch_tokens, batch_trained; /* of the first micro-batch */
+    int64_t eval_rows, questions;
+    uint64_t result_bytes, checkpoint_bytes; /* on the disk, of one */
+    int64_t checkpoints;                     /* most at once */
+    uint64_t disk_bytes, disk_free;
+} hone_dry_run;
+HONE_API int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                                hone_dry_run *out, hone_error *err);
+
 /* The memory plan of a configuration and the size of its steps, without training: what `hone plan` prints. Opens model,
  * tokenizer and data. */
 typedef struct hone_plan_report {

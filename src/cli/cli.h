@@ -139,6 +139,10 @@ typedef struct atomic_file {
 int atomic_open(atomic_file *f, const char *path); /* 0, or EXIT_FAILURE after a message */
 int atomic_close(atomic_file *f, bool keep);
 
+/* Writes a page whole, "-" = stdout, and says so. Exit code. */
+int page_write(const char *path, const char *html, size_t len);
+const char *now_text(char out[32]); /* "2025-01-31 12:00"; NULL: unknown */
+
 /* Reads a whole file, "-" = stdin; 0, or EXIT_FAILURE after a message. Freed with free. */
 int read_file(char **out, size_t *len, const char *path);
 /* Syntax of a JSON text; 0, or EXIT_FAILURE after a message with file, line and column. first_line: number of its first
@@ -255,6 +259,9 @@ int command_tokenize(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_report(int argc, char **argv);
+/* The page about the run in output_dir; fills config and settings of the options from it. Exit code. */
+int train_report_write(const char *output_dir, const char *path, hone_train_report_options *o);
 
 /* hone data report and hone data show: argv[0] is the word after `data`. */
 int command_data_report(int argc, char **argv);

@@ -1,6 +1,5 @@
 /* hone data report: one page about the data of a configuration. */
 #include <string.h>
-#include <time.h>
 
 #include "cli.h"
 
@@ -35,28 +34,6 @@ static void open_chat(const hone_config *c, hone_tokenizer **tokenizer, hone_cha
     }
 }
 
-static int write_page(const char *path, const char *html, size_t len)
-{
-    atomic_file f;
-    bool written;
-    int rc;
-
-    if (!strcmp(path, "-")) {
-        fwrite(html, 1, len, stdout);
-        return output_finish(EXIT_SUCCESS);
-    }
-    rc = atomic_open(&f, path);
-    if (rc)
-        return rc;
-    written = fwrite(html, 1, len, f.file) == len;
-    rc = atomic_close(&f, written);
-    if (!rc && !written)
-        rc = fail("%s can not be written", path);
-    if (!rc)
-        note("%s is written", path);
-    return rc;
-}
-
 static int report(data_pass *p, hone_data_report_options *o, const char *config, const char *output)
 {
     static const char *const sections[] = {"model", "data"};
@@ -81,23 +58,13 @@ static int report(data_pass *p, hone_data_report_options *o, const char *config,
     if (!rc)
         rc = hone_data_report(&html, &len, p->paths, p->n_paths, &p->options, o, &counts, &err);
     progress(NULL);
-    rc = rc ? fail_with(&err) : write_page(output, html, len);
+    rc = rc ? fail_with(&err) : page_write(output, html, len);
     hone_free(html);
     hone_free(settings);
     free(base);
     hone_chat_close(chat);
     hone_tokenizer_close(tokenizer);
     return rc;
-}
-
-static const char *now_text(char out[32])
-{
-    time_t now = time(NULL);
-    struct tm local;
-
-    if (!localtime_r(&now, &local) || !strftime(out, 32, "%Y-%m-%d %H:%M", &local))
-        return NULL;
-    return out;
 }
 
 int command_data_report(int argc, char **argv)

@@ -11,6 +11,7 @@ static const struct command {
 } commands[] = {
     {"train", command_train, "Fine-tunes a model as a YAML file says and writes an adapter"},
     {"plan", command_plan, "Shows what a training run will need of memory and steps, without running it"},
+    {"report", command_report, "Makes one HTML page about a training run"},
     {"verify", command_verify, "Shows on your model and data that training computes what it should"},
     {"eval", command_eval, "Loss, perplexity and token accuracy of a model, with and without an adapter"},
     {"generate", command_generate, "Answers a prompt, a conversation, or every line of a file"},

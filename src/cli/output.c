@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cli.h"
@@ -201,4 +202,36 @@ int check_json(const char *text, size_t len, const char *path, int64_t first_lin
                     error.text);
     json_decref(doc);
     return 0;
+}
+
+int page_write(const char *path, const char *html, size_t len)
+{
+    atomic_file f;
+    bool written;
+    int rc;
+
+    if (!strcmp(path, "-")) {
+        fwrite(html, 1, len, stdout);
+        return output_finish(EXIT_SUCCESS);
+    }
+    rc = atomic_open(&f, path);
+    if (rc)
+        return rc;
+    written = fwrite(html, 1, len, f.file) == len;
+    rc = atomic_close(&f, written);
+    if (!rc && !written)
+        rc = fail("%s can not be written", path);
+    if (!rc)
+        note("%s is written", path);
+    return rc;
+}
+
+const char *now_text(char out[32])
+{
+    time_t now = time(NULL);
+    struct tm local;
+
+    if (!localtime_r(&now, &local) || !strftime(out, 32, "%Y-%m-%d %H:%M", &local))
+        return NULL;
+    return out;
 }

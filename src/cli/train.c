@@ -177,7 +177,77 @@ static int print_reference(void)
     return EXIT_SUCCESS;
 }
 
-static int run(const common *c, const hone_config *config, bool json)
+/* output_dir/report.html. A page that can not be made does not undo a run: it is a warning. */
+static void write_report(const hone_config *c, const char *language)
+{
+    hone_train_report_options o = {.language = language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH,
+                                   .title = c->training.output_dir,
+                                   .rows = 10};
+    char *path, now[32];
+
+    o.time = now_text(now);
+    if (asprintf(&path, "%s/report.html", c->training.output_dir) < 0)
+        return;
+    if (train_report_write(c->training.output_dir, path, &o))
+        warn("the report could not be made; `hone report` can be tried again");
+    free(path);
+}
+
+static json_t *dry_json(const hone_dry_run *d)
+{
+    return json_pack("{s:I, s:o, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "steps",
+                     (json_int_t)d->begin.steps, "estimated_seconds", json_number(d->begin.seconds),
+                     "machine_peak_gflops", json_number(d->begin.peak_gflops), "micro_batch_rows",
+                     (json_int_t)d->batch_rows, "micro_batch_tokens", (json_int_t)d->batch_tokens,
+                     "micro_batch_trained", (json_int_t)d->batch_trained, "eval_rows",
+                     (json_int_t)d->eval_rows, "checkpoint_bytes", (json_int_t)d->checkpoint_bytes,
+                     "checkpoints", (json_int_t)d->checkpoints, "disk_bytes", (json_int_t)d->disk_bytes,
+                     "disk_free_bytes", (json_int_t)d->disk_free, "plan", plan_json(&d->plan));
+}
+
+static void dry_print(const hone_config *c, const hone_dry_run *d)
+{
+    char a[32], b[32];
+
+    printf("memory plan: recomputation level %d\n", d->plan.recompute);
+    plan_print(stdout, &d->plan);
+    printf("first micro-batch: %lld rows, %lld positions, %lld trained\n", (long long)d->batch_rows,
+           (long long)d->batch_tokens, (long long)d->batch_trained);
+    printf("evaluation: %lld rows, %lld sample questions\n", (long long)d->eval_rows,
+           (long long)d->questions);
+    printf("disk: %s for the result and %lld checkpoints", size_text(a, d->disk_bytes),
+           (long long)d->checkpoints);
+    printf(" of %s; %s are free\n", size_text(a, d->checkpoint_bytes), size_text(b, d->disk_free));
+    if (d->begin.seconds > 0)
+        printf("%lld steps in about %s, if a step reaches %.0f %% of the %.0f GFLOP/s measured now\n",
+               (long long)d->begin.steps, duration_text(a, d->begin.seconds), 100 * d->begin.assumed_share,
+               d->begin.peak_gflops);
+    printf("ready: nothing was written to %s\n", c->training.output_dir);
+}
+
+static int dry_run(const common *c, hone_config *config, bool json)
+{
+    hone_train_callbacks callbacks = {.note = on_note, .generator = hone_generator_get()};
+    hone_error err = HONE_ERROR_INIT;
+    hone_device *device = NULL;
+    hone_dry_run d;
+    int rc = EXIT_SUCCESS;
+
+    if (!c->quiet)
+        callbacks.data = on_data;
+    /* a token cache would be written */
+    if (hone_config_set(config, "data.cache=false", &err) || device_open(&device, c, &err) ||
+        hone_train_dry_run(config, device, &callbacks, &d, &err))
+        rc = fail_with(&err);
+    else if (json)
+        rc = json_print(dry_json(&d));
+    else
+        dry_print(config, &d);
+    hone_device_close(device);
+    return rc;
+}
+
+static int run(const common *c, const hone_config *config, bool json, const char *report)
 {
     bool told = false;
     hone_train_callbacks callbacks = {.ud = &told,
@@ -209,6 +279,8 @@ static int run(const common *c, const hone_config *config, bool json)
         rc = json_print(result_json(config, &result));
     else
         print_result(config, &result);
+    if (*report != 'n' && result.steps > 0)
+        write_report(config, report);
     if (!rc && result.stopped && stop_signal())
         rc = 128 + stop_signal();
 out:
@@ -220,8 +292,8 @@ int command_train(int argc, char **argv)
 {
     common c = {0};
     text_list set = {0};
-    const char *precision = NULL, *path = NULL;
-    bool json = false, reference = false, resume = false;
+    const char *precision = NULL, *path = NULL, *report = "en";
+    bool json = false, reference = false, resume = false, dry = false;
     const option options[] = {
         {.name = "--set",
          .kind = OPTION_LIST,
@@ -238,6 +310,19 @@ int command_train(int argc, char **argv)
          .argument = "P",
          .choices = PRECISIONS,
          .help = "Overrides training.precision."},
+        {.name = "--dry-run",
+         .kind = OPTION_FLAG,
+         .value = &dry,
+         .help =
+             "Does everything but the training: data, template, model, memory, first micro-batch, folder and "
+             "disk are checked, the time is estimated, and nothing is written."},
+        {.name = "--report",
+         .kind = OPTION_CHOICE,
+         .value = &report,
+         .argument = "LANGUAGE",
+         .choices = "en|zh|none",
+         .standard = "en",
+         .help = "Language of report.html, the page about the run that is made at its end."},
         {.name = "--json",
          .kind = OPTION_FLAG,
          .value = &json,
@@ -247,15 +332,15 @@ int command_train(int argc, char **argv)
          .value = &reference,
          .help = "Prints every key of the YAML file with its meaning and default, and ends."},
         {0}};
-    const usage u = {
-        "train",
-        "CONFIG.yaml [OPTIONS]\n--help-config",
-        "Trains as the YAML file says. Writes adapter_model.safetensors, adapter_config.json, "
-        "metrics.jsonl and config.yaml into training.output_dir. Ctrl-C or SIGTERM saves the adapter and "
-        "ends with exit code 128 + the signal (130 for Ctrl-C).",
-        options,
-        0,
-        1};
+    const usage u = {"train",
+                     "CONFIG.yaml [OPTIONS]\n--help-config",
+                     "Trains as the YAML file says. Writes adapter_model.safetensors, adapter_config.json, "
+                     "metrics.jsonl, report.html and config.yaml into training.output_dir. Ctrl-C or SIGTERM "
+                     "saves the adapter and "
+                     "ends with exit code 128 + the signal (130 for Ctrl-C).",
+                     options,
+                     0,
+                     1};
     hone_error err = HONE_ERROR_INIT;
     hone_config *config = NULL;
     parse_result r;
@@ -273,7 +358,7 @@ int command_train(int argc, char **argv)
         if (!rc && resume && hone_config_set(config, "training.resume_from_checkpoint=auto", &err))
             rc = fail_with(&err);
         if (!rc)
-            rc = run(&c, config, json);
+            rc = dry ? dry_run(&c, config, json) : run(&c, config, json, report);
     }
     hone_config_free(config);
     text_list_clear(&set);

@@ -267,6 +267,23 @@ void html_figure(hone_buf *b, const char *label, uint64_t value, uint64_t of, co
     hone_buf_puts(b, "</dd></div>\n");
 }
 
+void html_figure_text(hone_buf *b, const char *label, const char *value, const char *below, const char *tone)
+{
+    if (tone)
+        hone_buf_printf(b, "<div class=\"figure t-%s\"><dt>", tone);
+    else
+        hone_buf_puts(b, "<div class=figure><dt>");
+    html_puts(b, label);
+    hone_buf_puts(b, "</dt><dd>");
+    html_puts(b, value);
+    if (below) {
+        hone_buf_puts(b, "<small>");
+        html_puts(b, below);
+        hone_buf_puts(b, "</small>");
+    }
+    hone_buf_puts(b, "</dd></div>\n");
+}
+
 void html_figures_end(hone_buf *b)
 {
     hone_buf_puts(b, "</dl>\n");
@@ -314,6 +331,30 @@ void html_stack(hone_buf *b, const char *label, const html_part *part, size_t n)
     }
     hone_buf_puts(b, "</div>\n");
     html_legend(b, shown, k);
+}
+
+void html_bars_begin(hone_buf *b)
+{
+    hone_buf_puts(b, "<ul class=bars>\n");
+}
+
+void html_bar_text(hone_buf *b, const char *label, double before, double after, const char *tone,
+                   const char *text)
+{
+    hone_buf_puts(b, "<li><span class=name>");
+    html_quote_cut(b, label, strlen(label), 80);
+    hone_buf_puts(b, "</span><span class=track>");
+    if (before >= 0)
+        hone_buf_printf(b, "<i class=\"t-before\" style=\"width:%.4g%%\"></i>", 100 * before);
+    hone_buf_printf(b, "<i class=\"t-%s\" style=\"width:%.4g%%\"></i></span><span class=num>", tone,
+                    100 * after);
+    html_puts(b, text);
+    hone_buf_puts(b, "</span></li>\n");
+}
+
+void html_bars_end(hone_buf *b)
+{
+    hone_buf_puts(b, "</ul>\n");
 }
 
 void html_bars(hone_buf *b, const html_bar *bar, size_t n, bool two, const char *tone)

@@ -59,6 +59,8 @@ void html_subtitle(hone_buf *b, const char *title);
 void html_figures_begin(hone_buf *b);
 /* of: the share is shown below when it is not 0; tone NULL: plain. */
 void html_figure(hone_buf *b, const char *label, uint64_t value, uint64_t of, const char *tone);
+/* The same with a value and a line below it as texts; NULL: nothing below. */
+void html_figure_text(hone_buf *b, const char *label, const char *value, const char *below, const char *tone);
 void html_figures_end(hone_buf *b);
 
 typedef struct html_part {
@@ -75,6 +77,12 @@ typedef struct html_bar {
     uint64_t before, after;
 } html_bar;
 void html_bars(hone_buf *b, const html_bar *bar, size_t n, bool two, const char *tone);
+/* One line of bars, with the text of its number; between html_bars_begin and html_bars_end. before < 0: one bar alone.
+ * Shares are of the whole width. */
+void html_bars_begin(hone_buf *b);
+void html_bar_text(hone_buf *b, const char *label, double before, double after, const char *tone,
+                   const char *text);
+void html_bars_end(hone_buf *b);
 /* The legend of two tones. */
 void html_legend(hone_buf *b, const html_part *part, size_t n);
 

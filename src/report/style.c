@@ -85,6 +85,7 @@ const char html_style[] =
     "code,.hash{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,\"DejaVu Sans Mono\",\"Noto Sans Mono "
     "CJK "
     "SC\",monospace;font-size:.8125em}"
+    "td.where{white-space:nowrap}td.said{min-width:16rem}"
     ".level{display:inline-block;font-size:.75rem;font-weight:600;line-height:1.5;padding:0 "
     ".5em;border-radius:3px;"
     "color:var(--tone);border:1px solid var(--tone);white-space:nowrap}"

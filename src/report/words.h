@@ -120,6 +120,46 @@
                  "未能打开模型，长度以字符计，也不显示训练掩码：") \
     X(NOT_ENCODED, "Rows that the chat template can not write:", "对话模板无法展开的行：") \
     X(SYSTEM, "system", "系统") X(USER, "user", "用户") X(ASSISTANT, "assistant", "助手") X(TOOL, "tool", "工具") \
+    X(TRAINING_REPORT, "Training report", "训练报告") \
+    X(T_STEPS, "Steps", "步数") X(T_STOPPED, "stopped early", "中途停止") \
+    X(T_LOSS, "Training loss", "训练损失") \
+    X(T_EVAL, "Evaluation loss", "评测损失") X(T_PERPLEXITY, "perplexity", "困惑度") \
+    X(T_ACCURACY, "Accuracy", "准确率") X(T_ACCURACY_OF, "of the next token", "下一个 token") \
+    X(T_TIME, "Time", "用时") X(T_ESTIMATED, "estimated before", "开始前估计") \
+    X(T_SPEED, "Tokens a second", "每秒 token") X(T_SHARE, "of the machine's peak", "机器峰值") X(T_SHARE_TITLE, "Share of the machine's peak", "占机器峰值")\
+    X(T_LOSS_TITLE, "Loss", "损失") \
+    X(T_MEMORY, "Peak memory", "内存峰值") X(T_PLANNED, "planned", "计划") \
+    X(T_TOKENS_DONE, "Tokens", "token 数") X(T_TRAINED_DONE, "with a loss", "计入损失") \
+    X(T_CURVES, "Curves", "曲线") \
+    X(T_CURVES_LEAD, "Every step, and every evaluation of the rows held out.", "每一步，以及对留出行的每次评测。") \
+    X(T_EACH, "each step", "每步") X(T_SMOOTH, "smoothed", "平滑") X(T_HELD_OUT, "evaluation", "评测") \
+    X(T_AXIS_STEP, "step", "步") X(T_NATS, "nats a token", "每 token 奈特") \
+    X(T_RATE, "Learning rate", "学习率") X(T_NORM, "Norm of the gradient", "梯度范数") \
+    X(T_BY_TASK, "Loss by task", "各任务的损失") \
+    X(T_BY_TASK_LEAD, "Of the evaluation rows: at the first evaluation, and at the one whose result was kept.", \
+                      "评测行按任务分组：首次评测与所保留结果的评测。") \
+    X(T_FIRST, "first", "首次") X(T_KEPT, "kept", "保留") X(T_STEP, "step", "步") \
+    X(T_PLAN, "Memory, planned and measured", "内存：计划与实测") \
+    X(T_PLAN_LEAD, "What the run said it would take before it took it, and the most that it held.", \
+                   "运行前计划的各项，以及实际占用的最大值。") \
+    X(T_MEASURED, "measured", "实测") X(T_PURPOSE, "Purpose", "用途") \
+    X(T_ROWS, "Rows that stand out", "突出的行") \
+    X(T_ROWS_LEAD, "The mean loss of a row when it was trained first and last. Rows that stay hard may be wrong or rare; a loss near 0 " \
+                   "means that the row is known by heart.", \
+                   "每行首次与末次训练时的平均损失。一直困难的行可能有误或罕见；损失接近 0 说明该行已被背下。") \
+    X(T_HARDEST, "Hardest at the end", "末次损失最高") X(T_MEMORISED, "Easiest at the end (known by heart where near 0)", "末次损失最低（接近 0 即已背下）") \
+    X(T_DROPPED, "Learnt most: largest drop", "下降最多") \
+    X(T_PLACE, "Row", "行") X(T_COL_FIRST, "#First", "#首次") X(T_COL_LAST, "#Last", "#末次") X(T_EXCERPT, "Excerpt", "摘录") \
+    X(T_SPREAD, "Losses of all rows", "所有行的损失") X(T_AXIS_LOSS, "loss", "损失") \
+    X(T_SAMPLES, "Sample answers", "示例回答") \
+    X(T_SAMPLES_LEAD, "The same questions at every evaluation, answered without chance.", "每次评测问同样的问题，不带随机性地作答。") \
+    X(T_QUESTION, "Question", "问题") X(T_REFERENCE, "Reference", "参考答案") X(T_CUT, "cut at its most tokens", "达到长度上限") \
+    X(T_RUN, "The run", "运行环境与配置") X(T_MODEL, "Model", "模型") X(T_METHOD, "Method", "方法") \
+    X(T_VALUES, "trained values", "个训练参数") X(T_DEVICE, "Device", "设备") X(T_THREADS, "threads", "线程") \
+    X(T_PEAK, "Peak measured at the start", "开始时测得的峰值") X(T_TRAIN_ROWS, "Training rows", "训练行") \
+    X(T_EVAL_ROWS, "Evaluation rows", "评测行") X(T_RECOMPUTE, "Recomputation level", "重计算级别") \
+    X(T_UNFINISHED, "This run has no run.json: it is still at work, or was killed. What is known so far is shown.", \
+                    "没有 run.json：运行仍在进行，或已被强制结束。以下为目前已知内容。") \
     X(REST, "the rest", "其余部分")
 /* clang-format on */
 

@@ -22,9 +22,10 @@ typedef struct hone_loop {
     hone_metrics metrics;
     hone_workspace_spec workspace; /* what the device holds for the passes of training */
     hone_row_losses rows;
-    double peak_gflops; /* of the machine, measured at the start */
-    hone_position at;   /* of the next step in the data */
-    int64_t *saved;     /* steps of the checkpoint folders of this run, oldest first */
+    double peak_gflops;       /* of the machine, measured at the start */
+    double estimated_seconds; /* of the steps to come, before the first; 0: not known */
+    hone_position at;         /* of the next step in the data */
+    int64_t *saved;           /* steps of the checkpoint folders of this run, oldest first */
     int64_t n_saved;
     int64_t resumed;        /* steps done before this process */
     bool eval_due;          /* stopped before the evaluation of the last step */
@@ -44,5 +45,8 @@ int hone_loop_save_result(hone_loop *l, const char *dir, hone_error *err);
 int hone_loop_save(hone_loop *l, int64_t step, hone_error *err);
 /* Puts everything back as it was after a checkpoint's step, when the configuration asks for one. */
 int hone_loop_resume(hone_loop *l, hone_error *err);
+
+/* Writes output_dir/run.json from l->out. */
+int hone_loop_write_summary(const hone_loop *l, const hone_plan *plan, hone_error *err);
 
 #endif

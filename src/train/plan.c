@@ -4,6 +4,7 @@
  * can not drift from the run. Mapped files count whole: a training step reads every weight. */
 #include <string.h>
 
+#include "train/flops.h"
 #include "train/optimizer.h"
 #include "train/row_loss.h"
 #include "train/run.h"
@@ -83,4 +84,23 @@ int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_erro
                                     : "Recomputation is at its highest: ",
                           (double)(plan[2].total - held) / 1e9, r->c->training.per_device_train_batch_size,
                           r->tokens, (double)plan[level].total / 1e9 - (double)held / 1e9);
+}
+
+#define ASSUMED_SHARE 0.6 /* of the machine's peak */
+
+void hone_run_estimate(const hone_run *r, int64_t done, hone_train_begin *out)
+{
+    const double rows = (double)HONE_MAX(r->n_train, 1);
+    double tokens, epochs;
+
+    *out = (hone_train_begin){.steps = r->steps, .done = done, .assumed_share = ASSUMED_SHARE};
+    out->peak_gflops = hone_device_peak_gflops(r->dev, r->model->act == HONE_BF16, HONE_PEAK_SECONDS);
+    if (!r->train || r->per_epoch < 1)
+        return;
+    tokens = (double)hone_dataset_tokens(r->data, r->train, r->n_train);
+    epochs = (double)(r->steps - done) / (double)r->per_epoch;
+    /* as if all rows were of the mean length, whose pairs are fewest: attention is the small part */
+    out->gflop =
+        epochs * hone_step_gflop(&r->model->w->arch, r->adapter, tokens, tokens * (tokens / rows + 1) / 2);
+    out->seconds = out->gflop / (out->peak_gflops * out->assumed_share);
 }

@@ -9,11 +9,8 @@
 #include <string.h>
 
 #include "train/evaluate.h"
-#include "train/flops.h"
 #include "train/loop.h"
 #include "train/samples.h"
-
-#define ASSUMED_SHARE 0.6 /* of the machine's peak, before the first step tells */
 
 /* Evaluates the adapter as it is; a better one replaces the root's. The figure before the first step counts for nothing. */
 static int evaluate(hone_loop *l, int64_t step, hone_error *err)
@@ -67,25 +64,15 @@ static int evaluate_due(hone_loop *l, int64_t step, hone_error *err)
     return 0;
 }
 
-/* Measures the machine and says how long the run will take, as far as can be known before a step was made. */
 static void tell_begin(hone_loop *l)
 {
-    hone_run *r = l->r;
-    hone_train_begin b = {.steps = r->steps, .done = l->resumed, .assumed_share = ASSUMED_SHARE};
-    const double tokens = r->train ? (double)hone_dataset_tokens(r->data, r->train, r->n_train) : 0;
-    const double rows = (double)HONE_MAX(r->n_train, 1);
-    double epochs;
+    hone_train_begin b;
 
-    l->peak_gflops = hone_device_peak_gflops(r->dev, r->model->act == HONE_BF16, HONE_PEAK_SECONDS);
-    b.peak_gflops = l->peak_gflops;
-    if (r->train && r->per_epoch > 0) {
-        epochs = (double)(r->steps - l->resumed) / (double)r->per_epoch;
-        b.gflop = epochs *
-                  hone_step_gflop(&r->model->w->arch, r->adapter, tokens, tokens * (tokens / rows + 1) / 2);
-        b.seconds = b.gflop / (b.peak_gflops * b.assumed_share);
-    }
-    if (r->cb.begin)
-        r->cb.begin(r->cb.ud, &b);
+    hone_run_estimate(l->r, l->resumed, &b);
+    l->peak_gflops = b.peak_gflops;
+    l->estimated_seconds = b.seconds;
+    if (l->r->cb.begin)
+        l->r->cb.begin(l->r->cb.ud, &b);
 }
 
 /* Whether an evaluation follows the step that was just made. */
@@ -275,6 +262,8 @@ int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_call
     if (hone_metrics_close(&l.metrics, rc ? NULL : err) && !rc)
         rc = HONE_EIO;
     out->peak_bytes = hone_rss_peak();
+    if (!rc)
+        rc = hone_loop_write_summary(&l, &plan[chosen], err);
 out:
     hone_adapter_attach_gradients(r.adapter, NULL);
     hone_optimizer_free(l.optimizer);

@@ -46,6 +46,10 @@ static inline bool hone_run_stop_wanted(const hone_run *r)
     return r->cb.stop && r->cb.stop(r->cb.ud);
 }
 
+/* Measures the machine and says how long the steps after `done` will take, as far as can be known before one is made: with
+ * streaming not at all (0). */
+void hone_run_estimate(const hone_run *r, int64_t done, hone_train_begin *out);
+
 /* The memory plan at one recomputation level. */
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan);
 /* The level that the configuration asks for, or (auto) the lowest that fits. Fails with HONE_ENOMEM, in words that name

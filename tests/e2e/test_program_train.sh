@@ -78,6 +78,51 @@ grep -q '"step":20,"index":0,.*"reference":"The answer is forty-two, thank you."
     wrong "the tuned answer: $(tail -n 2 seen/samples.jsonl)"
 same 6 "$(wc -l <seen/rows.jsonl)" "trained rows and lines"
 awk -F'[:,}]' '{ if (!($(NF-1) < 0.7 * $(NF-3))) exit 1 }' seen/rows.jsonl || wrong "every row's loss should fall: $(cat seen/rows.jsonl)"
+# the page about it
+for f in run.json report.html; do
+    [ -s seen/$f ] || wrong "seen/$f should be there"
+done
+ok "$hone" report seen -o a.html --no-time
+[ -z "$out" ] || wrong "a report should print nothing"
+ok "$hone" report seen -o zh.html --lang zh --time "on a fine day" --rows 2
+out=$(cat a.html)
+has 'Training report'
+has 'a, &quot;b&quot;'
+has 'tasks.jsonl:6'
+has 'question 3 ▸ The answer is forty-two, thank you.'
+has 'Evaluation loss'
+has 'step 20'
+has 'Sample answers'
+has "default-src 'none'"
+lacks '<script'
+lacks 'on a fine day'
+[ "$(grep -c '<section' a.html)" -eq "$(grep -c '</section>' a.html)" ] || wrong "sections should be closed"
+[ "$(grep -o '<div' a.html | wc -l)" -eq "$(grep -o '</div>' a.html | wc -l)" ] || wrong "divisions should be closed"
+out=$(cat zh.html)
+has '训练报告'
+has 'on a fine day'
+lacks 'Training report'
+rm seen/run.json seen/rows.jsonl seen/samples.jsonl
+ok "$hone" report seen -o - --no-time
+has 'This run has no run.json'
+echo '[1]' >>seen/metrics.jsonl
+refused 1 "metrics.jsonl:24: no JSON object" "$hone" report seen -o b.html
+refused 1 "nowhere" "$hone" report nowhere
+ok "$hone" train c.yaml --set training.output_dir=plain --report none --quiet
+[ ! -e plain/report.html ] || wrong "no page was asked for"
+
+# everything but the training
+ok "$hone" train c.yaml --dry-run --set training.output_dir=deep/dry --set data.cache=true
+has "first micro-batch: 3 rows"
+has "20 steps in about"
+has "ready: nothing was written"
+[ ! -e deep ] || wrong "nothing should be written"
+ok "$hone" train c.yaml --dry-run --json --quiet --set training.output_dir=deep/dry
+one_document
+same 20 "$(value steps)" "steps"
+refused 1 "is not a folder" "$hone" train c.yaml --dry-run --quiet --set training.output_dir=train.jsonl/x
+refused 1 "train.jsonl" "$hone" train c.yaml --dry-run --quiet --set model.max_length=8
+
 ok "$hone" train c.yaml --set training.output_dir=own --set 'training.sample_prompts=[question 5, question 6]' --set training.sample_count=1
 same "question 5" "$(grep -o '"prompt":"[^"]*' own/samples.jsonl | head -n 1 | cut -d'"' -f4)" "the question"
 ok "$hone" train c.yaml --set training.output_dir=mute --set training.sample_count=0 --quiet

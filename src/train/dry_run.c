@@ -1,0 +1,116 @@
+/* hone train --dry-run: all that can go wrong before the first step, found without one. Data, template, model, adapter and
+ * plan come from the run's own preparation; what a run would meet later only is looked at here: whether its folder can be
+ * written, and whether the disk holds its checkpoints. */
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "train/optimizer.h"
+#include "train/row_loss.h"
+#include "train/run.h"
+
+/* The folder itself, or the nearest above it that is there; allocated. NULL: no memory. */
+static char *nearest_folder(const char *path)
+{
+    char *at = hone_strdup(path);
+
+    while (at && !hone_path_exists(at)) {
+        char *above = hone_path_dir(at);
+
+        if (above && !strcmp(above, at)) {
+            hone_free(above);
+            break;
+        }
+        hone_free(at);
+        at = above;
+    }
+    return at;
+}
+
+static int check_folder(const char *output_dir, uint64_t *free_bytes, hone_error *err)
+{
+    char *at = nearest_folder(output_dir);
+    struct statvfs s;
+    int rc = 0;
+
+    if (!at)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory");
+    if (!hone_path_is_dir(at))
+        rc = hone_error_set(err, HONE_EIO, "training.output_dir %s: %s is not a folder", output_dir, at);
+    else if (access(at, W_OK | X_OK) != 0 || statvfs(at, &s) != 0)
+        rc = hone_error_set(err, HONE_EIO, "training.output_dir %s: can not write in %s: %s", output_dir, at,
+                            strerror(errno));
+    else
+        *free_bytes = (uint64_t)s.f_bavail * s.f_frsize;
+    hone_free(at);
+    return rc;
+}
+
+/* Files of a result and of the state beside it. */
+static void checkpoint_sizes(const hone_run *r, hone_dry_run *out)
+{
+    const uint64_t values = r->adapter->n * sizeof(float);
+    const int64_t limit = r->c->training.save_total_limit;
+    int64_t points = r->save_every ? (r->steps + r->save_every - 1) / r->save_every : 0;
+
+    out->result_bytes =
+        hone_adapter_is_low_rank(r->adapter) ? values : r->model->w->mapped_bytes + r->model->w->copied_bytes;
+    out->checkpoint_bytes = out->result_bytes + values + hone_optimizer_size(r->adapter, r->c, NULL) +
+                            hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0);
+    if (limit > 0) /* one more before the oldest goes */
+        points = HONE_MIN(points, limit + 1);
+    out->checkpoints = points;
+    out->disk_bytes = out->result_bytes + (uint64_t)points * out->checkpoint_bytes;
+}
+
+static int first_micro_batch(hone_run *r, hone_dry_run *out, hone_error *err)
+{
+    const uint32_t *which;
+    size_t n;
+    int rc = hone_feed_load(&r->feed, (hone_position){0}, err);
+
+    if (rc)
+        return rc;
+    which = hone_feed_micro(&r->feed, 0, &n);
+    out->batch_rows = which ? (int64_t)n : 0;
+    out->batch_tokens = which ? (int64_t)hone_dataset_tokens(r->data, which, n) : 0;
+    out->batch_trained = which ? hone_count_targets(r->data, which, n) : 0;
+    return 0;
+}
+
+int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                       hone_dry_run *out, hone_error *err)
+{
+    hone_plan plan[3];
+    hone_run r;
+    int chosen, rc;
+
+    memset(out, 0, sizeof *out);
+    rc = hone_run_prepare(&r, c, dev, cb, err);
+    if (rc)
+        return rc;
+    rc = hone_run_choose(&r, plan, &chosen, err);
+    if (!rc)
+        rc = first_micro_batch(&r, out, err);
+    if (!rc)
+        rc = check_folder(c->training.output_dir, &out->disk_free, err);
+    if (!rc) {
+        char need[64];
+
+        out->plan = plan[chosen];
+        out->eval_rows = (int64_t)r.n_eval;
+        out->questions = (int64_t)r.held_out.n_questions;
+        hone_run_estimate(&r, 0, &out->begin);
+        checkpoint_sizes(&r, out);
+        snprintf(need, sizeof need, "%.2f GB", (double)out->disk_bytes / 1e9);
+        if (out->disk_bytes > out->disk_free)
+            rc = hone_error_set(
+                err, HONE_EIO,
+                "training.output_dir %s: %lld checkpoints and the result need %s, %.2f GB are free; "
+                "lower training.save_total_limit",
+                c->training.output_dir, (long long)out->checkpoints, need, (double)out->disk_free / 1e9);
+    }
+    hone_run_clear(&r);
+    return rc;
+}
