@@ -175,14 +175,21 @@ static int open_events(hone_metrics *m, const hone_config *c, int64_t resumed, h
     return rc;
 }
 
+/* The bytes stay allocated: the next step's line takes their place. */
+static int write_line(FILE *file, const char *path, hone_buf *b, hone_error *err)
+{
+    if (b->failed)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
+    if (fwrite(b->data, 1, b->len, file) != b->len || fflush(file) != 0)
+        return fail(path, err);
+    b->len = 0;
+    return 0;
+}
+
 static int write_text(FILE *file, const char *path, hone_buf *b, hone_error *err)
 {
-    int rc = 0;
+    int rc = write_line(file, path, b, err);
 
-    if (b->failed)
-        rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", path);
-    else if (fwrite(b->data, 1, b->len, file) != b->len || fflush(file) != 0)
-        rc = fail(path, err);
     hone_buf_clear(b);
     return rc;
 }
@@ -291,39 +298,40 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
                                         {"train/tokens_per_second", s->tokens_per_second},
                                         {"train/peak_share", s->peak_share},
                                         {"train/rss_bytes", (double)s->rss_bytes}};
-    hone_buf b = {0}, row = {0};
+    hone_buf *line = &m->line;
     size_t i;
     int rc;
 
-    hone_buf_printf(&b, "{\"step\":%" PRId64, s->step);
-    number(&b, "epoch", s->epoch);
-    number(&b, "loss", s->loss);
-    number(&b, "learning_rate", s->learning_rate);
-    number(&b, "grad_norm", s->grad_norm);
-    integer(&b, "tokens", (uint64_t)s->tokens);
-    integer(&b, "trained_tokens", (uint64_t)s->trained_tokens);
-    number(&b, "tokens_per_second", s->tokens_per_second);
-    number(&b, "seconds", s->seconds);
-    integer(&b, "rss_bytes", s->rss_bytes);
-    number(&b, "peak_share", s->peak_share);
+    line->len = 0;
+    hone_buf_printf(line, "{\"step\":%" PRId64, s->step);
+    number(line, "epoch", s->epoch);
+    number(line, "loss", s->loss);
+    number(line, "learning_rate", s->learning_rate);
+    number(line, "grad_norm", s->grad_norm);
+    integer(line, "tokens", (uint64_t)s->tokens);
+    integer(line, "trained_tokens", (uint64_t)s->trained_tokens);
+    number(line, "tokens_per_second", s->tokens_per_second);
+    number(line, "seconds", s->seconds);
+    integer(line, "rss_bytes", s->rss_bytes);
+    number(line, "peak_share", s->peak_share);
     if (s->skipped)
-        hone_buf_puts(&b, ",\"skipped\":true");
-    hone_buf_puts(&b, "}\n");
-    rc = write_text(m->json, m->json_path, &b, err);
+        hone_buf_puts(line, ",\"skipped\":true");
+    hone_buf_puts(line, "}\n");
+    rc = write_line(m->json, m->json_path, line, err);
     if (!rc && m->csv) {
-        hone_buf_printf(&row, "%" PRId64 ",", s->step);
-        cell(&row, s->epoch);
-        cell(&row, s->loss);
-        cell(&row, s->learning_rate);
-        cell(&row, s->grad_norm);
-        hone_buf_printf(&row, "%" PRId64 ",%" PRId64 ",", s->tokens, s->trained_tokens);
-        cell(&row, s->tokens_per_second);
-        cell(&row, s->seconds);
-        hone_buf_printf(&row, "%" PRIu64 ",,,,", s->rss_bytes);
+        hone_buf_printf(line, "%" PRId64 ",", s->step);
+        cell(line, s->epoch);
+        cell(line, s->loss);
+        cell(line, s->learning_rate);
+        cell(line, s->grad_norm);
+        hone_buf_printf(line, "%" PRId64 ",%" PRId64 ",", s->tokens, s->trained_tokens);
+        cell(line, s->tokens_per_second);
+        cell(line, s->seconds);
+        hone_buf_printf(line, "%" PRIu64 ",,,,", s->rss_bytes);
         for (i = 0; i < m->csv_tasks; i++)
-            hone_buf_putc(&row, ',');
-        hone_buf_putc(&row, '\n');
-        rc = write_text(m->csv, m->csv_path, &row, err);
+            hone_buf_putc(line, ',');
+        hone_buf_putc(line, '\n');
+        rc = write_line(m->csv, m->csv_path, line, err);
     }
     if (!rc && m->events && log)
         rc = hone_events_scalars(m->events, s->step, scalar, HONE_COUNT(scalar), err);
@@ -477,5 +485,6 @@ int hone_metrics_close(hone_metrics *m, hone_error *err)
     rc = rc ? rc : other;
     events = hone_events_close(m->events, rc ? NULL : err);
     m->events = NULL;
+    hone_buf_clear(&m->line);
     return rc ? rc : events;
 }

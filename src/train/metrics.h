@@ -13,6 +13,7 @@ typedef struct hone_metrics {
     char *json_path, *csv_path, *samples_path;
     size_t csv_tasks;    /* columns of tasks in the table */
     hone_events *events; /* NULL: not wanted */
+    hone_buf line;       /* of a step, kept so that steps allocate nothing */
 } hone_metrics;
 
 typedef struct hone_metrics_params {
