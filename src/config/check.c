@@ -17,7 +17,6 @@ static int refuse_unsupported(const hone_config *c, hone_error *err)
         bool wanted;
         const char *key, *given, *supported;
     } later[] = {
-        {c->lora.use_dora, "lora.use_dora", "true", "false"},
         {c->model.load_in_4bit, "model.load_in_4bit", "true", "false"},
         {c->model.load_in_8bit, "model.load_in_8bit", "true", "false"},
         {c->data.augmentation_enabled, "data.augmentation.enabled", "true", "false"},

@@ -12,6 +12,7 @@
 static const hone_ops reference = {
     .linear_fwd = hone_ref_linear_fwd,
     .linear_bwd = hone_ref_linear_bwd,
+    .dora_norms = hone_cpu_dora_norms,
     .attention_fwd = hone_ref_attention_fwd,
     .attention_bwd = hone_ref_attention_bwd,
     .embed = hone_ref_embed,

@@ -86,6 +86,11 @@ static int check_linear(const char *op, const hone_linear *g, bool backward, hon
                            !part->lora->da != !part->lora->db))
             return hone_error_set(err, HONE_ESHAPE, "%s: adapter of part %d has rank %d%s", op, p,
                                   part->lora->r, part->u ? "" : ", and no u");
+        if (part->lora && !part->lora->magnitude != !part->lora->norm)
+            return hone_error_set(err, HONE_ESHAPE, "%s: part %d has magnitudes or norms alone", op, p);
+        if (hone_is_dora(part->lora) && (backward || part->z.data) &&
+            (rc = check(op, "z", &part->z, g->x.rows, part->w->rows, g->x.dtype, err)))
+            return rc;
         if (part->lora && !(part->lora->dropout >= 0 && part->lora->dropout < 1))
             return hone_error_set(err, HONE_ESHAPE, "%s: dropout %g is not in [0, 1)", op,
                                   (double)part->lora->dropout);
@@ -107,6 +112,15 @@ int hone_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err)
     int rc = check_linear("linear_bwd", g, true, err);
 
     return rc || g->x.rows == 0 ? rc : dev->ops.linear_bwd(dev, g, err);
+}
+
+int hone_dora_norms(hone_device *dev, float *norm, const hone_weight *w, const hone_lora *l, hone_error *err)
+{
+    int rc = check_weight("dora_norms", w, w->cols, err);
+
+    if (rc || l->r < 1)
+        return rc ? rc : hone_error_set(err, HONE_ESHAPE, "dora_norms: rank %d", l->r);
+    return dev->ops.dora_norms(dev, norm, w, l, err);
 }
 
 static int check_attention(const char *op, const hone_attention *a, bool backward, hone_error *err)

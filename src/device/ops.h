@@ -76,7 +76,21 @@ typedef struct hone_lora {
     float dropout;         /* probability p of dropping an input; 0 = off (always 0 outside training) */
     uint64_t seed, stream; /* Philox key of the mask: element (token, i) is word (token * in + i), see
                                  hone_dropout_keep in ops.c; forward and backward use the same */
+    /* DoRA (Liu et al. 2024, 4.3): the row o of W + scale B A is given the length magnitude[o]. All NULL: without. */
+    const float *magnitude, *norm; /* [out]; norm is that row's length, a constant to the gradients */
+    float *dmagnitude;             /* [out] += its gradient; NULL with da */
 } hone_lora;
+
+static inline bool hone_is_dora(const hone_lora *l)
+{
+    return l && l->magnitude;
+}
+
+/* The factor of output o. A row without length has none to give. */
+static inline float hone_dora_gain(const hone_lora *l, int64_t o)
+{
+    return l->norm[o] > 0 ? l->magnitude[o] / l->norm[o] : 0.0f;
+}
 
 #define HONE_MAX_PARTS 3
 
@@ -88,7 +102,9 @@ typedef struct hone_linear {
         const hone_weight *w;
         const hone_lora *lora; /* NULL: none */
         hone_mat y;            /* fwd: = [N, out]; bwd: not read */
-        float *u;          /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
+        float *u; /* [N, r] f32 = drop(x) A^T: written by fwd, read by bwd; NULL without adapter */
+        hone_mat
+            z; /* DoRA: [N, out] before the gain; = in fwd (data NULL: not kept), read and overwritten in bwd */
         hone_mat dy;       /* bwd: [N, out], read */
         float *dw, *dbias; /* bwd: += gradients of the projection itself, [out, in] and [out]; NULL: frozen */
     } part[HONE_MAX_PARTS];
@@ -100,9 +116,16 @@ typedef struct hone_linear {
  * bwd:  du_p = scale_p dy_p B_p;  dB_p += scale_p dy_p^T u_p;  dA_p += du_p^T drop(x);
  *       dx (+)= sum_p ( dy_p W_p + undrop(du_p A_p) )      flash-attention.md 6, row LoRA
  *       dW_p += dy_p^T x;  dbias_p += sum over tokens of dy_p
+ * With DoRA, gain = magnitude / norm (each output its own; PEFT scales the base on the dropped input too):
+ * fwd:  z = drop(x) W^T + scale u B^T;  y = (x - drop(x)) W^T + bias + gain z
+ * bwd:  dmagnitude += sum over tokens of dy z / norm;  dz = gain dy takes the place of dy for du, dA and dB;
+ *       dx (+)= (dy W - undrop(dy W)) + undrop(dz W + du A)
  * N = 1..16 uses dot products per weight format (decoding); larger N the blocked product. */
 int hone_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err);
 int hone_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err);
+
+/* norm[o] = |W_o + scale B_o A|, o < out: once for every change of a or b. Only r, scale, a and b of l are read. */
+int hone_dora_norms(hone_device *dev, float *norm, const hone_weight *w, const hone_lora *l, hone_error *err);
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 

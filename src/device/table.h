@@ -12,6 +12,8 @@
 typedef struct hone_ops {
     int (*linear_fwd)(hone_device *dev, const hone_linear *g, hone_error *err);
     int (*linear_bwd)(hone_device *dev, const hone_linear *g, hone_error *err);
+    int (*dora_norms)(hone_device *dev, float *norm, const hone_weight *w, const hone_lora *l,
+                      hone_error *err);
     int (*attention_fwd)(hone_device *dev, const hone_attention *a, hone_error *err);
     int (*attention_bwd)(hone_device *dev, const hone_attention *a, hone_error *err);
     int (*embed)(hone_device *dev, hone_mat out, const hone_weight *table, const int32_t *ids, float scale,

@@ -35,6 +35,8 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
                    gate_up = 1u << HONE_GATE | 1u << HONE_UP;
     static const char *const lora_name[HONE_N_PROJ] = {"lora q",    "lora k",  "lora v",   "lora o",
                                                        "lora gate", "lora up", "lora down"};
+    static const char *const dora_name[HONE_N_PROJ] = {"dora q",    "dora k",  "dora v",   "dora o",
+                                                       "dora gate", "dora up", "dora down"};
     int n = 0, i;
 
     /* clang-format off */
@@ -74,6 +76,9 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     for (i = 0; a && a->r && i < HONE_N_PROJ; i++)
         if (hone_proj_there(r, i))
             LAYER(lora_name[i], HONE_BUF_LORA + i, a->max_rank, 4, 1, 1u << i);
+    for (i = 0; a && a->dora && p->training && i < HONE_N_PROJ; i++)
+        if (hone_proj_there(r, i))
+            LAYER(dora_name[i], HONE_BUF_DORA + i, m->w->layer[0].proj[i].rows, e, 1, 1u << i);
     SHARED("t", LIFE_PASS, HONE_BUF_T, N, C, e);
     SHARED("pos", LIFE_PASS, HONE_BUF_POS, N, 1, 4);
     SHARED("kv_row", LIFE_PASS, HONE_BUF_KV_ROW, p->max_seq, 1, 4);

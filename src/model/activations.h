@@ -25,7 +25,8 @@ enum hone_layer_buffer {
     HONE_BUF_H,                         /* F            act(g) u */
     HONE_BUF_M,                         /* C            output of down before its norm; only with post_norms */
     HONE_BUF_LORA,                      /* R            f32 drop(x) A^T, one for each of the seven projections */
-    HONE_N_LAYER_BUF = HONE_BUF_LORA + HONE_N_PROJ
+    HONE_BUF_DORA = HONE_BUF_LORA + HONE_N_PROJ, /* out  of DoRA's projections before the gain; training only */
+    HONE_N_LAYER_BUF = HONE_BUF_DORA + HONE_N_PROJ
 };
 
 /* Buffers that exist once. */

@@ -89,7 +89,7 @@ void hone_adapter_close(hone_adapter *a)
     hone_free(a->alpha_pattern.value);
     hone_big_free(a->value, a->n * sizeof(float));
     hone_free(a->param);
-    hone_free(a->magnitude);
+    hone_free(a->norm);
     hone_free(a->view.layer);
     hone_free(a->lora);
     hone_free(a->layer);
@@ -302,38 +302,22 @@ static int check_saved(const hone_adapter *a, const char *where, hone_error *err
 /* DoRA starts from the rows' lengths (of W, since B is zero). */
 static int start_magnitudes(hone_adapter *a, hone_error *err)
 {
-    float *row;
     size_t i;
-    int64_t o, c;
+    int rc = hone_adapter_update(a, err);
 
-    if (!a->dora)
-        return 0;
-    row = hone_alloc((size_t)HONE_MAX(a->model->w->arch.ffn, 65536) * sizeof *row);
-    if (!row)
-        return hone_error_set(err, HONE_ENOMEM, "out of memory for the magnitudes");
-    for (i = 0; i < a->n_params; i++) {
+    for (i = 0; i < a->n_params && !rc; i++) {
         const hone_param *p = &a->param[i];
-        const hone_weight *w = &a->model->w->layer[p->layer].proj[p->module % HONE_N_PROJ];
 
-        if (p->role != HONE_PARAM_MAGNITUDE)
-            continue;
-        for (o = 0; o < p->rows; o++) {
-            double sum = 0;
-
-            hone_weight_values(row, w, o * w->cols, w->cols);
-            for (c = 0; c < w->cols; c++)
-                sum += (double)row[c] * (double)row[c];
-            a->value[p->at + (size_t)o] = (float)sqrt(sum);
-        }
+        if (p->role == HONE_PARAM_MAGNITUDE)
+            memcpy(a->value + p->at, a->lora[p->layer * HONE_N_PROJ + p->module].norm,
+                   p->n * sizeof *a->value);
     }
-    hone_free(row);
-    return 0;
+    return rc;
 }
 
 int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_params *p, const char *where,
                       hone_error *err)
 {
-    const size_t n_proj = (size_t)m->w->arch.n_layer * HONE_N_PROJ;
     hone_adapter *a = NULL;
     hone_targets t;
     int rc;
@@ -355,17 +339,12 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
     a->rslora = p->rslora;
     a->dora = p->dora;
     a->bias = p->bias;
-    if (a->dora)
-        a->magnitude = hone_calloc(2 * n_proj, sizeof *a->magnitude);
-    if ((a->dora && !a->magnitude) || copy_names(a, &t, p) < 0 ||
-        hone_strings_copy(&a->modules_to_save, p->modules_to_save) < 0 ||
+    if (copy_names(a, &t, p) < 0 || hone_strings_copy(&a->modules_to_save, p->modules_to_save) < 0 ||
         patterns_copy(&a->rank_pattern, p->rank_pattern) < 0 ||
         patterns_copy(&a->alpha_pattern, p->alpha_pattern) < 0) {
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory for the adapter", where);
         goto out;
     }
-    if (a->dora)
-        a->dmagnitude = a->magnitude + n_proj;
     if ((rc = list_params(a, &t, where, err)) < 0 || (rc = check_saved(a, where, err)) < 0 ||
         (rc = hone_param_place(a, err)) < 0 || (rc = start_magnitudes(a, err)) < 0)
         goto out;

@@ -79,6 +79,7 @@ static int check_variants(json_t *doc, const char *file, hone_error *err)
         if (!is_off(json_object_get(doc, off[i])))
             return refuse(file, off[i], err);
     json_object_foreach(doc, key, v) if (!strncmp(key, "use_", 4) && strcmp(key, "use_rslora") != 0 &&
+                                         strcmp(key, "use_dora") != 0 &&
                                          !is_off(v)) return refuse(file, key, err);
     if (!json_is_string(init))
         return 0;
@@ -302,7 +303,8 @@ int hone_adapter_open(hone_adapter **out, hone_model *m, const char *dir, hone_e
         goto out;
     }
     if ((rc = read_settings(&s, doc, config, err)) < 0 ||
-        (rc = hone_adapter_make(&a, m, &s.p, config, err)) < 0 || (rc = read_tensors(a, tensors, err)) < 0)
+        (rc = hone_adapter_make(&a, m, &s.p, config, err)) < 0 || (rc = read_tensors(a, tensors, err)) < 0 ||
+        (rc = hone_adapter_update(a, err)) < 0)
         goto out;
     a->template_hash = s.template_hash;
     a->tokenizer_hash = s.tokenizer_hash;

@@ -74,8 +74,10 @@ hone_block hone_block_view(const hone_activations *act, const hone_model *m, int
     b.k0 = r->qk_norm ? hone_mat_make(at[HONE_BUF_K0], m->act, n, KD) : b.k;
     b.keys = b.k;
     b.values = b.v;
-    for (p = 0; p < HONE_N_PROJ; p++)
+    for (p = 0; p < HONE_N_PROJ; p++) {
         b.lora_u[p] = at[HONE_BUF_LORA + p];
+        b.dora_z[p] = hone_mat_make(at[HONE_BUF_DORA + p], m->act, n, m->w->layer[layer].proj[p].rows);
+    }
     return b;
 }
 
@@ -109,10 +111,11 @@ static hone_linear group(const hone_pass_env *e, int layer, const hone_block *b,
             lora[i].dropout = (float)e->a->dropout;
         } else {
             lora[i].dropout = 0;
-            lora[i].da = lora[i].db = NULL;
+            lora[i].da = lora[i].db = lora[i].dmagnitude = NULL;
         }
         g.part[i].lora = &lora[i];
         g.part[i].u = b->lora_u[p];
+        g.part[i].z = b->dora_z[p];
     }
     return g;
 }

@@ -30,7 +30,8 @@ typedef struct hone_block {
     hone_mat y;          /* [N, C] output; the next block's x */
     float *lse;          /* NULL in evaluation */
     float *lora_u[HONE_N_PROJ];
-    hone_mat dx; /* [N, C] in: gradient of y; out: gradient of x */
+    hone_mat dora_z[HONE_N_PROJ]; /* data NULL: not kept */
+    hone_mat dx;                  /* [N, C] in: gradient of y; out: gradient of x */
     hone_mat dh, do_, dq, dk, dv;
 } hone_block;
 

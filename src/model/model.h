@@ -57,7 +57,8 @@ struct hone_adapter {
     bool targets_are_list; /* false: one regular expression */
     hone_lora *lora; /* [L * HONE_N_PROJ]; r = 0: not adapted. a, b point into value; the keys of dropout
                                      are filled in by each pass, in its own copy */
-    float **magnitude, **dmagnitude; /* DoRA: [L * HONE_N_PROJ] into value and grad; NULL without */
+    float *norm;     /* DoRA: the rows' lengths, which lora.norm points into; NULL without */
+    size_t n_norm;
     hone_param *param;
     size_t n_params;
     hone_weights view; /* the model's weights with the trained tensors in their places; borrows the rest */
@@ -72,6 +73,8 @@ struct hone_adapter {
 
 /* Points all gradients into `grad` (n floats, same order as value), or detaches them with NULL. */
 void hone_adapter_attach_gradients(hone_adapter *a, float *grad);
+/* Brings what is derived from the values up to date: DoRA's norms. To be called after they have changed. */
+int hone_adapter_update(hone_adapter *a, hone_error *err);
 /* Key of a trained tensor: PEFT's for parts of an adapter ("base_model.model....lora_A.weight"), the checkpoint's for
  * the tensors of a full or partial fine-tuning ("model.layers.0.mlp.up_proj.weight"). */
 #define HONE_PARAM_NAME 128

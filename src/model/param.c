@@ -112,8 +112,14 @@ int hone_param_place(hone_adapter *a, hone_error *err)
 {
     size_t i;
 
+    float *norm;
+
+    for (i = 0; i < a->n_params; i++)
+        if (a->param[i].role == HONE_PARAM_MAGNITUDE)
+            a->n_norm += a->param[i].n;
     a->value = hone_big_alloc(a->n * sizeof(float));
-    if (!a->value)
+    a->norm = norm = a->n_norm ? hone_calloc(a->n_norm, sizeof *a->norm) : NULL;
+    if (!a->value || (a->n_norm && !norm))
         return hone_error_set(err, HONE_ENOMEM, "out of memory for %zu trained values", a->n);
     for (i = 0; i < a->n_params; i++) {
         const hone_param *p = &a->param[i];
@@ -124,9 +130,11 @@ int hone_param_place(hone_adapter *a, hone_error *err)
             a->lora[index].a = at;
         else if (p->role == HONE_PARAM_B)
             a->lora[index].b = at;
-        else if (p->role == HONE_PARAM_MAGNITUDE)
-            a->magnitude[index] = at;
-        else
+        else if (p->role == HONE_PARAM_MAGNITUDE) {
+            a->lora[index].magnitude = at;
+            a->lora[index].norm = norm;
+            norm += p->n;
+        } else
             put(a, p, at);
     }
     if (!a->r && a->model->w->arch.tied) /* one tensor in two places; beside factors, two (PEFT) */
@@ -146,6 +154,25 @@ void hone_param_load(float *out, const hone_model *m, const hone_param *p)
         hone_weight_values(out, &w, 0, (int64_t)p->n);
 }
 
+int hone_adapter_update(hone_adapter *a, hone_error *err)
+{
+    float *norm = a->norm;
+    size_t i;
+    int rc;
+
+    for (i = 0; i < a->n_params; i++) {
+        const hone_param *p = &a->param[i];
+
+        if (p->role != HONE_PARAM_MAGNITUDE)
+            continue;
+        if ((rc = hone_dora_norms(a->model->dev, norm, &a->view.layer[p->layer].proj[p->module],
+                                  &a->lora[p->layer * HONE_N_PROJ + p->module], err)) < 0)
+            return rc;
+        norm += p->n;
+    }
+    return 0;
+}
+
 void hone_adapter_attach_gradients(hone_adapter *a, float *grad)
 {
     size_t i;
@@ -162,7 +189,7 @@ void hone_adapter_attach_gradients(hone_adapter *a, float *grad)
         else if (p->role == HONE_PARAM_B)
             a->lora[index].db = at;
         else if (p->role == HONE_PARAM_MAGNITUDE)
-            a->dmagnitude[index] = at;
+            a->lora[index].dmagnitude = at;
         else if (p->role == HONE_PARAM_BIAS)
             a->layer[p->layer].bias[p->module] = at;
         else if (p->module < HONE_N_LAYER_MODULES)

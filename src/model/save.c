@@ -108,12 +108,12 @@ static void merge_row(saver *s, int index, int64_t o, int64_t cols)
         for (i = 0; i < cols; i++)
             s->row[i] += b * a[i];
     }
-    if (!s->a->dora || !l->r)
+    if (!hone_is_dora(l))
         return;
     for (i = 0; i < cols; i++)
         length += (double)s->row[i] * (double)s->row[i];
     for (i = 0; i < cols && length > 0; i++)
-        s->row[i] *= (float)(s->a->magnitude[index][o] / sqrt(length));
+        s->row[i] *= (float)(l->magnitude[o] / sqrt(length));
 }
 
 static int produce(void *ud, const hone_tensor_info *t, hone_writer *out, hone_error *err)

@@ -257,7 +257,7 @@ void hone_optimizer_free(hone_optimizer *o)
 
 int hone_optimizer_step(hone_optimizer *o, int64_t t, double lr, double clip, hone_error *err)
 {
-    const hone_adapter *a = o->a;
+    hone_adapter *a = o->a;
     char *state = o->state;
     size_t i, next, n, bytes;
     int rc;
@@ -283,7 +283,7 @@ int hone_optimizer_step(hone_optimizer *o, int64_t t, double lr, double clip, ho
             return rc;
         state += align(bytes);
     }
-    return 0;
+    return hone_adapter_update(a, err);
 }
 
 void *hone_optimizer_state(hone_optimizer *o, size_t *bytes)

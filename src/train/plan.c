@@ -41,7 +41,8 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     if (r->shard_bytes)
         hone_plan_add(plan, "data, mapped", r->shard_bytes, "token shards, as stored");
     if (hone_adapter_is_low_rank(r->adapter))
-        hone_plan_add(plan, "adapter", n, "r %d, %zu values, f32", r->adapter->r, r->adapter->n);
+        hone_plan_add(plan, "adapter", n + r->adapter->n_norm * sizeof(float), "r %d, %zu values, f32",
+                      r->adapter->r, r->adapter->n);
     else
         hone_plan_add(plan, "trained weights", n, "%zu values of %zu tensors, f32", r->adapter->n,
                       r->adapter->n_params);
@@ -66,7 +67,8 @@ int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_erro
 
     for (level = 0; level < 3; level++)
         hone_run_plan(r, level, &plan[level]);
-    held = r->program_bytes + r->text_bytes + r->model->w->copied_bytes + r->adapter->n * sizeof(float);
+    held = r->program_bytes + r->text_bytes + r->model->w->copied_bytes +
+           (r->adapter->n + r->adapter->n_norm) * sizeof(float);
     for (level = want == HONE_RECOMPUTE_AUTO ? 0 : want; level < 3; level++) {
         *chosen = level;
         if (plan[level].total - held <= plan[level].available)

@@ -206,6 +206,8 @@ int hone_loop_resume(hone_loop *l, hone_error *err)
     if (!rc)
         rc = hone_checkpoint_read(&s, dir ? dir : from, text, r->adapter->value,
                                   r->adapter->n * sizeof(float), states, bytes, err);
+    if (!rc)
+        rc = hone_adapter_update(r->adapter, err);
     if (!rc) {
         snprintf(line, sizeof line, "going on after step %lld from %.200s", (long long)s.step,
                  dir ? dir : from);

@@ -5,7 +5,8 @@
 
 Writes tests/golden/gradients/<family>/: the checkpoint (weights rounded to bf16, so that every reader has the same
 numbers), the adapter as PEFT saves it (B not zero), and expected.safetensors with the packed batch, the loss of every
-trained position and the gradient of every adapter tensor of (sum of losses) / (number of trained positions).
+trained position and the gradient of every adapter tensor of (sum of losses) / (number of trained positions). Two families
+have the same with DoRA, magnitudes moved off the rows' lengths: dora/ and dora.safetensors.
 The reference runs each document of the packed batch alone, in f32, with the plain attention.
 tests/peers/gradient_parity.py imports this file for the same comparison with other seeds.
 """
@@ -40,6 +41,7 @@ from transformers import (
 )
 
 IGNORE = -100
+DORA = ("llama", "phi3")  # the families whose DoRA is frozen
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
 COMMON = dict(
     hidden_size=64,
@@ -186,15 +188,23 @@ def save_model(model, folder):
     copy.deepcopy(model).to(torch.bfloat16).save_pretrained(folder)
 
 
-def make_adapter(model, seed, r=3, alpha=8, targets=TARGETS):
-    torch.manual_seed(seed)
-    peft = get_peft_model(
-        model, LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM")
-    ).eval()
+def randomise(peft):
+    """B off zero, and DoRA's magnitudes off the rows' lengths: so that everything counts."""
     with torch.no_grad():
         for name, p in peft.named_parameters():
             if "lora_B" in name:
                 p.copy_(0.2 * torch.randn_like(p))
+            elif "magnitude" in name:
+                p.mul_(1 + 0.3 * torch.randn_like(p))
+
+
+def make_adapter(model, seed, r=3, alpha=8, targets=TARGETS, **settings):
+    torch.manual_seed(seed)
+    peft = get_peft_model(
+        model,
+        LoraConfig(r=r, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets, task_type="CAUSAL_LM", **settings),
+    ).eval()
+    randomise(peft)
     return peft
 
 
@@ -238,6 +248,11 @@ def reference(peft, ids, off, target, weight=None):
     return torch.cat(losses), grads
 
 
+def save_expected(path, batch, loss, grads):
+    out = {k: torch.tensor(v, dtype=torch.int32) for k, v in zip(("ids", "off", "target"), batch)}
+    save_file({**out, "loss": loss, **grads}, path, metadata={"format": "pt"})
+
+
 def main():
     here = os.path.dirname(os.path.abspath(__file__))
     for k, family in enumerate(FAMILIES):
@@ -249,16 +264,13 @@ def main():
         save_model(model, folder)
         peft = make_adapter(model, 200 + k)
         save_adapter(peft, os.path.join(folder, "adapter"))
-        ids, off, target = make_batch(300 + k, COMMON["vocab_size"])
-        loss, grads = reference(peft, ids, off, target)
-        out = {
-            "ids": torch.tensor(ids, dtype=torch.int32),
-            "off": torch.tensor(off, dtype=torch.int32),
-            "target": torch.tensor(target, dtype=torch.int32),
-            "loss": loss,
-        }
-        out.update(grads)
-        save_file(out, os.path.join(folder, "expected.safetensors"), metadata={"format": "pt"})
+        ids, off, target = batch = make_batch(300 + k, COMMON["vocab_size"])
+        loss, grads = reference(peft, *batch)
+        save_expected(os.path.join(folder, "expected.safetensors"), batch, loss, grads)
+        if family in DORA:
+            peft = make_adapter(make_model(family, 100 + k), 200 + k, use_dora=True)
+            save_adapter(peft, os.path.join(folder, "dora"))
+            save_expected(os.path.join(folder, "dora.safetensors"), batch, *reference(peft, *batch))
         files = [os.path.join(d, f) for d, _, fs in os.walk(folder) for f in fs]
         for name in files:
             os.chmod(name, 0o644)

@@ -2,9 +2,10 @@
 
   out   an adapter saved by hone loads in PEFT: no missing and no unexpected key, nothing in its configuration lost,
         every tensor bit for bit, and the same loss to 1e-3
-  in    an adapter saved by PEFT (list, all-linear, regular expression, rsLoRA, patterns, saved modules, trained biases;
-        f32, bf16, f16) gives the same loss here
-  grad  every gradient of it is PEFT's to 1e-4: factors, whole modules, biases
+  in    an adapter saved by PEFT (list, all-linear, regular expression, rsLoRA, DoRA, patterns, saved modules, trained
+        biases; f32, bf16, f16) gives the same loss here
+  grad  every gradient of it is PEFT's to 1e-4: factors, magnitudes, whole modules, biases; of LoRA and DoRA with dropout
+        too, PEFT's masks being replaced by those of hone
   no    variants that hone lacks are refused by name
 
 usage: adapter_parity.py --hone build/release/hone"""
@@ -37,27 +38,103 @@ ACCEPTED = [
     ("saved head", dict(target_modules=["q_proj"], modules_to_save=["lm_head", "norm"]), torch.float32),
     ("saved module", dict(target_modules="all-linear", modules_to_save=["0.mlp.up_proj"]), torch.float32),
     ("bias all", dict(target_modules=["q_proj", "down_proj"], bias="all"), torch.float32),
+    ("DoRA", dict(target_modules="all-linear", use_dora=True), torch.float32),
+    ("DoRA, bf16", dict(target_modules=["q_proj", "down_proj", "qkv_proj"], use_dora=True, use_rslora=True), torch.bfloat16),
+    ("DoRA, bias", dict(target_modules=["k_proj", "o_proj"], use_dora=True, bias="all"), torch.float32),
     ("bias lora_only", dict(target_modules=["q_proj", "down_proj"], bias="lora_only"), torch.float32),
 ]
+WHOLE = ("llama", "qwen2", "phi3")  # families that meet every configuration; the others those of all layers
 REFUSED = [
-    ("use_dora", dict(use_dora=True)),
     ("lora_bias", dict(lora_bias=True)),
     ("layers_to_transform", dict(layers_to_transform=[0])),
     ("exclude_modules", dict(exclude_modules=["k_proj"])),
 ]
 
 
-def randomise(peft, seed):
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, p in peft.named_parameters():
-            if "lora_B" in name:
-                p.copy_(0.2 * torch.randn_like(p))
+def fused(v):
+    """A setting in the names of phi3, whose q, k, v and gate, up are one module each."""
+    if isinstance(v, str):
+        for old, new in (("[qko]_proj", "(qkv|o)_proj"), ("(up|down)", "(gate_up|down)")):
+            v = v.replace(old, new)
+        for old, new in (("q_proj", "qkv_proj"), ("k_proj", "qkv_proj"), ("v_proj", "qkv_proj"), ("up_proj", "gate_up_proj"), ("gate_proj", "gate_up_proj")):
+            if v.endswith(old) and not v.endswith(new):
+                return v[: -len(old)] + new
+        return v
+    if isinstance(v, list):
+        return sorted({fused(x) for x in v})
+    return {fused(k): x for k, x in v.items()} if isinstance(v, dict) else v
 
 
 def peft_names(grads):
     """Names of parameters as PEFT saves them: a copy of a module stands for the module."""
-    return {k.replace(".modules_to_save", ""): g for k, g in grads.items()}
+    return {k.replace(".modules_to_save", "").replace("magnitude_vector.weight", "magnitude_vector"): g for k, g in grads.items()}
+
+
+def philox(seed, stream, counter):
+    """Philox 4x32-10 (Salmon et al. 2011) as base/rng.c lays its key and counter out."""
+    low = 0xFFFFFFFF
+    c = [counter & low, counter >> 32, stream & low, stream >> 32]
+    k = [seed & low, seed >> 32]
+    for _ in range(10):
+        a, b = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
+        c = [(b >> 32) ^ c[1] ^ k[0], b & low, (a >> 32) ^ c[3] ^ k[1], a & low]
+        k = [(k[0] + 0x9E3779B9) & low, (k[1] + 0xBB67AE85) & low]
+    return c
+
+
+class Mask(torch.nn.Dropout):
+    """Dropout with the mask of device/ops.h; `start` is the packed position of the document's first token."""
+
+    start = 0
+
+    def __init__(self, p, stream):
+        super().__init__(p)
+        self.stream = stream
+
+    def forward(self, x):
+        n, width = x.shape[-2:]
+        first = Mask.start * width
+        words = [philox(0, self.stream, q) for q in range(first // 4, (first + n * width + 3) // 4)]
+        words = torch.tensor(words, dtype=torch.int64).flatten()[first % 4 :][: n * width]
+        return x * (words >= self.p * 2**32).view(n, width) / (1 - self.p)
+
+
+ORDER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+FUSED = {"qkv_proj": "q_proj", "gate_up_proj": "gate_proj"}
+
+
+def with_dropout(program, family, p):
+    """-> worst gradient of LoRA and DoRA with dropout"""
+    worst = 0.0
+    for dora in (False, True):
+        with tempfile.TemporaryDirectory() as folder:
+            golden.save_model(golden.make_model(family, 51), folder)
+            peft = golden.make_adapter(golden.make_model(family, 51), 52, use_dora=dora)
+            golden.save_adapter(peft, os.path.join(folder, "adapter"))
+            for name, module in peft.named_modules():
+                if hasattr(module, "lora_dropout"):
+                    parts = name.split(".")
+                    index = ORDER.index(FUSED.get(parts[-1], parts[-1]))
+                    layer = int(parts[parts.index("layers") + 1])
+                    module.lora_dropout["default"] = Mask(p, layer * len(ORDER) + index)
+            peft.train()
+            ids, off, target = batch = golden.make_batch(53, golden.COMMON["vocab_size"], (9, 14))
+            count = sum(t != golden.IGNORE for t in target)
+            peft.zero_grad()
+            for start, end in zip(off, off[1:]):
+                Mask.start = start
+                logits = peft(torch.tensor([ids[start:end]])).logits[0].float()
+                loss = torch.nn.functional.cross_entropy(
+                    logits, torch.tensor(target[start:end]), ignore_index=golden.IGNORE, reduction="sum"
+                )
+                (loss / count).backward()
+            grads = {n.replace(".default", ""): q.grad for n, q in peft.named_parameters() if q.requires_grad}
+            for options in (["isa=ref"], [], ["recompute=2"]):
+                got = drive(program, folder, os.path.join(folder, "adapter"), batch, folder, "dropout=%r" % p, *options)
+                for key, g in peft_names(grads).items():
+                    error = torch.tensor(got["gradient"][key]).view_as(g) - g
+                    worst = max(worst, (error.norm() / g.norm()).item())
+    return worst
 
 
 def mean_loss(peft, batch):
@@ -74,15 +151,22 @@ def main():
     worst_key = ""
     failed = []
 
+    count = 0
     for family in golden.FAMILIES:
         for name, settings, dtype in ACCEPTED:
+            if family not in WHOLE and settings["target_modules"] != "all-linear":
+                continue
+            if family == "phi3":
+                settings = {k: fused(v) for k, v in settings.items()}
+            count += 1
             with tempfile.TemporaryDirectory() as folder:
                 theirs, ours = os.path.join(folder, "theirs"), os.path.join(folder, "ours")
                 golden.save_model(golden.make_model(family, 41), folder)
                 peft = get_peft_model(
                     golden.make_model(family, 41), LoraConfig(r=4, lora_alpha=12, task_type="CAUSAL_LM", **settings)
                 ).eval()
-                randomise(peft, 42)
+                torch.manual_seed(42)
+                golden.randomise(peft)
                 peft.save_pretrained(theirs)
                 if dtype != torch.float32:
                     path = os.path.join(theirs, "adapter_model.safetensors")
@@ -142,12 +226,13 @@ def main():
             if p.returncode != 1 or '"%s"' % key not in p.stderr:
                 failed.append("%s is not refused by name: %s" % (key, p.stderr))
 
+    masked = max(with_dropout(program, family, 0.25) for family in golden.FAMILIES)
     print("PEFT's adapters here: loss within %.2e; ours in PEFT: within %.2e" % (worst_in, worst_out))
-    print("gradients: worst %.2e (%s)" % (worst_grad, worst_key))
-    print("%d configurations of %d families, %d variants refused" % (len(ACCEPTED), len(golden.FAMILIES), len(REFUSED)))
+    print("gradients: worst %.2e (%s); with dropout %.2e" % (worst_grad, worst_key, masked))
+    print("%d configurations and families, %d variants refused" % (count, len(REFUSED)))
     for line in failed:
         print("FAILED " + line)
-    sys.exit(1 if failed or not (worst_in <= 1e-3 and worst_out <= 1e-3 and worst_grad <= 1e-4) else 0)
+    sys.exit(1 if failed or not (worst_in <= 1e-3 and worst_out <= 1e-3 and worst_grad <= 1e-4 and masked <= 1e-4) else 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
   grad  losses and the gradient of every tensor of tiny random models of every family, f32: |error| / |gradient| <= 1e-4
   out   a model whose every value was changed here, saved as a directory: transformers opens it without a missing or
         unexpected key, and its losses are the ones measured here (1e-4)
-  merge an adapter merged into its base and saved: transformers' losses are those of the base with PEFT's adapter (1e-4)
+  merge an adapter (LoRA, DoRA) merged into its base and saved: transformers' losses are those of the base with PEFT's
+        adapter (1e-4)
 
 usage: full_parity.py --hone build/release/hone [--seeds 2]"""
 import argparse
@@ -58,7 +59,7 @@ def main():
                             worst, worst_key = ratio, key
                 ours = drive(program, folder, "full", batch, folder, "add=0.003", "save=" + ours_folder)
                 out = max(out, distance(ours["loss"], golden.reference(opened(ours_folder), *batch)[0]))
-                peft = golden.make_adapter(model, 7000 + seed, targets="all-linear")
+                peft = golden.make_adapter(model, 7000 + seed, targets="all-linear", use_dora=seed % 2 == 1)
                 golden.save_adapter(peft, os.path.join(folder, "adapter"))
                 want = golden.reference(peft, *batch)[0]
                 drive(program, folder, os.path.join(folder, "adapter"), batch, folder, "merge=" + both)

@@ -138,6 +138,11 @@ int hone_ref_adamw_step(hone_device *dev, const hone_adamw *a, hone_error *err);
 int hone_cpu_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err);
 int hone_cpu_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_error *err);
 int hone_cpu_sgd_step(hone_device *dev, const hone_sgd *a, hone_error *err);
+/* dora.c: one program for every instruction set, on its kernels. */
+int hone_cpu_dora_norms(hone_device *dev, float *norm, const hone_weight *w, const hone_lora *l,
+                        hone_error *err);
+/* Of every part with DoRA: adds the magnitude's gradient and puts gain dy (with dropout: (gain - 1) dy) in z's place. */
+void hone_cpu_dora_turn(hone_device *dev, const hone_linear *g);
 double hone_ref_peak_gflops(hone_device *dev, bool bf16, double seconds);
 
 /* Scratch of single reference ops, for the ops' own checks and hone_ref_need. */

@@ -107,6 +107,52 @@ static void u_task(void *ctx, int task, int thread)
     hone_product_store(&product, &s, &u, r0, r1, 0, l->r, NULL, false);
 }
 
+/* y = (x - drop(x)) W^T + bias + gain z, z = drop(x) W^T + scale u B^T, a block of columns at a time. */
+static void dora_store(const struct job *j, const struct hone_linear_part *part,
+                       const hone_product_scratch *s, int64_t r0, int64_t r1, int64_t c0, int64_t c1)
+{
+    const hone_lora *l = part->lora;
+    const bool drop = l->dropout > 0;
+    hone_product base = product_of(j->dev, j->g->x.dtype), low_rank = base;
+    hone_mat u = f32_mat(part->u, j->g->x.rows, l->r);
+    int64_t n0, r;
+    int nn, i;
+
+    base.n_terms = low_rank.n_terms = 1;
+    base.term[0] = weight_term(&j->g->x, part->w, true);
+    low_rank.term[0] = term_of(&u, l->b, HONE_F32, part->w->rows, l->r, true, l->scale);
+    for (n0 = c0; n0 < c1; n0 += nn) {
+        float gain[HONE_PRODUCT_COLS], bias[HONE_PRODUCT_COLS] = {0};
+
+        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        if (part->w->bias)
+            memcpy(bias, part->w->bias + n0, sizeof(float) * (size_t)nn);
+        for (i = 0; i < nn; i++)
+            gain[i] = hone_dora_gain(l, n0 + i);
+        base.term[0].drop = NULL;
+        if (drop)
+            hone_product_block(&base, s, r0, r1, n0, nn, s->c, HONE_PRODUCT_COLS, false);
+        base.term[0].drop = drop ? l : NULL;
+        hone_product_block(&base, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
+        for (r = 0; r < r1 - r0; r++) {
+            float *y = s->c + r * HONE_PRODUCT_COLS, *z = s->t + r * HONE_PRODUCT_COLS;
+
+            for (i = 0; i < nn; i++)
+                y[i] = (drop ? y[i] - z[i] : 0) + bias[i];
+        }
+        hone_product_block(&low_rank, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, true);
+        for (r = r0; r < r1; r++) {
+            float *y = s->c + (r - r0) * HONE_PRODUCT_COLS, *z = s->t + (r - r0) * HONE_PRODUCT_COLS;
+
+            if (part->z.data)
+                hone_row_put(&part->z, r, n0, nn, z);
+            for (i = 0; i < nn; i++)
+                y[i] += gain[i] * z[i];
+            hone_row_put(&part->y, r, n0, nn, y);
+        }
+    }
+}
+
 static void fwd_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -119,6 +165,10 @@ static void fwd_task(void *ctx, int task, int thread)
     hone_product product = product_of(j->dev, g->x.dtype);
     hone_mat y = part->y, u;
 
+    if (hone_is_dora(part->lora)) {
+        dora_store(j, part, &s, r0, r1, c0, c1);
+        return;
+    }
     product.term[product.n_terms++] = weight_term(&g->x, part->w, true);
     if (part->lora) {
         u = f32_mat(part->u, g->x.rows, part->lora->r);
@@ -173,11 +223,16 @@ static void few_task(void *ctx, int task, int thread)
     for (o = o0; o < o1; o++) {
         hone_few_dots(k, y, part->w, o, g->x.dtype == HONE_BF16, &j->x, s.rows);
         for (t = 0; t < g->x.rows; t++) {
-            if (part->w->bias)
-                y[t] += part->w->bias[o];
             if (part->lora)
                 y[t] += part->lora->scale *
                         k->dot(part->u + t * part->lora->r, part->lora->b + o * part->lora->r, part->lora->r);
+            if (hone_is_dora(part->lora)) {
+                if (part->z.data)
+                    hone_elem_put(hone_mat_row(&part->z, t), part->z.dtype, o, y[t]);
+                y[t] *= hone_dora_gain(part->lora, o);
+            }
+            if (part->w->bias)
+                y[t] += part->w->bias[o];
             hone_elem_put(hone_mat_row(&part->y, t), part->y.dtype, o, y[t]);
         }
     }
@@ -188,15 +243,16 @@ int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err
     struct job j = {.dev = dev, .g = g};
     int rc = hone_cpu_require(dev, need_of(g), "linear_fwd", err), p, threads = hone_pool_threads(dev->pool);
     int64_t total = 0;
-    bool lora = false;
+    bool lora = false, twice = false; /* the base sees x with and without dropout */
 
     if (rc)
         return rc;
     for (p = 0; p < g->n_parts; p++) {
         total += g->part[p].w->rows;
         lora |= g->part[p].lora != NULL;
+        twice |= hone_is_dora(g->part[p].lora) && g->part[p].lora->dropout > 0;
     }
-    if (g->x.rows <= HONE_PRODUCT_FEW) {
+    if (g->x.rows <= HONE_PRODUCT_FEW && !twice) {
         j.x = hone_mat_as_f32(dev->kernels, &g->x, hone_shared(dev));
         if (lora)
             few_u(dev->kernels, g, &j.x, hone_product_scratch_at(hone_scratch(dev, 0)).rows);
@@ -228,6 +284,18 @@ int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err
 
 /* ---- backward ----------------------------------------------------------------------------------------------------- */
 
+/* The gradient of a part's sum as the backward pass reads it: dy, or with DoRA what hone_cpu_dora_turn has left in z. */
+static const hone_mat *inner(const struct hone_linear_part *part)
+{
+    return hone_is_dora(part->lora) ? &part->z : &part->dy;
+}
+
+/* Whether `inner` lacks dy, and the base's part of dx was made from dy. */
+static bool lacks_dy(const struct hone_linear_part *part)
+{
+    return hone_is_dora(part->lora) && part->lora->dropout > 0;
+}
+
 static void du_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
@@ -240,24 +308,32 @@ static void du_task(void *ctx, int task, int thread)
 
     if (!l)
         return;
-    product.term[0] = term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, l->scale);
+    product.term[0] = term_of(inner(&g->part[p]), l->b, HONE_F32, g->part[p].w->rows, l->r, false, l->scale);
+    if (lacks_dy(&g->part[p]))
+        product.term[product.n_terms++] =
+            term_of(&g->part[p].dy, l->b, HONE_F32, g->part[p].w->rows, l->r, false, l->scale);
     for (n0 = 0; n0 < l->r; n0 += HONE_PRODUCT_COLS)
         hone_product_block(&product, &s, r0, r1, n0, (int)HONE_MIN(HONE_PRODUCT_COLS, l->r - n0),
                            j->du[p] + r0 * l->r + n0, l->r, false);
 }
 
-/* dx += undrop(du A) of one part, for a block of columns, into c. */
+/* dx += undrop(du A), with DoRA undrop(du A + (gain - 1) dy W), of one part, for a block of columns, into c. */
 static void add_dropped(const struct job *j, const hone_product_scratch *s, int p, int64_t r0, int64_t r1,
                         int64_t n0, int nn, float *c, int64_t ldc)
 {
     const hone_kernels *k = j->dev->kernels;
-    const hone_lora *l = j->g->part[p].lora;
+    const struct hone_linear_part *part = &j->g->part[p];
+    const hone_lora *l = part->lora;
     hone_mat du = f32_mat(j->du[p], j->g->x.rows, l->r);
-    hone_product product = {.k = k, .n_terms = 1};
+    hone_product product = {.k = k, .n_terms = 1}, base = product_of(j->dev, j->g->x.dtype);
     int64_t r;
 
     product.term[0] = term_of(&du, l->a, HONE_F32, l->r, j->g->x.cols, false, 1);
-    hone_product_block(&product, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
+    base.n_terms = 1;
+    base.term[0] = weight_term(&part->z, part->w, false);
+    if (hone_is_dora(l))
+        hone_product_block(&base, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
+    hone_product_block(&product, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, hone_is_dora(l));
     for (r = r0; r < r1; r++) {
         float *t = s->t + (r - r0) * HONE_PRODUCT_COLS;
 
@@ -277,7 +353,8 @@ static void dx_task(struct job *j, int task, const hone_product_scratch *s)
     float *c;
 
     for (p = 0; p < g->n_parts; p++)
-        product.term[product.n_terms++] = weight_term(&g->part[p].dy, g->part[p].w, false);
+        product.term[product.n_terms++] =
+            weight_term(lacks_dy(&g->part[p]) ? &g->part[p].dy : inner(&g->part[p]), g->part[p].w, false);
     for (p = 0; p < g->n_parts; p++)
         if (g->part[p].lora && g->part[p].lora->dropout == 0) {
             du = f32_mat(j->du[p], g->x.rows, g->part[p].lora->r);
@@ -370,7 +447,9 @@ static void db_task(struct job *j, int task, float *sum, float *copy)
         return;
     c = (int64_t)task * COLS;
     n = HONE_MIN(COLS, g->part[p].w->rows - c);
-    skinny(j, sum, COLS, g->part[p].u, l->r, &g->part[p].dy, NULL, c, (int)n, copy, false);
+    skinny(j, sum, COLS, g->part[p].u, l->r, inner(&g->part[p]), NULL, c, (int)n, copy, false);
+    if (lacks_dy(&g->part[p]))
+        skinny(j, sum, COLS, g->part[p].u, l->r, &g->part[p].dy, NULL, c, (int)n, copy, true);
     for (o = 0; o < n; o++)
         for (r = 0; r < l->r; r++)
             l->db[(c + o) * l->r + r] += l->scale * sum[r * COLS + o];
@@ -476,6 +555,7 @@ int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err
             shared += hone_align((size_t)(g->x.rows * g->part[p].lora->r) * sizeof(float));
         }
     if (lora) {
+        hone_cpu_dora_turn(dev, g);
         j.cut.rows = HONE_MC;
         j.cut.row_tasks = (int)((g->x.rows + HONE_MC - 1) / HONE_MC);
         hone_pool_run(dev->pool, j.cut.row_tasks * g->n_parts, du_task, &j);

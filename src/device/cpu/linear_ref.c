@@ -16,7 +16,7 @@ struct job {
 
 hone_need hone_ref_need_linear(int64_t n, int64_t in, int rank, int parts)
 {
-    hone_need need = {hone_align((size_t)(in * (TOKENS + 1)) * sizeof(float)),
+    hone_need need = {hone_align((size_t)(in * (2 * TOKENS + 1)) * sizeof(float)),
                       hone_align((size_t)(n * rank) * sizeof(float)) * (size_t)parts};
 
     return need;
@@ -98,13 +98,21 @@ static void fwd_task(void *ctx, int task, int thread)
     for (o = (int64_t)task * ROWS; o < HONE_MIN((task + 1) * ROWS, part->w->rows); o++) {
         hone_ref_weight_row(row, part->w, o, g->x.dtype);
         for (t = 0; t < g->x.rows; t++) {
-            float y = dot(hone_mat_row(&g->x, t), g->x.dtype, row, g->x.cols);
+            const hone_lora *l = part->lora;
+            float y = dot(hone_mat_row(&g->x, t), g->x.dtype, row, g->x.cols), z = y, apart = 0;
 
+            if (hone_is_dora(l) && l->dropout > 0) { /* apart = (x - drop(x)) W^T */
+                drop_row(row + g->x.cols, g, l, t, 0, g->x.cols);
+                z = dot(row + g->x.cols, HONE_F32, row, g->x.cols);
+                apart = y - z;
+            }
+            if (l)
+                z += l->scale * dot(part->u + t * l->r, HONE_F32, l->b + o * l->r, l->r);
+            if (hone_is_dora(l) && part->z.data)
+                hone_elem_put(hone_mat_row(&part->z, t), part->z.dtype, o, z);
+            y = hone_is_dora(l) ? apart + hone_dora_gain(l, o) * z : z;
             if (part->w->bias)
                 y += part->w->bias[o];
-            if (part->lora)
-                y += part->lora->scale * dot(part->u + t * part->lora->r, HONE_F32,
-                                             part->lora->b + o * part->lora->r, part->lora->r);
             hone_elem_put(hone_mat_row(&part->y, t), part->y.dtype, o, y);
         }
     }
@@ -128,6 +136,16 @@ int hone_ref_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err)
     return 0;
 }
 
+/* The gradient of a part's sum before the gain of DoRA, of token t and output o; hone_cpu_dora_turn has been there. */
+static float inner(const struct hone_linear_part *part, int64_t t, int64_t o)
+{
+    const float dy = hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o);
+
+    if (!hone_is_dora(part->lora))
+        return dy;
+    return hone_elem_get(hone_mat_row(&part->z, t), part->z.dtype, o) + (part->lora->dropout > 0 ? dy : 0);
+}
+
 /* du of one token: scale dy B. */
 static void du_task(void *ctx, int task, int thread)
 {
@@ -139,7 +157,6 @@ static void du_task(void *ctx, int task, int thread)
     (void)thread;
     for (p = 0; p < g->n_parts; p++) {
         const hone_lora *l = g->part[p].lora;
-        const void *dy = hone_mat_row(&g->part[p].dy, task);
         float *du;
 
         if (!l)
@@ -147,7 +164,7 @@ static void du_task(void *ctx, int task, int thread)
         du = j->du[p] + (int64_t)task * l->r;
         memset(du, 0, (size_t)l->r * sizeof *du);
         for (o = 0; o < g->part[p].w->rows; o++) {
-            float d = l->scale * hone_elem_get(dy, g->part[p].dy.dtype, o);
+            float d = l->scale * inner(&g->part[p], task, o);
 
             for (r = 0; r < l->r; r++)
                 du[r] += d * l->b[o * l->r + r];
@@ -160,22 +177,28 @@ static void dx_task(void *ctx, int task, int thread)
     struct job *j = ctx;
     const hone_linear *g = j->g;
     int64_t in = g->x.cols, t0 = (int64_t)task * TOKENS, t1 = HONE_MIN(t0 + TOKENS, g->x.rows), t, i, o;
-    float *row = hone_scratch(j->dev, thread), *acc = row + in;
+    float *row = hone_scratch(j->dev, thread), *acc = row + in, *dropped = acc + TOKENS * in;
     int p, r;
 
     memset(acc, 0, (size_t)((t1 - t0) * in) * sizeof *acc);
     for (p = 0; p < g->n_parts; p++) {
         const struct hone_linear_part *part = &g->part[p];
         const hone_lora *l = part->lora;
+        const bool twice = hone_is_dora(l) && l->dropout > 0;
 
+        memset(dropped, 0, (size_t)((t1 - t0) * in) * sizeof *dropped);
         for (o = 0; o < part->w->rows; o++) {
             hone_ref_weight_row(row, part->w, o, g->x.dtype);
             for (t = t0; t < t1; t++) {
-                float d = hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o),
-                      *a = acc + (t - t0) * in;
+                float *a = acc + (t - t0) * in, *b = dropped + (t - t0) * in,
+                      d = twice ? hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o)
+                                : inner(part, t, o);
 
                 for (i = 0; i < in; i++)
                     a[i] += d * row[i];
+                d = twice ? hone_elem_get(hone_mat_row(&part->z, t), part->z.dtype, o) : 0;
+                for (i = 0; twice && i < in; i++)
+                    b[i] += d * row[i];
             }
         }
         if (!l)
@@ -183,7 +206,7 @@ static void dx_task(void *ctx, int task, int thread)
         for (t = t0; t < t1; t++) {
             float *a = acc + (t - t0) * in, keep = 1.0f / (1.0f - l->dropout);
 
-            memset(row, 0, (size_t)in * sizeof *row);
+            memcpy(row, dropped + (t - t0) * in, (size_t)in * sizeof *row);
             for (r = 0; r < l->r; r++)
                 for (i = 0; i < in; i++)
                     row[i] += j->du[p][t * l->r + r] * l->a[r * in + i];
@@ -248,7 +271,7 @@ static void db_task(void *ctx, int task, int thread)
         return;
     for (t = 0; t < g->x.rows; t++)
         for (o = (int64_t)task * COLS; o < HONE_MIN((task + 1) * COLS, part->w->rows); o++) {
-            float d = l->scale * hone_elem_get(hone_mat_row(&part->dy, t), part->dy.dtype, o);
+            float d = l->scale * inner(part, t, o);
 
             for (r = 0; r < l->r; r++)
                 l->db[o * l->r + r] += d * part->u[t * l->r + r];
@@ -301,6 +324,7 @@ int hone_ref_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err)
     if (weights)
         hone_pool_run(dev->pool, row_tasks, dw_task, &j);
     if (lora) {
+        hone_cpu_dora_turn(dev, g);
         hone_pool_run(dev->pool, (int)g->x.rows, du_task, &j);
         hone_pool_run(dev->pool, (int)((g->x.cols + COLS - 1) / COLS) * g->n_parts, da_task, &j);
         hone_pool_run(dev->pool, tasks, db_task, &j);

@@ -193,13 +193,24 @@ static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, c
             p->k->to_bf16(out + i * *ra, f + i * *ra, *ra);
         return out;
     }
-    if (t->a.dtype == HONE_BF16) {
+    if (t->a.dtype == HONE_BF16 && !t->drop) {
         *ra = t->a.ld;
         return (const uint16_t *)hone_mat_row(&t->a, r) + k0;
     }
     *ra = kn;
-    for (i = 0; i < m; i++)
-        p->k->to_bf16(out + i * kn, (const float *)hone_mat_row(&t->a, r + i) + k0, kn);
+    for (i = 0; i < m; i++) {
+        const void *x = hone_mat_row(&t->a, r + i);
+        float row[HONE_KC_MAX];
+
+        if (t->a.dtype == HONE_BF16)
+            p->k->to_f32(row, (const uint16_t *)x + k0, kn);
+        else
+            memcpy(row, (const float *)x + k0, sizeof(float) * (size_t)kn);
+        if (t->drop)
+            p->k->drop(row, row, kn, t->drop->seed, t->drop->stream, (uint64_t)((r + i) * t->a.cols + k0),
+                       t->drop->dropout);
+        p->k->to_bf16(out + i * kn, row, kn);
+    }
     return out;
 }
 

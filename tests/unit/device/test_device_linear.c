@@ -7,7 +7,7 @@ struct lcase {
     hone_dtype w, act;
     int rank;
     float dropout;
-    bool bias, add_dx, dx;
+    bool bias, add_dx, dx, dora;
 };
 
 struct lrun {
@@ -18,8 +18,28 @@ struct lrun {
     hone_lora lora[HONE_MAX_PARTS];
     hone_mat a[HONE_MAX_PARTS], b[HONE_MAX_PARTS], da[HONE_MAX_PARTS], db[HONE_MAX_PARTS], u[HONE_MAX_PARTS];
     hone_mat dw[HONE_MAX_PARTS], dbias[HONE_MAX_PARTS];
+    hone_mat magnitude[HONE_MAX_PARTS], norm[HONE_MAX_PARTS], dmagnitude[HONE_MAX_PARTS];
     hone_linear g;
 };
+
+/* Lengths around 1, and a row without one. */
+static void add_dora(struct lrun *r, int p)
+{
+    int o;
+
+    r->magnitude[p] = mat_new(HONE_F32, 1, r->c.out[p], 0);
+    r->norm[p] = mat_new(HONE_F32, 1, r->c.out[p], 0);
+    r->dmagnitude[p] = mat_new(HONE_F32, 1, r->c.out[p], 0);
+    mat_random(&r->dmagnitude[p], 0.1f);
+    for (o = 0; o < r->c.out[p]; o++) {
+        put(&r->magnitude[p], 0, o, uniform(0.5f, 1.5f));
+        put(&r->norm[p], 0, o, o == 3 ? 0 : uniform(0.5f, 1.5f));
+    }
+    r->lora[p].magnitude = r->magnitude[p].data;
+    r->lora[p].norm = r->norm[p].data;
+    r->lora[p].dmagnitude = r->dmagnitude[p].data;
+    r->g.part[p].z = mat_new(r->c.act, r->c.n, r->c.out[p], 2);
+}
 
 static void setup(struct lrun *r, const struct lcase *c)
 {
@@ -62,8 +82,17 @@ static void setup(struct lrun *r, const struct lcase *c)
             mat_random(&r->b[p], 0.3f);
             mat_random(&r->da[p], 0.1f);
             mat_random(&r->db[p], 0.1f);
-            r->lora[p] = (hone_lora){c->rank,       1.7f,       r->a[p].data, r->b[p].data, r->da[p].data,
-                                     r->db[p].data, c->dropout, 99,           (uint64_t)p};
+            r->lora[p] = (hone_lora){.r = c->rank,
+                                     .scale = 1.7f,
+                                     .a = r->a[p].data,
+                                     .b = r->b[p].data,
+                                     .da = r->da[p].data,
+                                     .db = r->db[p].data,
+                                     .dropout = c->dropout,
+                                     .seed = 99,
+                                     .stream = (uint64_t)p};
+            if (c->dora)
+                add_dora(r, p);
             part->lora = &r->lora[p];
             part->u = r->u[p].data;
         }
@@ -91,7 +120,11 @@ static void teardown(struct lrun *r)
         mat_free(&r->u[p]);
         mat_free(&r->dw[p]);
         mat_free(&r->dbias[p]);
+        mat_free(&r->magnitude[p]);
+        mat_free(&r->norm[p]);
+        mat_free(&r->dmagnitude[p]);
         mat_free(&r->g.part[p].y);
+        mat_free(&r->g.part[p].z);
         mat_free(&r->g.part[p].dy);
     }
     mat_free(&r->g.x);
@@ -136,6 +169,16 @@ static void weight_gradients(const struct lrun *r, int p, double *out[2])
     }
 }
 
+/* DoRA's factor of an output, 1 without. */
+static double gain(const struct lrun *r, int p, int o)
+{
+    const double norm = r->c.dora ? get(&r->norm[p], 0, o) : 1;
+
+    if (!r->c.dora)
+        return 1;
+    return norm > 0 ? get(&r->magnitude[p], 0, o) / norm : 0;
+}
+
 /* Runs both directions on dev and compares with double. */
 static void compare(hone_device *dev, const struct lcase *c)
 {
@@ -158,7 +201,9 @@ static void compare(hone_device *dev, const struct lcase *c)
         double *u = calloc((size_t)(n * (rank + 1)), sizeof *u),
                *du = calloc((size_t)(n * (rank + 1)), sizeof *du);
         double *da = calloc((size_t)((rank + 1) * in), sizeof *da),
-               *db = calloc((size_t)(out * (rank + 1)), sizeof *db);
+               *db = calloc((size_t)(out * (rank + 1)), sizeof *db), *dm = calloc((size_t)out, sizeof *dm),
+               *z = calloc((size_t)n * (size_t)out, sizeof *z);
+        const bool dora = c->dora && r.g.part[p].lora;
 
         for (t = 0; t < n; t++) {
             for (o = 0; o < out; o++) {
@@ -172,11 +217,24 @@ static void compare(hone_device *dev, const struct lcase *c)
                 for (k = 0; k < rank; k++) {
                     for (i = 0; i < in; i++)
                         u[t * rank + k] += dropped(&r, p, t, i, get(&r.g.x, t, i)) * get(&r.a[p], k, i);
-                    for (o = 0; o < out; o++)
+                    for (o = 0; o < out && !dora; o++)
                         y[t * out + o] += (double)r.lora[p].scale * u[t * rank + k] * get(&r.b[p], o, k);
                 }
+            for (o = 0; o < out && dora; o++) {
+                for (i = 0; i < in; i++)
+                    z[t * out + o] += dropped(&r, p, t, i, get(&r.g.x, t, i)) * w[p][o * in + i];
+                y[t * out + o] -= z[t * out + o];
+                for (k = 0; k < rank; k++)
+                    z[t * out + o] += (double)r.lora[p].scale * u[t * rank + k] * get(&r.b[p], o, k);
+                y[t * out + o] += gain(&r, p, o) * z[t * out + o];
+            }
         }
         check_nmse("y", &r.g.part[p].y, y, limit_for(dev, c->act, n * out));
+        if (dora) {
+            check_nmse("z", &r.g.part[p].z, z, limit_for(dev, c->act, n * out));
+            for (o = 0; o < out; o++)
+                dm[o] = get(&r.dmagnitude[p], 0, o);
+        }
         if (r.g.part[p].lora) {
             check_nmse("u", &r.u[p], u, 1e-10);
             for (k = 0; k < rank; k++) {
@@ -188,14 +246,21 @@ static void compare(hone_device *dev, const struct lcase *c)
         }
         for (t = 0; t < n; t++) {
             for (o = 0; o < out; o++) {
-                double d = get(&r.g.part[p].dy, t, o);
+                double d = get(&r.g.part[p].dy, t, o), dz = d;
 
                 for (i = 0; i < in; i++)
                     dx[t * in + i] += d * w[p][o * in + i];
+                if (dora) {
+                    dz = gain(&r, p, o) * d;
+                    for (i = 0; i < in; i++)
+                        dx[t * in + i] += dropped(&r, p, t, i, (dz - d) * w[p][o * in + i]);
+                    if (get(&r.norm[p], 0, o) > 0)
+                        dm[o] += d * z[t * out + o] / get(&r.norm[p], 0, o);
+                }
                 if (r.g.part[p].lora)
                     for (k = 0; k < rank; k++) {
-                        du[t * rank + k] += (double)r.lora[p].scale * d * get(&r.b[p], o, k);
-                        db[o * rank + k] += (double)r.lora[p].scale * d * u[t * rank + k];
+                        du[t * rank + k] += (double)r.lora[p].scale * dz * get(&r.b[p], o, k);
+                        db[o * rank + k] += (double)r.lora[p].scale * dz * u[t * rank + k];
                     }
             }
             if (r.g.part[p].lora)
@@ -213,7 +278,7 @@ static void compare(hone_device *dev, const struct lcase *c)
             OK(hone_linear_bwd(dev, &r.g, err));
             for (i = 0; i < r.parts; i++) {
                 check_nmse("dW", &r.dw[i], dw[i][0], 1e-10);
-                check_nmse("dbias", &r.dbias[i], dw[i][1], 1e-10);
+                check_nmse("dbias", &r.dbias[i], dw[i][1], c->out[i] < 8 ? 1e-8 : 1e-10);
                 free(dw[i][0]);
                 free(dw[i][1]);
             }
@@ -223,10 +288,17 @@ static void compare(hone_device *dev, const struct lcase *c)
         /* the adapters' gradients of earlier parts are checked by a second run with that part alone */
         if (r.g.part[p].lora && p == r.parts - 1) {
             /* a single value may be a small difference of large ones */
-            check_nmse("dA", &r.da[p], da, rank * in < 8 ? 1e-7 : 1e-9);
-            check_nmse("dB", &r.db[p], db, rank * out < 8 ? 1e-7 : 1e-9);
+            /* of a few products of values that were rounded to bf16 */
+            const double dz = dora && c->act == HONE_BF16 ? 1e-4 : 0;
+
+            check_nmse("dA", &r.da[p], da, HONE_MAX(dz, rank * in < 8 ? 1e-7 + 100 * dz : 1e-9));
+            check_nmse("dB", &r.db[p], db, HONE_MAX(dz, rank * out < 8 ? 1e-7 + 100 * dz : 1e-9));
+            if (dora)
+                check_nmse("dmagnitude", &r.dmagnitude[p], dm, out < 8 ? 1e-2 : HONE_MAX(dz, 1e-9));
         }
         free(y);
+        free(z);
+        free(dm);
         free(u);
         free(du);
         free(da);
@@ -252,10 +324,14 @@ static void every_format_and_type(void **state)
             for (a = 0; a < 2; a++) {
                 hone_dtype act = a ? HONE_BF16 : HONE_F32;
 
+                compare(dev, &(struct lcase){
+                                 37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true, false});
                 compare(dev,
-                        &(struct lcase){37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true});
-                compare(dev, &(struct lcase){1, 512, {40, 33}, formats[f], act, 8, 0, false, false, true});
-                compare(dev, &(struct lcase){5, 768, {300}, formats[f], act, 0, 0, true, false, true});
+                        &(struct lcase){1, 512, {40, 33}, formats[f], act, 8, 0, false, false, true, false});
+                compare(dev, &(struct lcase){5, 768, {300}, formats[f], act, 0, 0, true, false, true, false});
+                compare(dev, &(struct lcase){
+                                 37, 512, {40, 8, 17}, formats[f], act, 4, 0.25f, true, true, true, true});
+                compare(dev, &(struct lcase){5, 512, {40}, formats[f], act, 4, 0, true, false, true, true});
             }
 }
 
@@ -279,24 +355,31 @@ static void odd_sizes(void **state)
                                                  c % 2 ? 0.5f : 0,
                                                  a % 2,
                                                  b % 2,
-                                                 true});
+                                                 true,
+                                                 (a + b + c) % 4 == 1});
 }
 
 static void larger_than_every_block(void **state)
 {
     (void)state;
     FOR_EACH_ISA(dev, 2) {
-        compare(dev, &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true});
-        compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q6_K, HONE_F32, 64, 0, false, true, true});
-        compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q4_K, HONE_BF16, 33, 0.1f, false, true, true});
+        compare(dev,
+                &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true, false});
+        compare(dev,
+                &(struct lcase){301, 576, {192, 67}, HONE_Q4_1, HONE_F32, 8, 0.1f, true, false, true, true});
+        compare(dev, &(struct lcase){301, 576, {277}, HONE_Q8_0, HONE_BF16, 8, 0, true, true, true, true});
+        compare(dev, &(struct lcase){70, 1280, {277}, HONE_Q6_K, HONE_F32, 64, 0, false, true, true, false});
+        compare(dev,
+                &(struct lcase){70, 1280, {277}, HONE_Q4_K, HONE_BF16, 33, 0.1f, false, true, true, false});
+        compare(dev, &(struct lcase){67, 333, {1307}, HONE_F32, HONE_F32, 16, 0, true, false, true, false});
+        compare(dev, &(struct lcase){67, 333, {1307}, HONE_BF16, HONE_BF16, 16, 0, true, false, true, false});
+        compare(dev,
+                &(struct lcase){29, 333, {100}, HONE_F32, HONE_F32, 16, 0.3f, true, false, false, false});
         /* blocks of scales run over the ends of rows */
-        compare(dev, &(struct lcase){70, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true});
-        compare(dev, &(struct lcase){70, 1250, {277}, HONE_FP4, HONE_BF16, 8, 0, false, true, true});
-        compare(dev, &(struct lcase){1, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true});
-        compare(dev, &(struct lcase){9, 1250, {277}, HONE_NF4, HONE_BF16, 8, 0, false, true, true});
-        compare(dev, &(struct lcase){67, 333, {1307}, HONE_F32, HONE_F32, 16, 0, true, false, true});
-        compare(dev, &(struct lcase){67, 333, {1307}, HONE_BF16, HONE_BF16, 16, 0, true, false, true});
-        compare(dev, &(struct lcase){29, 333, {100}, HONE_F32, HONE_F32, 16, 0.3f, true, false, false});
+        compare(dev, &(struct lcase){70, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true, false});
+        compare(dev, &(struct lcase){70, 1250, {277}, HONE_FP4, HONE_BF16, 8, 0, false, true, true, false});
+        compare(dev, &(struct lcase){1, 1250, {277}, HONE_NF4, HONE_F32, 8, 0, false, true, true, false});
+        compare(dev, &(struct lcase){9, 1250, {277}, HONE_NF4, HONE_BF16, 8, 0, false, true, true, false});
     }
 }
 
@@ -305,11 +388,13 @@ static void threads_do_not_change_bits(void **state)
 {
     static const int threads[] = {1, 2, 3, 5};
     static const struct lcase cases[] = {
-        {193, 320, {160, 96, 33}, HONE_Q4_1, HONE_F32, 8, 0.25f, true, true, true},
-        {193, 320, {160, 96, 33}, HONE_Q8_0, HONE_BF16, 8, 0.25f, true, false, true},
-        {4, 320, {160, 96}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true},
-        {1, 256, {700}, HONE_Q6_K, HONE_F32, 8, 0, true, false, true},
-        {193, 320, {160, 96}, HONE_NF4, HONE_F32, 8, 0, true, false, true},
+        {193, 320, {160, 96, 33}, HONE_Q4_1, HONE_F32, 8, 0.25f, true, true, true, false},
+        {193, 320, {160, 96, 33}, HONE_Q8_0, HONE_BF16, 8, 0.25f, true, false, true, false},
+        {4, 320, {160, 96}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true, false},
+        {1, 256, {700}, HONE_Q6_K, HONE_F32, 8, 0, true, false, true, false},
+        {193, 320, {160, 96, 33}, HONE_Q4_1, HONE_F32, 8, 0.25f, true, true, true, true},
+        {193, 320, {160, 96}, HONE_Q8_0, HONE_BF16, 8, 0, true, false, true, true},
+        {193, 320, {160, 96}, HONE_NF4, HONE_F32, 8, 0, true, false, true, false},
     };
     size_t c, k;
     int isa, p;
@@ -344,6 +429,8 @@ static void threads_do_not_change_bits(void **state)
                     mat_same_bits(&r.u[p], &first.u[p]);
                     mat_same_bits(&r.da[p], &first.da[p]);
                     mat_same_bits(&r.db[p], &first.db[p]);
+                    if (cases[c].dora)
+                        mat_same_bits(&r.dmagnitude[p], &first.dmagnitude[p]);
                 }
                 teardown(&r);
             }
@@ -354,7 +441,7 @@ static void threads_do_not_change_bits(void **state)
 /* A row's result does not depend on which rows share the batch (beyond the switch between the two products). */
 static void rows_do_not_depend_on_their_batch(void **state)
 {
-    struct lcase c = {90, 256, {80}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true};
+    struct lcase c = {90, 256, {80}, HONE_Q8_0, HONE_F32, 8, 0, true, false, true, false};
     struct lrun r;
 
     (void)state;
@@ -415,26 +502,81 @@ static void check_gradient(hone_device *dev, struct lrun *r, hone_mat *at, const
 
 static void gradients_are_derivatives(void **state)
 {
-    struct lcase c = {18, 9, {7, 5, 4}, HONE_F32, HONE_F32, 3, 0.4f, true, false, true};
+    struct lcase c = {18, 9, {7, 5, 4}, HONE_F32, HONE_F32, 3, 0.4f, true, false, true, false};
     struct lrun r;
-    int p;
+    int p, twice;
 
     (void)state;
-    FOR_EACH_ISA(dev, 1) {
-        setup(&r, &c);
-        for (p = 0; p < 3; p += 2) {
-            memset(r.da[p].data, 0, sizeof(float) * 3 * 9);
-            memset(r.db[p].data, 0, sizeof(float) * 3 * (size_t)c.out[p]);
+    FOR_EACH_ISA(dev, 1)
+        for (twice = 0; twice < 2; twice++) {
+            c.dora = twice;
+            setup(&r, &c);
+            for (p = 0; p < 3; p += 2) {
+                memset(r.da[p].data, 0, sizeof(float) * 3 * 9);
+                memset(r.db[p].data, 0, sizeof(float) * 3 * (size_t)c.out[p]);
+                if (c.dora)
+                    memset(r.dmagnitude[p].data, 0, sizeof(float) * (size_t)c.out[p]);
+            }
+            objective(dev, &r);
+            OK(hone_linear_bwd(dev, &r.g, err));
+            check_gradient(dev, &r, &r.g.x, &r.g.dx, "dx");
+            for (p = 0; p < 3; p += 2) {
+                check_gradient(dev, &r, &r.a[p], &r.da[p], "dA");
+                check_gradient(dev, &r, &r.b[p], &r.db[p], "dB");
+                if (c.dora)
+                    check_gradient(dev, &r, &r.magnitude[p], &r.dmagnitude[p], "dmagnitude");
+            }
+            teardown(&r);
         }
-        objective(dev, &r);
-        OK(hone_linear_bwd(dev, &r.g, err));
-        check_gradient(dev, &r, &r.g.x, &r.g.dx, "dx");
-        for (p = 0; p < 3; p += 2) {
-            check_gradient(dev, &r, &r.a[p], &r.da[p], "dA");
-            check_gradient(dev, &r, &r.b[p], &r.db[p], "dB");
+}
+
+/* Rows of W + scale B A in double; the same bits for every number of threads. */
+static void norms_are_those_of_the_merged_rows(void **state)
+{
+    static const struct lcase cases[] = {{1, 512, {70}, HONE_Q4_K, HONE_F32, 5, 0, 0, 0, 0, false},
+                                         {1, 320, {33}, HONE_Q8_0, HONE_F32, 8, 0, 0, 0, 0, false},
+                                         {1, 77, {40}, HONE_BF16, HONE_F32, 70, 0, 0, 0, 0, false}};
+    size_t c;
+    int o, i, k, isa, threads;
+
+    (void)state;
+    for (isa = FIRST_ISA; isa <= HONE_ISA_AVX512BF16; isa++)
+        for (c = 0; c < HONE_COUNT(cases); c++) {
+            const int out = cases[c].out[0], in = cases[c].in, rank = cases[c].rank;
+            hone_mat norm = mat_new(HONE_F32, 1, out, 0), again = mat_new(HONE_F32, 1, out, 0);
+            double *want = calloc((size_t)out, sizeof *want), *w;
+            struct lrun r;
+
+            setup(&r, &cases[c]);
+            w = weight_values(&r.w[0], HONE_F32);
+            for (o = 0; o < out; o++) {
+                for (i = 0; i < in; i++) {
+                    double v = w[o * in + i];
+
+                    for (k = 0; k < rank; k++)
+                        v += (double)r.lora[0].scale * get(&r.b[0], o, k) * get(&r.a[0], k, i);
+                    want[o] += v * v;
+                }
+                want[o] = sqrt(want[o]);
+            }
+            for (threads = 1; threads <= 3; threads += 2) {
+                hone_device *dev = device_new((hone_isa)isa, threads);
+
+                if (!dev)
+                    break;
+                OK(hone_dora_norms(dev, threads == 1 ? norm.data : again.data, &r.w[0], &r.lora[0], err));
+                hone_device_close(dev);
+                if (threads == 1)
+                    check_nmse("norm", &norm, want, 1e-12);
+                else
+                    mat_same_bits(&norm, &again);
+            }
+            teardown(&r);
+            mat_free(&norm);
+            mat_free(&again);
+            free(want);
+            free(w);
         }
-        teardown(&r);
-    }
 }
 
 static void dropout_keeps_its_share(void **state)
@@ -460,7 +602,7 @@ static void dropout_keeps_its_share(void **state)
 static void wrong_shapes_are_refused(void **state)
 {
     hone_device *dev = device_new(HONE_ISA_REF, 1);
-    struct lcase c = {3, 8, {4}, HONE_F32, HONE_F32, 2, 0, false, false, true};
+    struct lcase c = {3, 8, {4}, HONE_F32, HONE_F32, 2, 0, false, false, true, false};
     hone_error err = HONE_ERROR_INIT;
     struct lrun r;
 
@@ -485,7 +627,7 @@ static void wrong_shapes_are_refused(void **state)
 
 static void a_small_workspace_is_an_error(void **state)
 {
-    struct lcase c = {40, 64, {32}, HONE_F32, HONE_F32, 8, 0, false, false, true};
+    struct lcase c = {40, 64, {32}, HONE_F32, HONE_F32, 8, 0, false, false, true, false};
     struct lrun r;
     int isa;
 
@@ -514,6 +656,7 @@ int main(void)
         cmocka_unit_test(threads_do_not_change_bits),
         cmocka_unit_test(rows_do_not_depend_on_their_batch),
         cmocka_unit_test(gradients_are_derivatives),
+        cmocka_unit_test(norms_are_those_of_the_merged_rows),
         cmocka_unit_test(dropout_keeps_its_share),
         cmocka_unit_test(wrong_shapes_are_refused),
         cmocka_unit_test(a_small_workspace_is_an_error),

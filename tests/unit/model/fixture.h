@@ -22,6 +22,9 @@
     } while (0)
 
 static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"};
+/* What fixture_open opens: a family with its adapter, or with one of DoRA. */
+static const char *const adapted[] = {"llama",  "mistral", "qwen2",      "qwen3",    "gemma2",
+                                      "gemma3", "phi3",    "llama dora", "phi3 dora"};
 
 typedef struct fixture {
     hone_device *dev;
@@ -74,21 +77,24 @@ static inline void plan_for(fixture *f, const hone_adapter *a, int recompute, bo
     OK(hone_workspace_reserve(f->dev, &spec, err));
 }
 
-static inline void fixture_open(fixture *f, const char *family, hone_isa isa, int threads,
+static inline void fixture_open(fixture *f, const char *which, hone_isa isa, int threads,
                                 hone_precision precision, int recompute)
 {
     hone_device_params dp = hone_device_default();
     hone_model_params mp = {.precision = precision};
-    char path[512];
+    char path[512], family[32], values[64];
+    const char *adapter = strchr(which, ' ');
     int32_t i;
 
+    snprintf(family, sizeof family, "%.*s", (int)strcspn(which, " "), which);
+    snprintf(values, sizeof values, "%s.safetensors", adapter ? adapter + 1 : "expected");
     *f = (fixture){0};
     dp.isa = isa;
     dp.threads = threads;
     OK(hone_device_open(&f->dev, &dp, err));
     OK(hone_model_open(&f->m, f->dev, golden_path(path, family, ""), &mp, err));
-    OK(hone_adapter_open(&f->a, f->m, golden_path(path, family, "adapter"), err));
-    OK(hone_safetensors_open(&f->expected, golden_path(path, family, "expected.safetensors"), err));
+    OK(hone_adapter_open(&f->a, f->m, golden_path(path, family, adapter ? adapter + 1 : "adapter"), err));
+    OK(hone_safetensors_open(&f->expected, golden_path(path, family, values), err));
     f->batch.n_tokens = (int32_t)expected(f, "ids")->shape[0];
     f->batch.n_seq = (int32_t)expected(f, "off")->shape[0] - 1;
     f->batch.ids = copy_of(expected(f, "ids"));

@@ -315,7 +315,6 @@ static void variants_are_refused_by_name(void **state)
         const char *key, *value;
         int code;
     } bad[] = {
-        {"use_dora", "true", HONE_EUNSUPPORTED},
         {"use_qalora", "true", HONE_EUNSUPPORTED},
         {"use_bdlora", "{\"nblocks\": 4}", HONE_EUNSUPPORTED},
         {"use_a_variant_of_tomorrow", "true", HONE_EUNSUPPORTED},

@@ -55,14 +55,14 @@ static void decoding_is_the_forward_pass(void **state)
     int p, with;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++)
+    for (i = 0; i < HONE_COUNT(adapted); i++)
         for (p = 0; p < 2; p++) {
             const hone_precision precision = p ? HONE_PRECISION_BF16 : HONE_PRECISION_F32;
             double worst = 0;
             fixture f;
             hone_kv *kv;
 
-            fixture_open(&f, families[i], HONE_ISA_AUTO, 2, precision, 0);
+            fixture_open(&f, adapted[i], HONE_ISA_AUTO, 2, precision, 0);
             assert_int_equal(f.batch.n_tokens, LENGTH);
             plan_for(&f, f.a, 0, false, 64);
             OK(hone_kv_new(&kv, f.m, 64, err));
@@ -74,7 +74,7 @@ static void decoding_is_the_forward_pass(void **state)
                 for (c = 0; c < HONE_COUNT(chunk); c++)
                     worst = fmax(worst, decode_all(&f, a, kv, chunk[c], loss));
             }
-            print_message("%s, %s: decoding off by %.2e nats\n", families[i], p ? "bf16" : "f32", worst);
+            print_message("%s, %s: decoding off by %.2e nats\n", adapted[i], p ? "bf16" : "f32", worst);
             assert_true(worst <= (p ? 0.1 : 1e-4));
             hone_kv_free(kv);
             fixture_close(&f);

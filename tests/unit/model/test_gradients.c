@@ -3,53 +3,49 @@
 
 /* ---- against the frozen reference ------------------------------------------------------------------------------------ */
 
-static double worst_gradient(const fixture *f, char worst_key[160])
+static double worst_gradient(const fixture *f, char worst_key[HONE_PARAM_NAME])
 {
     double worst = 0, d;
-    char path[96], key[160];
-    int i, factor;
+    char key[HONE_PARAM_NAME];
+    size_t i;
 
-    for (i = 0; i < f->m->w->arch.n_layer * HONE_N_PROJ; i++)
-        for (factor = 0; factor < 2; factor++) {
-            const hone_lora *lora = &f->a->lora[i];
-            const hone_tensor_info *t;
-            float *want;
+    for (i = 0; i < f->a->n_params; i++) {
+        const hone_param *p = &f->a->param[i];
+        float *want;
 
-            if (!lora->r)
-                continue;
-            hone_module_path(path, &f->m->w->arch, i / HONE_N_PROJ, i % HONE_N_PROJ);
-            snprintf(key, sizeof key, "base_model.model.%s.lora_%c.weight", path, factor ? 'B' : 'A');
-            t = expected(f, key);
-            want = copy_of(t);
-            d = distance(factor ? lora->db : lora->da, want, t->size / sizeof(float));
-            hone_free(want);
-            if (!(d <= worst)) {
-                worst = d;
-                memcpy(worst_key, key, sizeof key);
-            }
+        hone_param_name(key, f->a, p);
+        if (p->role == HONE_PARAM_MAGNITUDE) /* PEFT's parameter; its file's key lacks the end */
+            snprintf(key + strlen(key), sizeof key - strlen(key), ".weight");
+        want = copy_of(expected(f, key));
+        d = distance(f->grad + p->at, want, p->n);
+        hone_free(want);
+        if (!(d <= worst)) {
+            worst = d;
+            memcpy(worst_key, key, sizeof key);
         }
+    }
     return worst;
 }
 
 static void agree_with_peft(hone_isa isa, const char *isa_name)
 {
-    char key[160] = "";
+    char key[HONE_PARAM_NAME] = "";
     size_t i;
     int k;
 
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f;
         hone_pass pass;
         float *want;
         double loss = 0, gradient;
 
-        fixture_open(&f, families[i], isa, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&f, adapted[i], isa, 2, HONE_PRECISION_F32, 0);
         pass = step(&f);
         want = copy_of(expected(&f, "loss"));
         for (k = 0; k < pass.n_trained; k++)
             loss = fmax(loss, fabs(pass.loss[k] - want[k]) / want[k]);
         gradient = worst_gradient(&f, key);
-        print_message("%s, %s: worst gradient %.2e (%s), worst loss %.2e\n", families[i], isa_name, gradient,
+        print_message("%s, %s: worst gradient %.2e (%s), worst loss %.2e\n", adapted[i], isa_name, gradient,
                       key, loss);
         assert_true(gradient <= 1e-4);
         assert_true(loss <= 1e-5);
@@ -71,13 +67,13 @@ static void bf16_is_close(void **state)
     size_t i, k;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f, g;
         hone_pass pass, exact;
         double dot = 0, a = 0, b = 0, loss;
 
-        fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_BF16, 0);
-        fixture_open(&g, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&f, adapted[i], HONE_ISA_AUTO, 2, HONE_PRECISION_BF16, 0);
+        fixture_open(&g, adapted[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
         assert_int_equal(hone_model_precision(f.m), HONE_PRECISION_BF16);
         pass = step(&f);
         exact = step(&g);
@@ -87,7 +83,7 @@ static void bf16_is_close(void **state)
             b += (double)g.grad[k] * g.grad[k];
         }
         loss = fabs(pass.loss_sum / exact.loss_sum - 1);
-        print_message("%s, bf16: loss off by %.2e, cosine of the gradients %.5f\n", families[i], loss,
+        print_message("%s, bf16: loss off by %.2e, cosine of the gradients %.5f\n", adapted[i], loss,
                       dot / sqrt(a * b));
         assert_true(loss <= 3e-3);
         assert_true(dot / sqrt(a * b) >= 0.999);
@@ -146,10 +142,10 @@ static void gradients_are_slopes(void **state)
     size_t i;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++) {
-        finite_differences(0, families[i], 0);
-        finite_differences(0.3, families[i], 0);
-        finite_differences(0.3, families[i], 2);
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
+        finite_differences(0, adapted[i], 0);
+        finite_differences(0.3, adapted[i], 0);
+        finite_differences(0.3, adapted[i], 2);
     }
 }
 
@@ -186,15 +182,15 @@ static void same_bits(hone_precision precision, double dropout)
     size_t i;
     int v;
 
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f, g;
         double loss;
 
-        fixture_open(&f, families[i], HONE_ISA_AUTO, 1, precision, 0);
+        fixture_open(&f, adapted[i], HONE_ISA_AUTO, 1, precision, 0);
         f.a->dropout = dropout;
         loss = step(&f).loss_sum;
         for (v = 0; v < 4; v++) { /* recomputation 1, 2; 2, 3 threads */
-            fixture_open(&g, families[i], HONE_ISA_AUTO, v < 2 ? 1 : v, precision, v < 2 ? v + 1 : 0);
+            fixture_open(&g, adapted[i], HONE_ISA_AUTO, v < 2 ? 1 : v, precision, v < 2 ? v + 1 : 0);
             g.a->dropout = dropout;
             assert_true(step(&g).loss_sum == loss);
             assert_memory_equal(g.grad, f.grad, f.a->n * sizeof(float));
@@ -217,15 +213,15 @@ static void kernels_agree(void **state)
     size_t i;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f, g;
         double d;
 
-        fixture_open(&f, families[i], HONE_ISA_REF, 2, HONE_PRECISION_F32, 0);
-        fixture_open(&g, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&f, adapted[i], HONE_ISA_REF, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&g, adapted[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
         assert_true(fabs(step(&f).loss_sum - step(&g).loss_sum) <= 1e-5 * f.n_trained);
         d = distance(g.grad, f.grad, f.a->n);
-        print_message("%s: %s against %s %.2e\n", families[i], hone_device_name(g.dev),
+        print_message("%s: %s against %s %.2e\n", adapted[i], hone_device_name(g.dev),
                       hone_device_name(f.dev), d);
         assert_true(d <= 1e-5);
         fixture_close(&f);
@@ -240,12 +236,12 @@ static void packing_and_accumulation_change_nothing(void **state)
     int32_t s, k, n;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f;
         float *packed, loss[256];
         double d, worst = 0;
 
-        fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&f, adapted[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
         assert_true(f.n_trained <= 256);
         memcpy(loss, step(&f).loss, (size_t)f.n_trained * sizeof(float));
         packed = hone_alloc(f.a->n * sizeof(float));
@@ -268,7 +264,7 @@ static void packing_and_accumulation_change_nothing(void **state)
         }
         assert_int_equal(n, f.n_trained);
         d = distance(f.grad, packed, f.a->n);
-        print_message("%s: unpacked against packed: losses %.2e, gradients %.2e\n", families[i], worst, d);
+        print_message("%s: unpacked against packed: losses %.2e, gradients %.2e\n", adapted[i], worst, d);
         assert_true(worst <= 1e-5);
         assert_true(d <= 1e-5);
         hone_free(packed);
@@ -284,13 +280,13 @@ static void weights_multiply_losses(void **state)
     int32_t s, k;
 
     (void)state;
-    for (i = 0; i < HONE_COUNT(families); i++) {
+    for (i = 0; i < HONE_COUNT(adapted); i++) {
         fixture f;
         float *plain, *weighted, *weight;
         double total = 0, loss = 0, d;
         hone_pass pass;
 
-        fixture_open(&f, families[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
+        fixture_open(&f, adapted[i], HONE_ISA_AUTO, 2, HONE_PRECISION_F32, 0);
         plain = hone_calloc(f.a->n, sizeof(float));
         weighted = hone_calloc(f.a->n, sizeof(float));
         weight = hone_calloc((size_t)f.batch.n_tokens, sizeof(float));
@@ -326,7 +322,7 @@ static void weights_multiply_losses(void **state)
                                 (uint32_t)s, &pass, err));
         }
         d = distance(weighted, f.grad, f.a->n);
-        print_message("%s: weighted against documents alone %.2e\n", families[i], d);
+        print_message("%s: weighted against documents alone %.2e\n", adapted[i], d);
         assert_true(d <= 1e-5);
         hone_free(plain);
         hone_free(weighted);
