@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-#define KEYS 64   /* keys of a tile */
+#define KEYS 128  /* keys of a tile */
 #define SPLIT 512 /* keys of a part when there are few queries */
 
 struct job {
@@ -353,7 +353,7 @@ static void bwd_task(void *ctx, int task, int thread)
     bool direct = a->dq.dtype == HONE_F32;
     float *dq = direct ? (float *)hone_mat_row(&a->dq, row0) + wide : dqc;
     int64_t ldq_grad = direct ? a->dq.ld : d, ldk, ldv, ldq, ldo, ld;
-    int nk, nq, from, to;
+    int n_keys, nk, nq, from, to;
 
     for (i = 0; i < n; i++) {
         const float *x = f32_tile(k, &a->o, row0 + i, 1, wide, d, qc, &ld), *y;
@@ -361,24 +361,26 @@ static void bwd_task(void *ctx, int task, int thread)
         y = f32_tile(k, &a->do_, row0 + i, 1, wide, d, oc, &ld);
         delta[i] = k->dot(x, y, d);
     }
-    for (j = 0; j < n; j += nk) {
+    for (j = 0; j < n; j += n_keys) {
         float *dk = job->dk + ((size_t)h * (size_t)a->k.rows + (size_t)(row0 + j)) * (size_t)d;
         float *dv = job->dv + ((size_t)h * (size_t)a->k.rows + (size_t)(row0 + j)) * (size_t)d;
         const float *keys, *values;
-        bool add = false;
 
-        nk = HONE_MIN(KEYS, n - j);
-        keys = f32_tile(k, &a->k, row0 + j, nk, narrow, d, kc, &ldk);
-        values = f32_tile(k, &a->v, row0 + j, nk, narrow, d, vc, &ldv);
-        make_panels(k, kp, keys, ldk, nk, d);
-        make_panels(k, vp, values, ldv, nk, d);
+        n_keys = HONE_MIN(KEYS, n - j);
+        clear(dk, 0, n_keys * d);
+        clear(dv, 0, n_keys * d);
+        keys = f32_tile(k, &a->k, row0 + j, n_keys, narrow, d, kc, &ldk);
+        values = f32_tile(k, &a->v, row0 + j, n_keys, narrow, d, vc, &ldv);
+        make_panels(k, kp, keys, ldk, n_keys, d);
+        make_panels(k, vp, values, ldv, n_keys, d);
         i0 = j / tile * tile;
-        i1 = a->window ? (int32_t)HONE_MIN((int64_t)n, (int64_t)j + nk - 1 + a->window) : n;
+        i1 = a->window ? (int32_t)HONE_MIN((int64_t)n, (int64_t)j + n_keys - 1 + a->window) : n;
         for (i = i0; i < i1; i += nq) {
             const float *q, *go;
             int32_t first = a->window ? HONE_MAX(0, i - a->window + 1) / KEYS * KEYS : 0;
 
             nq = HONE_MIN(tile, n - i);
+            nk = HONE_MIN(n_keys, i + nq - j); /* these queries see no key after them */
             q = f32_tile(k, &a->q, row0 + i, nq, wide, d, qc, &ldq);
             go = f32_tile(k, &a->do_, row0 + i, nq, wide, d, oc, &ldo);
             product_transposed(k, ps, q, ldq, nq, kp, nk, d);
@@ -394,10 +396,9 @@ static void bwd_task(void *ctx, int task, int thread)
                 score_grad(k, a, x + from, y + from, to - from, a->lse[(int64_t)h * a->q.rows + row0 + i + r],
                            delta[i + r]);
             }
-            product_straight(k, dv, d, dp, 1, KEYS, nk, go, ldo, nq, d, add);
-            product_straight(k, dk, d, ps, 1, KEYS, nk, q, ldq, nq, d, add);
+            product_straight(k, dv, d, dp, 1, KEYS, nk, go, ldo, nq, d, true);
+            product_straight(k, dk, d, ps, 1, KEYS, nk, q, ldq, nq, d, true);
             product_straight(k, dq + i * ldq_grad, ldq_grad, ps, KEYS, 1, nq, keys, ldk, nk, d, j != first);
-            add = true;
         }
     }
     for (i = 0; i < n && !direct; i++)

@@ -18,6 +18,8 @@ typedef void (*hone_gemm_fn)(float *c, int64_t ldc, const float *a, int64_t ra, 
 typedef void (*hone_gemm_bf16_fn)(float *c, int64_t ldc, const uint16_t *a, int64_t ra, const uint16_t *b,
                                   int m, int n, int64_t k, bool add);
 
+struct hone_adamw8_job;
+
 typedef void (*hone_expand_fn)(float *out, const void *src, int64_t n);
 
 /* Values of four bits: value i is table[code i] * scale[(lead + i) / block]; codes two in a byte, the first one above. */
@@ -100,6 +102,7 @@ typedef struct hone_kernels {
     double (*sum_squares)(const float *x, size_t n);
     /* c: decay, clip, b1, 1-b1, b2, 1-b2, step, root, eps */
     void (*adamw)(float *p, float *g, float *m, float *v, size_t n, const float c[9]);
+    void (*adamw8_block)(const struct hone_adamw8_job *j, size_t block); /* optim.h; NULL: the plain program */
 
     /* `rounds` rounds of independent multiply-adds; returns the operations of one round. */
     double (*peak)(int64_t rounds, float *sink);
@@ -114,6 +117,7 @@ void hone_kernels_avx512bf16(hone_kernels *k); /* over avx512 */
 /* Parts of the AVX2 set, by file. */
 void hone_expand_avx2(hone_kernels *k);
 void hone_rows_avx2(hone_kernels *k);
+void hone_optim_avx2(hone_kernels *k);
 void hone_quantise_avx2(hone_kernels *k);
 /* panel[p * nr + i] = rows[i * ld + p] for i < m, p < k; zero for m <= i < nr. nr is a multiple of 8. */
 void hone_transpose_avx2(float *panel, int64_t nr, const float *rows, int64_t ld, int m, int64_t k);

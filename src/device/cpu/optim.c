@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "device/cpu/cpu.h"
+#include "device/cpu/kernels.h"
+#include "device/cpu/optim.h"
 
 #define BLOCK HONE_ADAMW8_BLOCK
 #define ELEMS (1 << 15) /* elements of a task */
@@ -43,23 +45,7 @@ void hone_dynamic_map(float map[256], bool is_signed)
     }
 }
 
-#define CELL_SHIFT 16 /* bits of a magnitude below a cell */
-#define CELLS (1 << 15)
-
-/* Codes of magnitudes: of the unsigned map, or of one half of the signed one. */
-typedef struct code_map {
-    float value[256], middle[257]; /* middle[c] between c and c + 1 */
-    uint8_t first[CELLS];          /* code of the lowest magnitude of a cell */
-    int n;
-} code_map;
-
-struct adamw8_maps {
-    code_map m, v;      /* of |m|: zero and the positive half; of v */
-    float of_code[256]; /* the signed map */
-    int zero, negative; /* its code of 0; values below it */
-};
-
-static void code_map_make(code_map *c, const float *value, int n)
+static void code_map_make(hone_code_map *c, const float *value, int n)
 {
     int i, code = 0;
 
@@ -69,8 +55,8 @@ static void code_map_make(code_map *c, const float *value, int n)
         c->middle[i] = (value[i] + value[i + 1]) * 0.5f;
     for (; i < 257; i++)
         c->middle[i] = INFINITY;
-    for (i = 0; i < CELLS; i++) {
-        uint32_t bits = (uint32_t)i << CELL_SHIFT;
+    for (i = 0; i < HONE_CELLS; i++) {
+        uint32_t bits = (uint32_t)i << HONE_CELL_SHIFT;
         float x;
 
         memcpy(&x, &bits, sizeof x);
@@ -81,28 +67,22 @@ static void code_map_make(code_map *c, const float *value, int n)
 }
 
 /* The nearest value to x in 0..1; on a midpoint the lower one. */
-static inline int code_of(const code_map *c, float x)
+static inline int code_of(const hone_code_map *c, float x)
 {
     uint32_t bits;
     int code;
 
     memcpy(&bits, &x, sizeof bits);
-    code = c->first[bits >> CELL_SHIFT];
+    code = c->first[bits >> HONE_CELL_SHIFT];
     code += x > c->middle[code];
     code += x > c->middle[code];
     return code;
 }
 
-struct adamw8_job {
-    const hone_adamw8 *a;
-    const struct adamw8_maps *maps;
-    float b1, c1, b2, c2, decay, clip, step, eps;
-};
-
-static void adamw8_block(const struct adamw8_job *j, size_t block)
+static void adamw8_block(const hone_adamw8_job *j, size_t block)
 {
     const hone_adamw8 *a = j->a;
-    const struct adamw8_maps *maps = j->maps;
+    const hone_adamw8_maps_of *maps = j->maps;
     const size_t from = block * BLOCK, n = HONE_MIN((size_t)BLOCK, a->n - from);
     const float old_m = a->m_max[block], old_v = a->v_max[block];
     float m[BLOCK], v[BLOCK], m_max = 0, v_max = 0, scale;
@@ -135,23 +115,26 @@ static void adamw8_block(const struct adamw8_job *j, size_t block)
 
 static void adamw8_task(void *ctx, int task, int thread)
 {
-    const struct adamw8_job *j = ctx;
+    const hone_adamw8_job *j = ctx;
     size_t block = (size_t)task * (ELEMS / BLOCK),
            end = HONE_MIN(block + ELEMS / BLOCK, (j->a->n + BLOCK - 1) / BLOCK);
 
     (void)thread;
     for (; block < end; block++)
-        adamw8_block(j, block);
+        if (j->whole_block && (block + 1) * BLOCK <= j->a->n)
+            j->whole_block(j, block);
+        else
+            adamw8_block(j, block);
 }
 
 size_t hone_adamw8_maps_size(void)
 {
-    return sizeof(struct adamw8_maps);
+    return sizeof(hone_adamw8_maps_of);
 }
 
 void hone_adamw8_maps(void *out)
 {
-    struct adamw8_maps *maps = out;
+    hone_adamw8_maps_of *maps = out;
     float map[256];
 
     hone_dynamic_map(map, false);
@@ -166,16 +149,17 @@ void hone_adamw8_maps(void *out)
 int hone_cpu_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err)
 {
     const double t = (double)a->t, root = sqrt(1.0 - pow(a->beta2, t));
-    struct adamw8_job j = {a,
-                           a->maps,
-                           (float)a->beta1,
-                           (float)(1.0 - a->beta1),
-                           (float)a->beta2,
-                           (float)(1.0 - a->beta2),
-                           (float)(1.0 - a->lr * a->weight_decay),
-                           (float)a->clip,
-                           (float)(a->lr * root / (1.0 - pow(a->beta1, t))),
-                           (float)(a->eps * root)};
+    hone_adamw8_job j = {a,
+                         a->maps,
+                         (float)a->beta1,
+                         (float)(1.0 - a->beta1),
+                         (float)a->beta2,
+                         (float)(1.0 - a->beta2),
+                         (float)(1.0 - a->lr * a->weight_decay),
+                         (float)a->clip,
+                         (float)(a->lr * root / (1.0 - pow(a->beta1, t))),
+                         (float)(a->eps * root),
+                         dev->kernels ? dev->kernels->adamw8_block : NULL};
 
     (void)err;
     hone_pool_run(dev->pool, (int)((a->n + ELEMS - 1) / ELEMS), adamw8_task, &j);
@@ -189,11 +173,19 @@ int hone_cpu_adamw8_step(hone_device *dev, const hone_adamw8 *a, hone_error *err
 struct adafactor_job {
     const hone_adafactor *a;
     float b, c, clip, row_mean, lr, decay;
-    float *col_part; /* [PARTS, cols] */
+    float *col_part;  /* [PARTS, cols] */
+    const float *col; /* [cols] (col_j)^-1/2, in place of the first part; 1 for a vector */
     double square[PARTS];
     int64_t rows; /* of a part, or values of one of a vector */
     int parts;
 };
+
+#define LANES 8 /* sums of a row that are added at its end: a fixed order that a vector unit can follow */
+
+static double sum_lanes(const double lane[LANES])
+{
+    return ((lane[0] + lane[1]) + (lane[2] + lane[3])) + ((lane[4] + lane[5]) + (lane[6] + lane[7]));
+}
 
 /* Rows of a part: means along them, and the part's sums along columns. */
 static void adafactor_means(void *ctx, int task, int thread)
@@ -201,67 +193,88 @@ static void adafactor_means(void *ctx, int task, int thread)
     struct adafactor_job *j = ctx;
     const hone_adafactor *a = j->a;
     const int64_t r1 = HONE_MIN((task + 1) * j->rows, a->rows), n = a->cols;
-    float *sum = j->col_part + task * n;
+    const float clip = j->clip;
+    float *restrict sum = j->col_part + task * n;
     int64_t r, i;
 
     (void)thread;
     memset(sum, 0, (size_t)n * sizeof *sum);
     for (r = task * j->rows; r < r1; r++) {
-        const float *g = a->g + r * n;
-        double row = 0;
+        const float *restrict g = a->g + r * n;
+        double lane[LANES] = {0};
+        int e;
 
-        for (i = 0; i < n; i++) {
-            const float d = g[i] * j->clip, u = d * d + EPS;
+        for (i = 0; i + LANES <= n; i += LANES)
+            for (e = 0; e < LANES; e++) {
+                const float d = g[i + e] * clip, u = d * d + EPS;
 
-            row += (double)u;
+                lane[e] += (double)u;
+                sum[i + e] += u;
+            }
+        for (e = 0; i < n; i++, e++) {
+            const float d = g[i] * clip, u = d * d + EPS;
+
+            lane[e] += (double)u;
             sum[i] += u;
         }
-        a->row[r] = j->b * a->row[r] + j->c * (float)(row / (double)n);
+        a->row[r] = j->b * a->row[r] + j->c * (float)(sum_lanes(lane) / (double)n);
     }
 }
 
-/* The update before it is clipped. */
-static inline float adafactor_update(const struct adafactor_job *j, float row, float col, float g)
+/* The factor of a row of a matrix, or of a value of a vector. */
+static inline float adafactor_row(const struct adafactor_job *j, int64_t r)
 {
-    return (1.0f / sqrtf(row / j->row_mean)) * (1.0f / sqrtf(col)) * (g * j->clip);
+    return j->a->cols ? 1.0f / sqrtf(j->a->row[r] / j->row_mean) : 1.0f / sqrtf(j->a->row[r]);
 }
 
 static void adafactor_square(void *ctx, int task, int thread)
 {
     struct adafactor_job *j = ctx;
     const hone_adafactor *a = j->a;
-    const int64_t r1 = HONE_MIN((task + 1) * j->rows, a->rows), n = a->cols;
-    double sum = 0;
+    const int64_t r1 = HONE_MIN((task + 1) * j->rows, a->rows), n = a->cols ? a->cols : 1;
+    const float clip = j->clip;
+    double lane[LANES] = {0};
     int64_t r, i;
+    int e;
 
     (void)thread;
-    for (r = task * j->rows; r < r1; r++)
-        for (i = 0; i < (n ? n : 1); i++) {
-            const float u = n ? adafactor_update(j, a->row[r], a->col[i], a->g[r * n + i])
-                              : a->g[r] * j->clip / sqrtf(a->row[r]);
+    for (r = task * j->rows; r < r1; r++) {
+        const float *g = a->g + r * n, by = adafactor_row(j, r);
 
-            sum += (double)u * (double)u;
+        for (i = 0; i + LANES <= n; i += LANES)
+            for (e = 0; e < LANES; e++) {
+                const float u = by * j->col[i + e] * (g[i + e] * clip);
+
+                lane[e] += (double)u * (double)u;
+            }
+        for (e = 0; i < n; i++, e++) {
+            const float u = by * j->col[i] * (g[i] * clip);
+
+            lane[e] += (double)u * (double)u;
         }
-    j->square[task] = sum;
+    }
+    j->square[task] = sum_lanes(lane);
 }
 
 static void adafactor_apply(void *ctx, int task, int thread)
 {
     struct adafactor_job *j = ctx;
     const hone_adafactor *a = j->a;
-    const int64_t r1 = HONE_MIN((task + 1) * j->rows, a->rows), n = a->cols;
+    const int64_t r1 = HONE_MIN((task + 1) * j->rows, a->rows), n = a->cols ? a->cols : 1;
+    const float clip = j->clip, decay = j->decay, lr = j->lr;
+    const float *restrict col = j->col;
     int64_t r, i;
 
     (void)thread;
-    for (r = task * j->rows; r < r1; r++)
-        for (i = 0; i < (n ? n : 1); i++) {
-            const int64_t at = n ? r * n + i : r;
-            const float u = n ? adafactor_update(j, a->row[r], a->col[i], a->g[at])
-                              : a->g[at] * j->clip / sqrtf(a->row[r]);
+    for (r = task * j->rows; r < r1; r++) {
+        float *restrict g = a->g + r * n, *restrict p = a->p + r * n;
+        const float by = adafactor_row(j, r);
 
-            a->p[at] = a->p[at] * j->decay - j->lr * u;
-            a->g[at] = 0;
+        for (i = 0; i < n; i++) {
+            p[i] = p[i] * decay - lr * (by * col[i] * (g[i] * clip));
+            g[i] = 0;
         }
+    }
 }
 
 size_t hone_adafactor_scratch(int64_t rows, int64_t cols)
@@ -281,6 +294,7 @@ int hone_cpu_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_erro
                               .decay = (float)(1.0 - a->lr * a->weight_decay),
                               .col_part = a->scratch,
                               .rows = (a->rows + PARTS - 1) / PARTS};
+    static const float one = 1;
     double mean = 0, square = 0;
     int64_t i;
     int p;
@@ -295,11 +309,14 @@ int hone_cpu_adafactor_step(hone_device *dev, const hone_adafactor *a, hone_erro
             for (p = 0; p < j.parts; p++)
                 sum += (double)j.col_part[p * a->cols + i];
             a->col[i] = j.b * a->col[i] + j.c * (float)(sum / (double)a->rows);
+            j.col_part[i] = 1.0f / sqrtf(a->col[i]);
         }
+        j.col = j.col_part;
         for (i = 0; i < a->rows; i++)
             mean += (double)a->row[i];
         j.row_mean = (float)(mean / (double)a->rows);
     } else {
+        j.col = &one;
         for (i = 0; i < a->rows; i++) {
             const float d = a->g[i] * j.clip;
 

@@ -36,13 +36,13 @@ INLINE void tile(const int rows, const bool masked_b, const bool masked_c, float
 #define BEGIN(i, row) __m256 lo##i = _mm256_setzero_ps(), hi##i = _mm256_setzero_ps();
     ROWS6(BEGIN)
 #undef BEGIN
-/* The lines of C are written after k steps: asked for now, they arrive meanwhile. */
+/* The lines of C are written after k steps: asked for now, they arrive meanwhile. A few steps are no wait. */
 #define ASK(i, row)                                                                                          \
     if (i < rows) {                                                                                          \
         __builtin_prefetch(c + i * ldc, 1);                                                                  \
         __builtin_prefetch(c + i * ldc + NR - 1, 1);                                                         \
     }
-    if (k > 32) {
+    if (k > 128) {
         ROWS6(ASK)
     }
 #undef ASK
@@ -274,5 +274,6 @@ void hone_kernels_avx2(hone_kernels *k)
     k->peak_bf16 = peak;
     hone_expand_avx2(k);
     hone_rows_avx2(k);
+    hone_optim_avx2(k);
     hone_quantise_avx2(k);
 }

@@ -422,6 +422,77 @@ static void adamw(void **state)
         }
 }
 
+#define STATES 70001
+#define BLOCKS ((STATES + HONE_ADAMW8_BLOCK - 1) / HONE_ADAMW8_BLOCK)
+
+struct states8 {
+    float p[STATES], g[STATES], m_max[BLOCKS], v_max[BLOCKS];
+    uint8_t m[STATES], v[STATES];
+};
+
+static void adamw8_steps(hone_device *dev, struct states8 *s, const void *maps)
+{
+    hone_adamw8 a = {.p = s->p,
+                     .g = s->g,
+                     .m = s->m,
+                     .v = s->v,
+                     .m_max = s->m_max,
+                     .v_max = s->v_max,
+                     .maps = maps,
+                     .n = STATES,
+                     .lr = 1e-2,
+                     .beta1 = 0.9,
+                     .beta2 = 0.999,
+                     .eps = 1e-8,
+                     .weight_decay = 0.1,
+                     .clip = 0.5};
+    int i;
+
+    memset(s, 0, sizeof *s);
+    test_rng = hone_rng_make(12, 1);
+    for (i = 0; i < STATES; i++)
+        s->p[i] = uniform(-1, 1);
+    for (a.t = 1; a.t <= 4; a.t++) {
+        for (i = 0; i < STATES; i++)
+            s->g[i] = uniform(-1, 1) * (i % 7 ? 1.0f : 1e-6f);
+        memset(s->g + 512, 0, sizeof *s->g * 512); /* blocks that never move */
+        s->g[5] = NAN;
+        s->g[1100] = -INFINITY;
+        s->g[1500] = 1e15f; /* everything beside it in its block is tiny */
+        OK(hone_adamw8_step(dev, &a, err));
+    }
+}
+
+static void moments_of_one_byte_have_the_same_bits(void **state)
+{
+    static const int threads[] = {1, 3};
+    struct states8 *want = malloc(sizeof *want), *seen = malloc(sizeof *seen);
+    void *maps = malloc(hone_adamw8_maps_size());
+    hone_device *ref = device_new(HONE_ISA_REF, 1);
+    int isa;
+    size_t k;
+
+    (void)state;
+    assert_true(want && seen && maps);
+    hone_adamw8_maps(maps);
+    adamw8_steps(ref, want, maps);
+    assert_true(want->m_max[1] > 0 && want->m_max[2] == 0 && want->v[1500] == 255);
+    hone_device_close(ref);
+    for (isa = HONE_ISA_REF; isa <= HONE_ISA_AVX512BF16; isa++)
+        for (k = 0; k < HONE_COUNT(threads); k++) {
+            hone_device *dev = device_new((hone_isa)isa, threads[k]);
+
+            if (!dev)
+                continue;
+            adamw8_steps(dev, seen, maps);
+            hone_device_close(dev);
+            assert_memory_equal(seen, want, sizeof *want);
+        }
+    free(maps);
+    free(want);
+    free(seen);
+}
+
 /* ---- head ------------------------------------------------------------------------------------------------------------ */
 
 struct hcase {
@@ -757,6 +828,7 @@ int main(void)
         cmocka_unit_test(embedding),
         cmocka_unit_test(squares),
         cmocka_unit_test(adamw),
+        cmocka_unit_test(moments_of_one_byte_have_the_same_bits),
         cmocka_unit_test(head_of_every_size),
         cmocka_unit_test(frozen_cross_entropy),
         cmocka_unit_test(frozen_objectives),
