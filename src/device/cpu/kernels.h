@@ -102,7 +102,8 @@ typedef struct hone_kernels {
     double (*sum_squares)(const float *x, size_t n);
     /* c: decay, clip, b1, 1-b1, b2, 1-b2, step, root, eps */
     void (*adamw)(float *p, float *g, float *m, float *v, size_t n, const float c[9]);
-    void (*adamw8_block)(const struct hone_adamw8_job *j, size_t block); /* optim.h; NULL: the plain program */
+    void (*adamw8_block)(const struct hone_adamw8_job *j,
+                         size_t block); /* optim.h; NULL: the plain program */
 
     /* `rounds` rounds of independent multiply-adds; returns the operations of one round. */
     double (*peak)(int64_t rounds, float *sink);

@@ -648,7 +648,7 @@ static void frozen_cross_entropy(void **state)
     (void)state;
     FOR_EACH_ISA(dev, 1) {
         hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
-        hone_weight head = {w, HONE_F32, 5, 2, NULL};
+        hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL};
         float loss[2];
         hone_head a = {
             .h = h, .w = &head, .target = target, .loss = loss, .best = best, .dh = grad, .grad_scale = 0.5f};
@@ -696,7 +696,7 @@ static void frozen_objectives(void **state)
     FOR_EACH_ISA(dev, 1)
         for (k = 0; k < HONE_COUNT(cases); k++) {
             hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
-            hone_weight head = {w, HONE_F32, 5, 2, NULL};
+            hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL};
             float loss[2];
             hone_head a = {.h = h,
                            .w = &head,
@@ -729,7 +729,7 @@ static void ties_go_to_the_lowest_id(void **state)
     for (i = 0; i < 4; i++)
         w[9 * 4 + i] = w[23 * 4 + i] = w[39 * 4 + i] = 2;
     FOR_EACH_ISA(dev, 1) {
-        hone_weight head = {w, HONE_F32, 40, 4, NULL};
+        hone_weight head = {w, HONE_F32, 40, 4, NULL, NULL};
         hone_head a = {.h = hone_mat_make(h, HONE_F32, 1, 4),
                        .w = &head,
                        .target = &target,
