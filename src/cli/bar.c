@@ -38,8 +38,7 @@ static int cells(void)
     return columns < 4 ? 4 : columns > CELLS ? CELLS : columns;
 }
 
-/* `share` of n cells in eighths of a cell; 3 bytes a cell. */
-static void draw(char *out, int n, double share)
+void bar_cells(char *out, int n, double share)
 {
     static const char *const part[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
     int eighths = (int)(share * n * 8 + 0.5), i;
@@ -102,7 +101,7 @@ void progress_bar(const hone_progress *p)
         return;
     }
     share = (double)p->done / (double)p->total;
-    draw(bar, cells(), share);
+    bar_cells(bar, cells(), share);
     left[0] = 0;
     if (p->done > now.done && elapsed >= 0.5) {
         double speed = (double)(p->done - now.done) / elapsed;

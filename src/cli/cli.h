@@ -95,9 +95,14 @@ int fail_with(const hone_error *err);
  * say and fail erase it first. */
 void progress(const char *format, ...) HONE_PRINTF(1, 2);
 bool progress_wanted(void);
+/* The same for several lines, each with its newline and shorter than the terminal, which is `columns` wide. */
+void progress_block(const char *text, int columns);
+void progress_keep(void); /* the block stays where it is */
 
 /* The same as a bar with rate and remaining time (bar.c). */
 void progress_bar(const hone_progress *p);
+void bar_cells(char *out, int n,
+               double share); /* n cells of which `share` are full, to an eighth; 3 n + 1 bytes */
 const char *count_text(char out[32], uint64_t n); /* "41,000"; into out, returned */
 
 /* A text of anyone as one line of at most `columns` cells (cells.c): wide characters take two, newlines are blanks, what

@@ -5,14 +5,16 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli.h"
 
 static struct {
     bool quiet, color;
-    bool line_open; /* a progress line stands on the terminal */
-} terminal = {false, true, false};
+    bool line_open;                 /* a progress line stands on the terminal */
+    int block_lines, block_columns; /* or a block of so many lines, drawn when the terminal was so wide */
+} terminal = {.color = true};
 
 static volatile sig_atomic_t caught;
 
@@ -44,8 +46,20 @@ bool stderr_color(void)
     return terminal.color && stderr_is_terminal();
 }
 
+static int columns_now(void)
+{
+    struct winsize size;
+
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
+/* A terminal whose width changed has laid out the lines anew, or not: how many there are can not be known, so the old block
+ * stays as it is and the next one stands below. */
 static void erase_line(void)
 {
+    if (terminal.block_lines && terminal.block_columns == columns_now())
+        fprintf(stderr, "\r\033[%dA\033[J", terminal.block_lines);
+    terminal.block_lines = 0;
     if (terminal.line_open)
         fputs("\r\033[K", stderr);
     terminal.line_open = false;
@@ -126,6 +140,25 @@ void progress(const char *format, ...)
     va_end(args);
     terminal.line_open = true;
     fflush(stderr);
+}
+
+void progress_block(const char *text, int columns)
+{
+    const char *at, *end;
+
+    if (!progress_wanted() || !text)
+        return;
+    erase_line();
+    for (at = text; (end = strchr(at, '\n')); at = end + 1)
+        terminal.block_lines++;
+    terminal.block_columns = columns;
+    fputs(text, stderr);
+    fflush(stderr);
+}
+
+void progress_keep(void)
+{
+    terminal.block_lines = 0;
 }
 
 const char *size_text(char out[32], uint64_t bytes)

@@ -5,9 +5,15 @@
 #include <math.h>
 #include <string.h>
 
-#include "cli.h"
+#include "live.h"
 
 #define MOST_COLUMNS 100 /* of a text of the data in a line */
+
+/* What the callbacks share. */
+typedef struct view {
+    bool told;  /* that the run is being stopped */
+    live *live; /* NULL: plain lines */
+} view;
 
 static void on_note(void *ud, const char *line)
 {
@@ -41,7 +47,10 @@ static void on_data(void *ud, const char *which, const hone_dataset_report *r)
 
 static void on_plan(void *ud, const hone_plan *plan)
 {
-    (void)ud;
+    view *v = ud;
+
+    if (v->live)
+        live_plan(v->live, plan);
     say("memory plan: recomputation level %d, micro-batches of up to %lld tokens", plan->recompute,
         (long long)plan->tokens);
     plan_print(stderr, plan);
@@ -49,9 +58,13 @@ static void on_plan(void *ud, const hone_plan *plan)
 
 static void on_step(void *ud, const hone_step *s, bool log)
 {
+    view *v = ud;
     char line[400], left[32], size[32];
 
-    (void)ud;
+    if (v->live) {
+        live_step(v->live, s);
+        return;
+    }
     if (!log && !progress_wanted())
         return;
     snprintf(line, sizeof line,
@@ -68,7 +81,12 @@ static void on_step(void *ud, const hone_step *s, bool log)
 
 static void on_eval(void *ud, int64_t step, const hone_eval_result *r, bool best)
 {
-    (void)ud;
+    view *v = ud;
+
+    if (v->live) {
+        live_eval(v->live, step, r);
+        return;
+    }
     say("step %lld  evaluation: loss %.4f  perplexity %.4g  accuracy %.2f %%  (%lld tokens)%s",
         (long long)step, r->loss, r->perplexity, 100 * r->accuracy, (long long)r->tokens,
         best ? "  best so far" : "");
@@ -80,20 +98,18 @@ static void on_begin(void *ud, const hone_train_begin *b)
 
     (void)ud;
     if (b->seconds > 0)
-        say("%lld steps in about %s, if a step reaches %.0f %% of the %.0f GFLOP/s measured now; the first "
-            "steps "
-            "will tell",
+        say("%lld steps in about %s, if a step reaches %.0f %% of the %.0f GFLOP/s measured now",
             (long long)(b->steps - b->done), duration_text(time, b->seconds), 100 * b->assumed_share,
             b->peak_gflops);
 }
 
 static void on_tasks(void *ud, int64_t step, const hone_task_result *task, size_t n)
 {
+    const view *v = ud;
     size_t i;
 
-    (void)ud;
     (void)step;
-    for (i = 0; i < n; i++) {
+    for (i = 0; i < n && !v->live; i++) {
         char *name = shown_text(*task[i].task ? task[i].task : "(none)", MOST_COLUMNS, false);
 
         say("  %s: loss %.4f  (%lld rows, %lld tokens)", name ? name : "?", task[i].loss,
@@ -104,10 +120,15 @@ static void on_tasks(void *ud, int64_t step, const hone_task_result *task, size_
 
 static void on_sample(void *ud, const hone_sample *s)
 {
-    char *prompt = shown_text(s->prompt, MOST_COLUMNS, false),
-         *answer = shown_text(s->answer, MOST_COLUMNS, false);
+    view *v = ud;
+    char *prompt, *answer;
 
-    (void)ud;
+    if (v->live) {
+        live_sample(v->live, s);
+        return;
+    }
+    prompt = shown_text(s->prompt, MOST_COLUMNS, false);
+    answer = shown_text(s->answer, MOST_COLUMNS, false);
     say("  sample %zu: %s", s->index, prompt ? prompt : "");
     say("    -> %s", answer ? answer : "");
     free(prompt);
@@ -116,10 +137,10 @@ static void on_sample(void *ud, const hone_sample *s)
 
 static bool on_stop(void *ud)
 {
-    bool *told = ud;
+    view *v = ud;
 
-    if (stop_signal() && !*told) {
-        *told = true;
+    if (stop_signal() && !v->told) {
+        v->told = true;
         say("stopping: the adapter is being saved (a second signal ends the program at once)");
     }
     return stop_signal() != 0;
@@ -247,10 +268,11 @@ static int dry_run(const common *c, hone_config *config, bool json)
     return rc;
 }
 
-static int run(const common *c, const hone_config *config, bool json, const char *report)
+static int run(const common *c, const hone_config *config, bool json, bool is_live, const char *report)
 {
-    bool told = false;
-    hone_train_callbacks callbacks = {.ud = &told,
+    live shown = {0};
+    view v = {.live = is_live && live_possible() ? &shown : NULL};
+    hone_train_callbacks callbacks = {.ud = &v,
                                       .note = on_note,
                                       .step = on_step,
                                       .eval = on_eval,
@@ -259,7 +281,7 @@ static int run(const common *c, const hone_config *config, bool json, const char
     hone_error err = HONE_ERROR_INIT;
     hone_train_result result;
     hone_device *device = NULL;
-    int rc = EXIT_SUCCESS;
+    int rc;
 
     if (!c->quiet) {
         callbacks.data = on_data;
@@ -270,7 +292,12 @@ static int run(const common *c, const hone_config *config, bool json, const char
     }
     memset(&result, 0, sizeof result);
     stop_signals_catch(true);
-    if (device_open(&device, c, &err) || hone_train_run(config, device, &callbacks, &result, &err)) {
+    rc = device_open(&device, c, &err);
+    if (!rc)
+        rc = hone_train_run(config, device, &callbacks, &result, &err);
+    if (v.live)
+        live_end(v.live);
+    if (rc) {
         rc = fail_with(&err);
         goto out;
     }
@@ -293,7 +320,7 @@ int command_train(int argc, char **argv)
     common c = {0};
     text_list set = {0};
     const char *precision = NULL, *path = NULL, *report = "en";
-    bool json = false, reference = false, resume = false, dry = false;
+    bool json = false, reference = false, resume = false, dry = false, is_live = false;
     const option options[] = {
         {.name = "--set",
          .kind = OPTION_LIST,
@@ -316,6 +343,12 @@ int command_train(int argc, char **argv)
          .help =
              "Does everything but the training: data, template, model, memory, first micro-batch, folder and "
              "disk are checked, the time is estimated, and nothing is written."},
+        {.name = "--live",
+         .kind = OPTION_FLAG,
+         .value = &is_live,
+         .help =
+             "Shows the curve of the loss, evaluations, memory and the last sample answer in place, where "
+             "stderr is a terminal of at least 40 by 15; else the usual lines."},
         {.name = "--report",
          .kind = OPTION_CHOICE,
          .value = &report,
@@ -358,7 +391,7 @@ int command_train(int argc, char **argv)
         if (!rc && resume && hone_config_set(config, "training.resume_from_checkpoint=auto", &err))
             rc = fail_with(&err);
         if (!rc)
-            rc = dry ? dry_run(&c, config, json) : run(&c, config, json, report);
+            rc = dry ? dry_run(&c, config, json) : run(&c, config, json, is_live, report);
     }
     hone_config_free(config);
     text_list_clear(&set);
