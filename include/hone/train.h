@@ -121,16 +121,29 @@ typedef struct hone_dry_run {
 HONE_API int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                                 hone_dry_run *out, hone_error *err);
 
+#define HONE_PLAN_BATCHES 8
+
+/* The total with another training.per_device_train_batch_size, at recomputation levels 0, 1, 2. */
+typedef struct hone_plan_batch {
+    int64_t rows, tokens; /* tokens: positions of the largest micro-batch */
+    uint64_t bytes[3];
+    bool fits[3];
+} hone_plan_batch;
+
 /* The memory plan of a configuration and the size of its steps, without training: what `hone plan` prints. Opens model,
- * tokenizer and data. */
+ * tokenizer and data. memory: bytes that the process may have in all; 0 = what it holds and what is available. A plan that
+ * does not fit is no error: `problem` then is what a run would fail with. */
 typedef struct hone_plan_report {
     hone_plan plan[3]; /* recomputation levels 0, 1, 2; plan[chosen] is what a run would take */
     int chosen;
+    hone_plan_batch batch[HONE_PLAN_BATCHES]; /* ascending */
+    int n_batches;
+    char problem[1000]; /* "": it fits */
     int64_t rows, steps, steps_per_epoch;
     int64_t tokens_per_epoch, trained_tokens_per_epoch;
 } hone_plan_report;
 HONE_API int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
-                             hone_plan_report *out, hone_error *err);
+                             uint64_t memory, hone_plan_report *out, hone_error *err);
 
 /* Evaluates a model with and without an adapter on rows masked as in training. */
 typedef struct hone_eval_params {

@@ -100,6 +100,25 @@ static bool told_before(const hone_plan_report *r, int k, int before)
     return find_item(&r->plan[k], purpose, 0) != &r->plan[k].item[before];
 }
 
+/* The totals of other batch sizes; a star marks what fits. */
+static void print_batches(const hone_plan_report *r)
+{
+    char size[32], cell[40];
+    int i, k;
+
+    printf("by rows of a micro-batch (* fits)\n");
+    for (i = 0; i < r->n_batches; i++) {
+        const hone_plan_batch *b = &r->batch[i];
+
+        printf("  %6lld rows, %6lld tok", (long long)b->rows, (long long)b->tokens);
+        for (k = 0; k < 3; k++) {
+            snprintf(cell, sizeof cell, "%s%s", b->fits[k] ? "* " : "", size_text(size, b->bytes[k]));
+            printf("%13s", cell);
+        }
+        putchar('\n');
+    }
+}
+
 /* Every purpose once, in order of appearance; what the lines say in words is the chosen level's. */
 static void print_table(const hone_plan_report *r)
 {
@@ -118,8 +137,12 @@ static void print_table(const hone_plan_report *r)
     for (k = 0; k < 3; k++)
         printf("%13s", size_text(size, r->plan[k].total));
     printf("\n  available: %s\n", size_text(size, r->plan[r->chosen].available));
-    printf("chosen: level %d, %s, micro-batches of up to %lld tokens\n", r->chosen,
-           size_text(size, r->plan[r->chosen].total), (long long)r->plan[r->chosen].tokens);
+    print_batches(r);
+    if (r->problem[0])
+        printf("does not fit: level %d takes %s\n", r->chosen, size_text(size, r->plan[r->chosen].total));
+    else
+        printf("chosen: level %d, %s, micro-batches of up to %lld tokens\n", r->chosen,
+               size_text(size, r->plan[r->chosen].total), (long long)r->plan[r->chosen].tokens);
     printf("rows: %lld   steps: %lld (%lld an epoch)   tokens an epoch: %lld, %lld of them trained\n",
            (long long)r->rows, (long long)r->steps, (long long)r->steps_per_epoch,
            (long long)r->tokens_per_epoch, (long long)r->trained_tokens_per_epoch);
@@ -127,15 +150,25 @@ static void print_table(const hone_plan_report *r)
 
 static json_t *report_json(const hone_plan_report *r)
 {
-    json_t *levels = json_array();
+    json_t *levels = json_array(), *batches = json_array();
     int k;
 
     for (k = 0; k < 3; k++)
         json_array_append_new(levels, plan_json(&r->plan[k]));
-    return json_pack("{s:o, s:i, s:I, s:I, s:I, s:I, s:I}", "plans", levels, "chosen", r->chosen, "rows",
-                     (json_int_t)r->rows, "steps", (json_int_t)r->steps, "steps_per_epoch",
-                     (json_int_t)r->steps_per_epoch, "tokens_per_epoch", (json_int_t)r->tokens_per_epoch,
-                     "trained_tokens_per_epoch", (json_int_t)r->trained_tokens_per_epoch);
+    for (k = 0; k < r->n_batches; k++) {
+        const hone_plan_batch *b = &r->batch[k];
+
+        json_array_append_new(batches,
+                              json_pack("{s:I, s:I, s:[I,I,I], s:[b,b,b]}", "batch_rows", (json_int_t)b->rows,
+                                        "tokens", (json_int_t)b->tokens, "total_bytes",
+                                        (json_int_t)b->bytes[0], (json_int_t)b->bytes[1],
+                                        (json_int_t)b->bytes[2], "fits", b->fits[0], b->fits[1], b->fits[2]));
+    }
+    return json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I}", "plans", levels, "batches", batches,
+                     "chosen", r->chosen, "rows", (json_int_t)r->rows, "steps", (json_int_t)r->steps,
+                     "steps_per_epoch", (json_int_t)r->steps_per_epoch, "tokens_per_epoch",
+                     (json_int_t)r->tokens_per_epoch, "trained_tokens_per_epoch",
+                     (json_int_t)r->trained_tokens_per_epoch);
 }
 
 static void on_note(void *ud, const char *line)
@@ -150,6 +183,7 @@ int command_plan(int argc, char **argv)
     text_list set = {0};
     const char *precision = NULL, *path;
     bool json = false;
+    double memory = 0;
     const option options[] = {
         {.name = "--set",
          .kind = OPTION_LIST,
@@ -162,6 +196,13 @@ int command_plan(int argc, char **argv)
          .argument = "P",
          .choices = PRECISIONS,
          .help = "Overrides training.precision."},
+        {.name = "--memory",
+         .kind = OPTION_NUMBER,
+         .value = &memory,
+         .argument = "GB",
+         .max = 1e9,
+         .standard = "0, what is available, a container's limit included",
+         .help = "Memory that the run may take in all."},
         {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
         {0}};
     const usage u = {
@@ -190,12 +231,15 @@ int command_plan(int argc, char **argv)
     if (rc)
         goto out;
     memset(&report, 0, sizeof report);
-    if (device_open(&device, &c, &err) || hone_train_plan(config, device, &callbacks, &report, &err))
+    if (device_open(&device, &c, &err) ||
+        hone_train_plan(config, device, &callbacks, (uint64_t)(memory * 1e9), &report, &err))
         rc = fail_with(&err);
     else if (json)
         rc = json_print(report_json(&report));
     else
         print_table(&report);
+    if (!rc && report.problem[0])
+        rc = fail("%s", report.problem);
 out:
     hone_device_close(device);
     hone_config_free(config);

@@ -27,7 +27,7 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     memset(plan, 0, sizeof *plan);
     plan->recompute = recompute;
     plan->tokens = r->tokens;
-    plan->available = hone_memory_available();
+    plan->available = r->memory ? r->memory : hone_memory_available();
     activation_params(r, recompute, &ap);
     hone_model_workspace_spec(&ws, r->model, r->adapter, &ap);
 
@@ -60,32 +60,79 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     hone_plan_add(plan, "batch", hone_packer_size(r->tokens, r->max_seq), "ids, targets, weights, offsets");
 }
 
+/* Memory in use already, which does not have to be available any more. */
+static uint64_t held(const hone_run *r)
+{
+    return r->memory ? 0
+                     : r->program_bytes + r->text_bytes + r->model->w->copied_bytes +
+                           (r->adapter->n + r->adapter->n_norm) * sizeof(float);
+}
+
+bool hone_run_fits(const hone_run *r, const hone_plan *plan)
+{
+    return plan->total <= plan->available + held(r);
+}
+
+/* Adds what a setting would save, when that is more than nothing. */
+static void offer(hone_buf *b, const char *setting, uint64_t now, uint64_t then)
+{
+    if (then < now)
+        hone_buf_printf(b, "%s %s saves %.3g GB", b->len ? ";" : ":", setting, (double)(now - then) / 1e9);
+}
+
+/* The settings that lower the plan of a level, each with the bytes it saves. */
+static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int level)
+{
+    const hone_config *c = r->c;
+    const uint64_t now = plan[level].total, n = r->adapter->n * sizeof(float);
+    hone_config eight = *c;
+    hone_run half = *r;
+    hone_plan other;
+    char setting[80];
+
+    if (level < 2)
+        offer(b, "training.gradient_checkpointing: 2", now, plan[2].total);
+    half.tokens = (r->tokens + 1) / 2;
+    hone_run_plan(&half, level, &other);
+    if (c->training.per_device_train_batch_size > 1)
+        snprintf(setting, sizeof setting, "training.per_device_train_batch_size: %d",
+                 c->training.per_device_train_batch_size / 2);
+    else
+        snprintf(setting, sizeof setting, "model.max_length: %d", half.tokens);
+    offer(b, setting, now, other.total);
+    eight.training.optim = HONE_OPTIM_ADAMW_8BIT;
+    if (c->training.optim == HONE_OPTIM_ADAMW)
+        offer(b, "training.optim: adamw_8bit", hone_optimizer_size(r->adapter, c, NULL),
+              hone_optimizer_size(r->adapter, &eight, NULL));
+    if (!hone_adapter_is_low_rank(r->adapter)) /* factors are about a hundredth */
+        offer(b, "training.finetuning_type: lora", now,
+              now - (2 * n + hone_optimizer_size(r->adapter, c, NULL)) / 100 * 99);
+}
+
 int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_error *err)
 {
-    int want = r->c->training.gradient_checkpointing, level;
-    uint64_t held; /* memory in use already does not have to be available any more */
+    const int want = r->c->training.gradient_checkpointing;
+    hone_buf ways = {0};
+    int level, rc;
 
     for (level = 0; level < 3; level++)
         hone_run_plan(r, level, &plan[level]);
-    held = r->program_bytes + r->text_bytes + r->model->w->copied_bytes +
-           (r->adapter->n + r->adapter->n_norm) * sizeof(float);
     for (level = want == HONE_RECOMPUTE_AUTO ? 0 : want; level < 3; level++) {
         *chosen = level;
-        if (plan[level].total - held <= plan[level].available)
+        if (hone_run_fits(r, &plan[level]))
             return 0;
         if (want != HONE_RECOMPUTE_AUTO)
             break;
     }
     level = *chosen;
-    return hone_error_set(err, HONE_ENOMEM,
-                          "the run needs %.2f GB and %.2f GB are free. %s%.2f GB; a smaller "
-                          "training.per_device_train_batch_size (now %d rows, %d positions at most) or "
-                          "model.max_length lowers the activations (%.2f GB) in proportion",
-                          (double)(plan[level].total - held) / 1e9, (double)plan[level].available / 1e9,
-                          level < 2 ? "training.gradient_checkpointing: 2 needs "
-                                    : "Recomputation is at its highest: ",
-                          (double)(plan[2].total - held) / 1e9, r->c->training.per_device_train_batch_size,
-                          r->tokens, (double)plan[level].total / 1e9 - (double)held / 1e9);
+    savings(&ways, r, plan, level);
+    rc = hone_error_set(err, HONE_ENOMEM,
+                        "the run needs %.3g GB and %.3g GB are %s (recomputation level %d, "
+                        "%d positions)%s",
+                        (double)(plan[level].total - held(r)) / 1e9, (double)plan[level].available / 1e9,
+                        r->memory ? "allowed" : "free", level, r->tokens, ways.data ? ways.data : "");
+    hone_buf_clear(&ways);
+    return rc;
 }
 
 #define ASSUMED_SHARE 0.6 /* of the machine's peak */

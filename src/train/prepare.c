@@ -130,6 +130,29 @@ int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, i
     return every < 1 ? (int64_t)fmax(1, ceil(every * (double)steps)) : (int64_t)every;
 }
 
+/* Positions and sequences of the largest micro-batch that `f` makes, evaluations included. */
+static int largest(const hone_run *r, hone_feed *f, int64_t *positions, int64_t *sequences, hone_error *err)
+{
+    const hone_config *c = r->c;
+    size_t i;
+    int rc;
+
+    if (r->train) {
+        rc = hone_feed_largest(f, r->steps, positions, sequences, err);
+        if (rc)
+            return rc;
+    } else { /* what the rows to come may need at most; one with a target has two tokens */
+        *positions = f->p.batch_rows * c->model.max_length;
+        *sequences = f->p.pack ? HONE_MAX(*positions / 2, 1) : f->p.batch_rows;
+    }
+    if (r->eval_every) {
+        for (i = 0; i < r->n_eval; i++)
+            *positions = HONE_MAX(*positions, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
+        *sequences = HONE_MAX(*sequences, c->training.per_device_eval_batch_size);
+    }
+    return 0;
+}
+
 static int count_steps(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
@@ -143,7 +166,6 @@ static int count_steps(hone_run *r, hone_error *err)
                           .shuffle = c->training.shuffle,
                           .seed = (uint64_t)c->training.seed};
     int64_t units = 0, positions, sequences;
-    size_t i;
     int rc = hone_feed_init(&r->feed, &p, err);
 
     if (!rc && r->train)
@@ -159,19 +181,9 @@ static int count_steps(hone_run *r, hone_error *err)
     if (r->n_eval)
         r->eval_every = hone_run_interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps,
                                           r->per_epoch);
-    if (r->train) {
-        rc = hone_feed_largest(&r->feed, r->steps, &positions, &sequences, err);
-        if (rc)
-            return rc;
-    } else { /* what the rows to come may need at most; one with a target has two tokens */
-        positions = p.batch_rows * c->model.max_length;
-        sequences = bfd ? HONE_MAX(positions / 2, 1) : p.batch_rows;
-    }
-    if (r->eval_every) {
-        for (i = 0; i < r->n_eval; i++)
-            positions = HONE_MAX(positions, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
-        sequences = HONE_MAX(sequences, c->training.per_device_eval_batch_size);
-    }
+    rc = largest(r, &r->feed, &positions, &sequences, err);
+    if (rc)
+        return rc;
     if (positions > INT32_MAX)
         return hone_error_set(err, HONE_ELIMIT,
                               "a micro-batch of %lld positions: lower "
@@ -251,17 +263,69 @@ void hone_run_clear(hone_run *r)
     memset(r, 0, sizeof *r);
 }
 
-int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+/* The plan with micro-batches of `rows` rows at every level. */
+static int plan_batch(const hone_run *r, int64_t rows, hone_plan_batch *out, hone_error *err)
+{
+    hone_feed_params p = r->feed.p;
+    hone_run other = *r;
+    hone_feed feed;
+    hone_plan plan;
+    int64_t positions, sequences;
+    int level, rc;
+
+    p.batch_rows = rows;
+    rc = hone_feed_init(&feed, &p, err);
+    if (!rc)
+        rc = largest(r, &feed, &positions, &sequences, err);
+    hone_feed_clear(&feed);
+    if (rc)
+        return rc;
+    *out = (hone_plan_batch){.rows = rows, .tokens = positions};
+    other.tokens = (int32_t)HONE_MIN(positions, INT32_MAX);
+    other.max_seq = (int32_t)HONE_MIN(sequences, INT32_MAX);
+    for (level = 0; level < 3; level++) {
+        hone_run_plan(&other, level, &plan);
+        out->bytes[level] = plan.total;
+        out->fits[level] = positions <= INT32_MAX && hone_run_fits(r, &plan);
+    }
+    return 0;
+}
+
+/* Micro-batches of 1, 2, 4, ... rows, the configured number, and one step beyond it. */
+static int plan_batches(const hone_run *r, hone_plan_report *out, hone_error *err)
+{
+    const int64_t mine = r->c->training.per_device_train_batch_size;
+    int64_t rows = 1;
+    int rc = 0;
+
+    while (mine > rows << (HONE_PLAN_BATCHES - 3)) /* of a large one the sizes near it */
+        rows *= 2;
+    for (; !rc && out->n_batches < HONE_PLAN_BATCHES; rows *= 2) {
+        if (rows > mine && out->batch[HONE_MAX(out->n_batches - 1, 0)].rows < mine)
+            rc = plan_batch(r, mine, &out->batch[out->n_batches++], err);
+        if (!rc && out->n_batches < HONE_PLAN_BATCHES)
+            rc = plan_batch(r, rows, &out->batch[out->n_batches++], err);
+        if (rows > mine)
+            break;
+    }
+    return rc;
+}
+
+int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, uint64_t memory,
                     hone_plan_report *out, hone_error *err)
 {
     hone_run r;
+    hone_error problem = HONE_ERROR_INIT;
     int64_t units = 0;
     int rc = hone_run_prepare(&r, c, dev, cb, err);
 
     if (rc)
         return rc;
     memset(out, 0, sizeof *out);
-    rc = hone_run_choose(&r, out->plan, &out->chosen, err);
+    r.memory = memory;
+    if (hone_run_choose(&r, out->plan, &out->chosen, &problem))
+        snprintf(out->problem, sizeof out->problem, "%s", problem.message);
+    rc = plan_batches(&r, out, err);
     if (!rc && !r.train && !(rc = hone_dataset_finish(r.data, err)))
         rc = all_sequences(&r.train, &r.n_train, r.data, err);
     if (!rc)

@@ -25,6 +25,7 @@ typedef struct hone_run {
     int32_t tokens, max_seq;            /* of the largest batch, evaluation included */
     uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
     uint64_t shard_bytes;               /* of mapped token shards */
+    uint64_t memory;                    /* bytes a plan may have in all; 0: what is available */
     hone_held_out held_out;             /* of the evaluation rows, when there are evaluations */
 } hone_run;
 
@@ -50,6 +51,8 @@ static inline bool hone_run_stop_wanted(const hone_run *r)
  * streaming not at all (0). */
 void hone_run_estimate(const hone_run *r, int64_t done, hone_train_begin *out);
 
+/* Whether a plan fits what is available, or r->memory. */
+bool hone_run_fits(const hone_run *r, const hone_plan *plan);
 /* The memory plan at one recomputation level. */
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan);
 /* The level that the configuration asks for, or (auto) the lowest that fits. Fails with HONE_ENOMEM, in words that name

@@ -33,6 +33,12 @@ YAML
 ok "$hone" plan c.yaml
 has "level 0"
 has "chosen: level"
+has "by rows of a micro-batch"
+has "3 rows"
+run "$hone" plan c.yaml --memory 0.001
+same 1 "$code" "exit code of a plan that does not fit"
+has "does not fit"
+err_has "training.per_device_train_batch_size: 1 saves"
 ok "$hone" plan c.yaml --json
 one_document
 same 20 "$(value steps)" "steps of the plan"

@@ -582,7 +582,7 @@ static void plans_what_it_runs(void **state)
 
     (void)state;
     assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
-    if (hone_train_plan(c, dev, NULL, &r, &err))
+    if (hone_train_plan(c, dev, NULL, 0, &r, &err))
         fail_msg("%s", err.message);
     assert_int_equal(r.rows, ROWS);
     assert_int_equal(r.steps, 4);
