@@ -64,6 +64,13 @@ first=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | head -n 1 | cut -d: -f2)
 lastloss=$(grep -o '"loss":[0-9.]*' out/metrics.jsonl | tail -n 1 | cut -d: -f2)
 awk "BEGIN{exit !($lastloss < 0.5 * $first)}" || wrong "the loss should halve: $first to $lastloss"
 
+# going on from a checkpoint gives the same losses of rows and the same answers as never stopping
+cp -r out resumed
+rm -r resumed/checkpoint-20 resumed/rows.jsonl
+ok "$hone" train c.yaml --resume --set training.output_dir=resumed --quiet --report none
+cmp -s out/rows.jsonl resumed/rows.jsonl || wrong "rows.jsonl should be that of the run that never stopped"
+cmp -s out/samples.jsonl resumed/samples.jsonl || wrong "samples.jsonl should be that of the run that never stopped"
+
 # what a person sees: losses by task and by row, sample answers
 sed 's/$/ /; s/"output"/"task":"first","output"/' train.jsonl >tasks.jsonl
 printf '{"instruction":"question 8","output":"The answer is forty-two, thank you.","task":"a, \\"b\\""}\n{"instruction":"q","output":"x"}\n' >eval_tasks.jsonl

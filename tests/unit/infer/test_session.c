@@ -193,7 +193,7 @@ static void a_session_ends_at_its_capacity(void **state)
     assert_true(out.n == 3 ? out.finish == HONE_FINISH_LENGTH || out.finish == HONE_FINISH_STOP
                            : out.finish == HONE_FINISH_STOP);
     hone_generation_clear(&out);
-    assert_true(hone_session_size(s) > 0);
+    assert_true(hone_session_size(s) > 0 && hone_session_size(s) == hone_session_bytes(g.model, NULL, 32));
     hone_session_close(s);
     memset(&err, 0, sizeof err);
     assert_int_equal(hone_session_open(&s, g.model, g.tok, g.chat, 100000, &err), HONE_EINVAL);
