@@ -99,6 +99,19 @@ typedef struct hone_row_roles {
     hone_strings user, assistant, system, tool;
 } hone_row_roles;
 
+typedef enum hone_row_sampling {
+    HONE_SAMPLER_AUTO, /* as training.shuffle says */
+    HONE_SAMPLER_RANDOM,
+    HONE_SAMPLER_SEQUENTIAL,
+    HONE_SAMPLER_BY_LENGTH
+} hone_row_sampling;
+
+/* One of several trainings of a run: keys that differ from the configuration's. */
+typedef struct hone_config_stage {
+    char *name;
+    char *text; /* these keys, as YAML */
+} hone_config_stage;
+
 #define HONE_RECOMPUTE_AUTO (-1) /* training.gradient_checkpointing: auto */
 
 /* Paths are absolute: relative ones were joined to the YAML file's folder (or to the working directory when set by
@@ -172,6 +185,8 @@ typedef struct hone_config {
         int64_t seed;
         bool shuffle, packing;
         hone_packing packing_strategy;
+        hone_row_sampling train_sampling_strategy;
+        bool group_by_length;
         bool load_best_model_at_end;
         char *metric_for_best_model;
         hone_toggle greater_is_better;
@@ -231,6 +246,8 @@ typedef struct hone_config {
         double repetition_penalty;
         bool do_sample;
     } inference;
+    hone_config_stage *stage; /* [n_stages] `stages`, in their order; owned */
+    size_t n_stages;
     char *source;  /* path of the YAML file */
     char **notice; /* aliases used, keys without effect: one line each, for the program to print once */
     size_t n_notice;
@@ -245,6 +262,8 @@ HONE_API int hone_config_new(hone_config **out, hone_error *err);
 /* Applies one `section.key=value` (value in YAML syntax). Relative paths here are relative to the working directory.
  * On error the configuration is as it was. */
 HONE_API int hone_config_set(hone_config *c, const char *assignment, hone_error *err);
+/* The configuration of stage i: c with the keys of that stage, and no stages itself. Owned by the caller. */
+HONE_API int hone_config_of_stage(hone_config **out, const hone_config *c, size_t i, hone_error *err);
 /* Required keys, ranges across keys (HONE_EINVAL), settings that this build refuses by name (HONE_EUNSUPPORTED:
  * `optim: adafactor`, ...). */
 HONE_API int hone_config_check(const hone_config *c, hone_error *err);

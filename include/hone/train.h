@@ -96,7 +96,8 @@ typedef struct hone_train_callbacks {
         *generator; /* answers the sample questions (hone_generator_get); NULL: none are asked */
 } hone_train_callbacks;
 
-/* Runs the configuration. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
+/* Runs the configuration, stage by stage where it has stages: then each has a folder stage-N-NAME of its own with all that
+ * follows, output_dir the last one's result, and *out is about the last one that ran. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
  * when load_best_model_at_end and there are evaluation rows, else the last), or with finetuning_type full and freeze a
  * Hugging Face directory; checkpoint-N (the same after step N, at save points and at the end, with training_state.bin);
  * metrics.jsonl (every step), config.yaml, and what training.report_to asks for. With training.resume_from_checkpoint the
@@ -132,7 +133,8 @@ typedef struct hone_plan_batch {
 
 /* The memory plan of a configuration and the size of its steps, without training: what `hone plan` prints. Opens model,
  * tokenizer and data. memory: bytes that the process may have in all; 0 = what it holds and what is available. A plan that
- * does not fit is no error: `problem` then is what a run would fail with. */
+ * does not fit is no error: `problem` then is what a run would fail with. Of a run
+ * of stages: of the stage that needs the most memory. */
 typedef struct hone_plan_report {
     hone_plan plan[3]; /* recomputation levels 0, 1, 2; plan[chosen] is what a run would take */
     int chosen;

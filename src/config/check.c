@@ -141,6 +141,10 @@ static int check_training(const hone_config *c, hone_error *err)
         return hone_error_set(
             err, HONE_EINVAL,
             "training.lr_scheduler_type: warmup_stable_decay needs lr_scheduler_kwargs.num_decay_steps");
+    if (c->training.group_by_length && (c->training.train_sampling_strategy == HONE_SAMPLER_RANDOM ||
+                                        c->training.train_sampling_strategy == HONE_SAMPLER_SEQUENTIAL))
+        return hone_error_set(err, HONE_EINVAL,
+                              "training.group_by_length and training.train_sampling_strategy disagree");
     if (c->training.early_stopping_patience && !evaluated)
         return hone_error_set(
             err, HONE_EINVAL,
@@ -157,12 +161,41 @@ static int check_training(const hone_config *c, hone_error *err)
     return 0;
 }
 
+/* Every stage must be a run that can be; the names of their folders differ by their numbers. */
+static int check_stages(const hone_config *c, hone_error *err)
+{
+    const char *path = c->model.name_or_path;
+    hone_error why = HONE_ERROR_INIT;
+    hone_config *s;
+    size_t i;
+    int rc = 0;
+
+    if (c->training.finetuning_type != HONE_FINETUNING_LORA && path && strlen(path) > 5 &&
+        !strcmp(path + strlen(path) - 5, ".gguf"))
+        return hone_error_set(
+            err, HONE_EUNSUPPORTED,
+            "stages of training.finetuning_type full and freeze go on from the result of the "
+            "one before, which needs a Hugging Face directory as the base, not a GGUF file");
+    for (i = 0; !rc && i < c->n_stages; i++) {
+        rc = hone_config_of_stage(&s, c, i, err);
+        if (rc)
+            return rc;
+        rc = hone_config_check(s, &why);
+        if (rc)
+            hone_error_set(err, rc, "stage %s: %s", c->stage[i].name, why.message);
+        hone_config_free(s);
+    }
+    return rc;
+}
+
 int hone_config_check(const hone_config *c, hone_error *err)
 {
     static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
     size_t i;
     int rc;
 
+    if (c->n_stages)
+        return check_stages(c, err);
     if (!c->model.name_or_path)
         return missing(c, "model.name_or_path", err);
     if (!c->training.output_dir)

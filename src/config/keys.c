@@ -68,6 +68,11 @@ static const config_choice overlong_choice[] = {{"error", HONE_OVERLONG_ERROR, f
                                                 {"split", HONE_OVERLONG_SPLIT, false},
                                                 {0}};
 
+static const config_choice sampling_choice[] = {{"auto", HONE_SAMPLER_AUTO, false},
+                                                {"random", HONE_SAMPLER_RANDOM, false},
+                                                {"sequential", HONE_SAMPLER_SEQUENTIAL, false},
+                                                {"group_by_length", HONE_SAMPLER_BY_LENGTH, false},
+                                                {0}};
 static const config_choice toggle_choice[] = {{"auto", HONE_TOGGLE_AUTO, false},
                                               {"true", HONE_TOGGLE_TRUE, false},
                                               {"false", HONE_TOGGLE_FALSE, false},
@@ -319,6 +324,13 @@ const config_key config_keys[] = {
      .help = "Of the adapter's start, the order of rows, the validation split and dropout."},
     {"training", "shuffle", NULL, KIND_BOOL, AT(training.shuffle), "true",
      .help = "Another order of the rows in every epoch; `false` keeps the order of the files."},
+    {"training", "train_sampling_strategy", NULL, KIND_CHOICE, AT(training.train_sampling_strategy), "auto",
+     .choice = sampling_choice,
+     .help = "transformers' name for it: `random`, `sequential`, or `group_by_length`; wins over shuffle. "
+             "`auto`: as shuffle and group_by_length say."},
+    {"training", "group_by_length", NULL, KIND_BOOL, AT(training.group_by_length), "false",
+     .help = "Rows of like length come in one step: the shuffled rows are sorted by length, the longest "
+             "first, within stretches of up to 50 steps."},
     {"training", "packing", NULL, KIND_BOOL, AT(training.packing), "true",
      .help = "Rows of a micro-batch lie side by side without padding and do not see each other."},
     {"training", "packing_strategy", NULL, KIND_CHOICE, AT(training.packing_strategy), "step",
@@ -775,7 +787,7 @@ int hone_config_reference(char **out, hone_error *err)
         "A run is described by one YAML file of the sections below. `--set section.key=value` overrides it.\n"
         "Relative paths start at the YAML file's folder (at the working directory with `--set`). Unknown,\n"
         "repeated and ill-typed keys are errors; a key without a value (`null`) counts as not given where\n"
-        "that is possible.\n");
+        "that is possible. `stages:` is a list of trainings that follow one another (docs/training.md).\n");
     hone_config_each_key(add_reference, &r);
     *out = hone_buf_take(&r.text);
     return *out ? 0 : hone_error_set(err, HONE_ENOMEM, "out of memory");

@@ -84,6 +84,9 @@ void config_field_clear(hone_config *c, const config_key *key);
 /* Adds a notice line unless it is there. */
 int config_notice(hone_config *c, hone_error *err, const char *format, ...) HONE_PRINTF(3, 4);
 
+/* The keys with given[i] != 0 (one number for every row of the table) as YAML. Allocated. */
+int config_text_of(char **out, const hone_config *c, const size_t *given, hone_error *err);
+
 /* Text to double and back, always with a point, whatever the program's locale. Format writes the shortest text that
  * reads back to the same bits. Only HONE_ENOMEM fails. */
 int config_number_parse(double *out, const char *text, hone_error *err);

@@ -204,6 +204,121 @@ static int read_keys(reader *r, const char *section, const char *group, const ya
     return 0;
 }
 
+/* A stage changes how and on what is trained, not what the trained values are. */
+static bool stage_may_change(const config_key *k)
+{
+    static const char *const fixed[] = {"output_dir",
+                                        "resume_from_checkpoint",
+                                        "finetuning_type",
+                                        "logging_dir",
+                                        "freeze_trainable_layers",
+                                        "freeze_trainable_modules",
+                                        "freeze_extra_modules",
+                                        "freeze_trainable_pattern",
+                                        "precision",
+                                        "bf16",
+                                        "fp16",
+                                        "save_precision"};
+    size_t i;
+
+    if (!strcmp(k->section, "lora"))
+        return !strcmp(k->key, "lora_dropout") || !strcmp(k->key, "loraplus_lr_ratio");
+    if (!strcmp(k->section, "model"))
+        return !strcmp(k->key, "max_length");
+    for (i = 0; i < HONE_COUNT(fixed); i++)
+        if (!strcmp(k->section, "training") && !strcmp(k->key, fixed[i]))
+            return false;
+    return !strcmp(k->section, "training") || !strcmp(k->section, "data");
+}
+
+static int read_stage_name(char **out, reader *r, const yaml_node_t *node)
+{
+    config_scalar s;
+    int rc = scalar_of(&s, r, node, "name");
+
+    if (rc)
+        return rc;
+    if (*out || !*s.text || strlen(s.text) > 60 || s.text[0] == '.' ||
+        s.text[strspn(s.text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.")])
+        return hone_error_set(r->err, HONE_EINVAL,
+                              "%sa stage has one name, of up to 60 letters, digits, `-`, `_` and `.`",
+                              r->where);
+    *out = hone_strdup(s.text);
+    return *out ? 0 : hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+}
+
+/* One stage: its keys are read into a configuration of their own, and kept as the text of those given. */
+static int read_stage(reader *r, const yaml_node_t *node)
+{
+    reader s = *r;
+    hone_config_stage stage = {0}, *list;
+    const yaml_node_pair_t *pair;
+    char number[24];
+    size_t i;
+    int rc;
+
+    look_at(r, node);
+    if (node->type != YAML_MAPPING_NODE)
+        return hone_error_set(r->err, HONE_EFORMAT, "%sstages: expected a list of groups of keys", r->where);
+    rc = hone_config_new(&s.c, r->err);
+    s.line = hone_calloc(config_n_keys, sizeof *s.line);
+    if (!rc && !s.line)
+        rc = hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+    for (pair = node->data.mapping.pairs.start; !rc && pair < node->data.mapping.pairs.top; pair++) {
+        const yaml_node_t *value = yaml_document_get_node(r->doc, pair->value);
+        config_scalar name;
+
+        look_at(&s, yaml_document_get_node(r->doc, pair->key));
+        rc = scalar_of(&name, &s, yaml_document_get_node(r->doc, pair->key), "stages");
+        if (!rc && !strcmp(name.text, "name"))
+            rc = read_stage_name(&stage.name, &s, value);
+        else if (!rc && (!config_is_section(name.text) || value->type != YAML_MAPPING_NODE))
+            rc = hone_error_set(r->err, HONE_EINVAL,
+                                "%s`%.60s`: a stage has a name and sections with keys under them", s.where,
+                                name.text);
+        else if (!rc)
+            rc = read_keys(&s, name.text, NULL, value);
+    }
+    for (i = 0; !rc && i < config_n_keys; i++)
+        if (s.line[i] && !stage_may_change(&config_keys[i]))
+            rc = hone_error_set(r->err, HONE_EINVAL, "%.500s:%zu: a stage can not change %s.%s", r->name,
+                                s.line[i], config_keys[i].section, config_keys[i].key);
+    if (!rc)
+        rc = config_text_of(&stage.text, s.c, s.line, r->err);
+    if (!rc && !stage.name) {
+        snprintf(number, sizeof number, "%zu", r->c->n_stages + 1);
+        stage.name = hone_strdup(number);
+    }
+    list = rc ? NULL : hone_realloc_array(r->c->stage, r->c->n_stages + 1, sizeof *list);
+    if (!rc && (!stage.name || !list))
+        rc = hone_error_set(r->err, HONE_ENOMEM, "out of memory");
+    if (list)
+        r->c->stage = list;
+    if (!rc) {
+        list[r->c->n_stages++] = stage;
+    } else {
+        hone_free(stage.name);
+        hone_free(stage.text);
+    }
+    hone_free(s.line);
+    hone_config_free(s.c);
+    return rc;
+}
+
+static int read_stages(reader *r, const yaml_node_t *node)
+{
+    const yaml_node_item_t *item;
+    int rc = 0;
+
+    if (node->type != YAML_SEQUENCE_NODE || !r->lines)
+        return hone_error_set(r->err, HONE_EFORMAT, "%sstages: expected a list of groups of keys", r->where);
+    if (node->data.sequence.items.top - node->data.sequence.items.start > 64)
+        return hone_error_set(r->err, HONE_ELIMIT, "%sstages: more than 64", r->where);
+    for (item = node->data.sequence.items.start; !rc && item < node->data.sequence.items.top; item++)
+        rc = read_stage(r, yaml_document_get_node(r->doc, *item));
+    return rc;
+}
+
 static int read_sections(reader *r, const yaml_node_t *root)
 {
     const char *seen[16]; /* more than there are sections */
@@ -225,6 +340,13 @@ static int read_sections(reader *r, const yaml_node_t *root)
         rc = scalar_of(&name, r, key_node, "section");
         if (rc)
             return rc;
+        if (!strcmp(name.text, "stages")) {
+            if (r->c->n_stages)
+                return hone_error_set(r->err, HONE_EINVAL, "%s`stages` is given twice", r->where);
+            if ((rc = read_stages(r, value)))
+                return rc;
+            continue;
+        }
         if (!config_is_section(name.text)) {
             config_suggest(hint, sizeof hint, NULL, name.text);
             return hone_error_set(r->err, HONE_EINVAL, "%sunknown section `%.100s`%s", r->where, name.text,
@@ -374,6 +496,44 @@ int hone_config_load(hone_config **out, const char *path, hone_error *err)
     return rc;
 }
 
+/* Lays the keys of a text over a configuration. */
+static int lay_over(hone_config *c, const char *text, const char *name, hone_error *err)
+{
+    char root[] = "/"; /* every path of a saved text is absolute */
+    reader r = {.c = c, .name = name, .folder = root, .err = err};
+    int rc;
+
+    if (!*text)
+        return 0;
+    r.line = hone_calloc(config_n_keys, sizeof *r.line);
+    rc = r.line ? with_document(&r, text, strlen(text), read_file)
+                : hone_error_set(err, HONE_ENOMEM, "out of memory");
+    hone_free(r.line);
+    return rc;
+}
+
+int hone_config_of_stage(hone_config **out, const hone_config *c, size_t i, hone_error *err)
+{
+    hone_config *s = NULL;
+    char *text = NULL, name[80];
+    int rc = hone_config_new(&s, err);
+
+    snprintf(name, sizeof name, "stage %s", c->stage[i].name);
+    if (!rc)
+        rc = hone_config_text(&text, c, NULL, 0, err);
+    if (!rc && !text)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+    if (!rc)
+        rc = lay_over(s, text, name, err);
+    if (!rc)
+        rc = lay_over(s, c->stage[i].text, name, err);
+    hone_free(text);
+    if (rc)
+        hone_config_free(s);
+    *out = rc ? NULL : s;
+    return rc;
+}
+
 /* The value of `--set`; the key's name is what `where` holds. An empty text is null. */
 static int read_assignment(reader *r, const yaml_node_t *root)
 {
@@ -426,6 +586,11 @@ void hone_config_free(hone_config *c)
     for (i = 0; i < c->n_notice; i++)
         hone_free(c->notice[i]);
     hone_free(c->notice);
+    for (i = 0; i < c->n_stages; i++) {
+        hone_free(c->stage[i].name);
+        hone_free(c->stage[i].text);
+    }
+    hone_free(c->stage);
     hone_free(c->source);
     hone_free(c);
 }

@@ -166,8 +166,26 @@ static bool is_wanted(const char *section, const char *const *sections, size_t n
     return !sections;
 }
 
-static int put_all(hone_buf *b, const hone_config *c, const char *const *sections, size_t n_sections,
-                   hone_error *err)
+/* The stages as they are read: each line of their keys further in. */
+static void put_stages(hone_buf *b, const hone_config *c)
+{
+    const char *line, *end;
+    size_t i;
+
+    if (c->n_stages)
+        hone_buf_puts(b, "stages:\n");
+    for (i = 0; i < c->n_stages; i++) {
+        hone_buf_puts(b, "  - name: ");
+        put_text(b, c->stage[i].name);
+        hone_buf_putc(b, '\n');
+        for (line = c->stage[i].text; (end = strchr(line, '\n')); line = end + 1)
+            hone_buf_printf(b, "    %.*s\n", (int)(end - line), line);
+    }
+}
+
+/* given NULL: all keys. */
+static int put_keys(hone_buf *b, const hone_config *c, const char *const *sections, size_t n_sections,
+                    const size_t *given, hone_error *err)
 {
     const char *section = NULL;
     char group[64] = "";
@@ -179,7 +197,7 @@ static int put_all(hone_buf *b, const hone_config *c, const char *const *section
         const char *dot = strchr(k->key, '.');
         size_t n = dot ? (size_t)(dot - k->key) : 0;
 
-        if (is_untouched(c, k) || !is_wanted(k->section, sections, n_sections))
+        if ((given && !given[i]) || is_untouched(c, k) || !is_wanted(k->section, sections, n_sections))
             continue;
         if (!section || strcmp(section, k->section)) {
             hone_buf_printf(b, "%s:\n", k->section);
@@ -202,9 +220,22 @@ static int put_all(hone_buf *b, const hone_config *c, const char *const *section
 int hone_config_text(char **out, const hone_config *c, const char *const *sections, size_t n, hone_error *err)
 {
     hone_buf b = {0};
-    int rc = put_all(&b, c, sections, n, err);
+    int rc = put_keys(&b, c, sections, n, NULL, err);
 
     *out = rc ? NULL : hone_buf_take(&b);
+    hone_buf_clear(&b);
+    return rc;
+}
+
+int config_text_of(char **out, const hone_config *c, const size_t *given, hone_error *err)
+{
+    hone_buf b = {0};
+    int rc = put_keys(&b, c, NULL, 0, given, err);
+
+    hone_buf_puts(&b, "");
+    *out = rc ? NULL : hone_buf_take(&b);
+    if (!rc && !*out)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory for the configuration");
     hone_buf_clear(&b);
     return rc;
 }
@@ -212,8 +243,11 @@ int hone_config_text(char **out, const hone_config *c, const char *const *sectio
 int hone_config_save(const hone_config *c, const char *path, hone_error *err)
 {
     hone_buf b = {0};
-    int rc = put_all(&b, c, NULL, 0, err);
+    int rc = put_keys(&b, c, NULL, 0, NULL, err);
 
+    put_stages(&b, c);
+    if (!rc && b.failed)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory for the configuration");
     if (!rc)
         rc = hone_file_write(path, b.data, b.len, err);
     hone_buf_clear(&b);

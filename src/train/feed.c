@@ -73,6 +73,61 @@ static int hold(hone_feed *f, uint64_t w, hone_error *err)
     return 1;
 }
 
+static int by_length(const void *a, const void *b)
+{
+    const feed_place *x = a, *y = b;
+
+    if (x->length != y->length)
+        return x->length < y->length ? 1 : -1;
+    return (x->at > y->at) - (x->at < y->at);
+}
+
+int hone_feed_group(uint32_t *order, const uint32_t *length, size_t n, size_t batch, hone_error *err)
+{
+    const size_t many = HONE_MIN(n / (4 * batch), (size_t)50), stretch = HONE_MAX(many, (size_t)1) * batch;
+    feed_place *p = hone_alloc((n + 1) * sizeof *p);
+    size_t first, longest = 0, i;
+    uint32_t swap;
+
+    if (!p)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", n);
+    for (i = 0; i < n; i++)
+        p[i] = (feed_place){.item = order[i], .length = length[order[i]], .at = (uint32_t)i};
+    for (first = 0; first < n; first += stretch) {
+        qsort(p + first, HONE_MIN(stretch, n - first), sizeof *p, by_length);
+        if (p[first].length > p[longest].length)
+            longest = first;
+    }
+    for (i = 0; i < n; i++)
+        order[i] = p[i].item;
+    if (n) {
+        swap = order[0];
+        order[0] = order[longest];
+        order[longest] = swap;
+    }
+    hone_free(p);
+    return 0;
+}
+
+/* The same for the units of the window that is held. */
+static int group_units(hone_feed *f, hone_error *err)
+{
+    uint32_t *length = hone_alloc((f->n_units + 1) * sizeof *length);
+    size_t i;
+    int rc;
+
+    if (!length)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", f->n_units);
+    for (i = 0; i < f->n_units; i++) {
+        const size_t at = f->start ? f->start[i] : i, n = f->start ? f->start[i + 1] - at : 1;
+
+        length[i] = (uint32_t)hone_dataset_tokens(f->p.data, f->item + at, n);
+    }
+    rc = hone_feed_group(f->order, length, f->n_units, (size_t)(f->p.batch_rows * f->p.accumulation), err);
+    hone_free(length);
+    return rc;
+}
+
 /* The same, in the order of an epoch. */
 static int hold_order(hone_feed *f, const hone_position *at, hone_error *err)
 {
@@ -85,6 +140,8 @@ static int hold_order(hone_feed *f, const hone_position *at, hone_error *err)
         f->order[i] = (uint32_t)i;
     if (f->p.shuffle)
         hone_dataset_shuffle(f->order, f->n_units, f->p.seed, at->epoch + (at->window << 16));
+    if (f->p.group && (rc = group_units(f, err)))
+        return rc;
     f->epoch = at->epoch;
     return 1;
 }
@@ -125,15 +182,6 @@ static int take_unit(hone_feed *f, hone_position *at, hone_error *err)
     rc = f->start ? append(f, f->item + f->start[unit], f->start[unit + 1] - f->start[unit], err)
                   : append(f, f->item + unit, 1, err);
     return rc ? rc : 1;
-}
-
-static int by_length(const void *a, const void *b)
-{
-    const feed_place *x = a, *y = b;
-
-    if (x->length != y->length)
-        return x->length < y->length ? 1 : -1;
-    return (x->at > y->at) - (x->at < y->at);
 }
 
 static int by_place(const void *a, const void *b)

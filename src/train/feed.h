@@ -17,8 +17,8 @@ typedef struct hone_feed_params {
         *which; /* [n] the sequences to train on, in file order; borrowed. NULL: all, shard by shard */
     size_t n;
     int64_t batch_rows, accumulation;
-    size_t pack; /* tokens of a pack; 0: rows are not packed */
-    bool shuffle;
+    size_t pack;         /* tokens of a pack; 0: rows are not packed */
+    bool shuffle, group; /* group: hone_feed_group over the units of a window */
     uint64_t seed;
 } hone_feed_params;
 
@@ -60,6 +60,11 @@ void hone_feed_clear(hone_feed *f);
 int hone_feed_load(hone_feed *f, hone_position at, hone_error *err);
 /* Sequences of micro-batch `micro` of the loaded step, borrowed until the next load; NULL when it has no such one. */
 const uint32_t *hone_feed_micro(const hone_feed *f, int64_t micro, size_t *n);
+
+/* Groups by length, as transformers' group_by_length: order[0..n), units in the (random) order they would come in, is cut
+ * into stretches of `batch` units times the quarter of the steps, 1 to 50; each is sorted by length[unit], longest first,
+ * equals as they stood; then the longest of all changes places with the first. HONE_ENOMEM. */
+int hone_feed_group(uint32_t *order, const uint32_t *length, size_t n, size_t batch, hone_error *err);
 
 /* Where step `step` (0-based) begins; not with streaming. */
 hone_position hone_feed_seek(const hone_feed *f, int64_t step);

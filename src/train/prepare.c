@@ -163,7 +163,11 @@ static int count_steps(hone_run *r, hone_error *err)
                           .batch_rows = c->training.per_device_train_batch_size,
                           .accumulation = c->training.gradient_accumulation_steps,
                           .pack = bfd ? (size_t)c->model.max_length : 0,
-                          .shuffle = c->training.shuffle,
+                          .shuffle = c->training.train_sampling_strategy == HONE_SAMPLER_AUTO
+                                         ? c->training.shuffle
+                                         : c->training.train_sampling_strategy != HONE_SAMPLER_SEQUENTIAL,
+                          .group = c->training.group_by_length ||
+                                   c->training.train_sampling_strategy == HONE_SAMPLER_BY_LENGTH,
                           .seed = (uint64_t)c->training.seed};
     int64_t units = 0, positions, sequences;
     int rc = hone_feed_init(&r->feed, &p, err);
@@ -311,7 +315,7 @@ static int plan_batches(const hone_run *r, hone_plan_report *out, hone_error *er
     return rc;
 }
 
-int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, uint64_t memory,
+static int plan_one(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, uint64_t memory,
                     hone_plan_report *out, hone_error *err)
 {
     hone_run r;
@@ -336,5 +340,26 @@ int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_cal
     out->tokens_per_epoch = (int64_t)hone_dataset_tokens(r.data, r.train, r.n_train);
     out->trained_tokens_per_epoch = hone_count_targets(r.data, r.train, r.n_train);
     hone_run_clear(&r);
+    return rc;
+}
+
+int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb, uint64_t memory,
+                    hone_plan_report *out, hone_error *err)
+{
+    size_t i;
+    int rc = c->n_stages ? hone_config_check(c, err) : plan_one(c, dev, cb, memory, out, err);
+
+    for (i = 0; !rc && i < c->n_stages; i++) {
+        hone_plan_report r = {0};
+        hone_config *s;
+
+        rc = hone_config_of_stage(&s, c, i, err);
+        if (rc)
+            break;
+        rc = plan_one(s, dev, cb, memory, &r, err);
+        if (!rc && (!i || r.plan[r.chosen].total > out->plan[out->chosen].total))
+            *out = r;
+        hone_config_free(s);
+    }
     return rc;
 }

@@ -234,7 +234,7 @@ static int start(hone_loop *l, int recompute, hone_error *err)
     return rc ? rc : open_metrics(l, err);
 }
 
-int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+int hone_run_whole(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                    hone_train_result *out, hone_error *err)
 {
     hone_run r;

@@ -33,6 +33,9 @@ typedef struct hone_run {
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err);
 void hone_run_clear(hone_run *r);
+/* hone_train_run of a configuration without stages. */
+int hone_run_whole(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                   hone_train_result *out, hone_error *err);
 /* An interval given in steps, or below 1 as a share of all steps; 0 = never. */
 int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch);
 

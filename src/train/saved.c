@@ -69,11 +69,12 @@ static void describe(char out[600], const hone_run *r)
     }
     snprintf(
         out, 600,
-        "training.seed %lld, per_device_train_batch_size %d, gradient_accumulation_steps %d, shuffle %s, "
+        "training.seed %lld, per_device_train_batch_size %d, gradient_accumulation_steps %d, shuffle %s%s, "
         "packing %d/%d, optim %d, model.max_length %d, rows %016llx, trained tensors %016llx",
         (long long)c->training.seed, c->training.per_device_train_batch_size,
-        c->training.gradient_accumulation_steps, c->training.shuffle ? "true" : "false", c->training.packing,
-        (int)c->training.packing_strategy, (int)c->training.optim, c->model.max_length,
+        c->training.gradient_accumulation_steps, r->feed.p.shuffle ? "true" : "false",
+        r->feed.p.group ? " by length" : "", c->training.packing, (int)c->training.packing_strategy,
+        (int)c->training.optim, c->model.max_length,
         r->train ? (unsigned long long)hone_dataset_hash(r->data) : 0, (unsigned long long)tensors);
 }
 

@@ -419,9 +419,79 @@ static void a_step_is_cut_evenly(void **state)
     hone_dataset_close(d);
 }
 
+/* Against transformers (tests/golden/make_length_groups_golden.py). */
+static void groups_as_transformers(void **state)
+{
+    char *text, *line, *save, *word, *at;
+    size_t n, i, cases = 0;
+
+    (void)state;
+    assert_int_equal(hone_file_read(&text, &n, HONE_TEST_DIR "/golden/length_groups.txt", 1 << 20, NULL), 0);
+    for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save), cases++) {
+        uint32_t length[700], order[700];
+        size_t batch = strtoul(strtok_r(line, " ", &at), NULL, 10);
+        hone_error err = HONE_ERROR_INIT;
+
+        assert_string_equal(strtok_r(NULL, " ", &at), ":");
+        for (n = 0; (word = strtok_r(NULL, " ", &at)); n++) {
+            length[n] = (uint32_t)strtoul(word, NULL, 10);
+            order[n] = (uint32_t)n;
+        }
+        assert_int_equal(hone_feed_group(order, length, n, batch, &err), 0);
+        line = strtok_r(NULL, "\n", &save);
+        for (i = 0, word = strtok_r(line, " ", &at); i < n; i++, word = strtok_r(NULL, " ", &at))
+            assert_int_equal(order[i], strtoul(word, NULL, 10));
+        assert_null(word);
+    }
+    assert_int_equal(cases, 8);
+    hone_free(text);
+}
+
+/* Steps of a grouped epoch hold every row once, rows of a step are of like length, epochs differ. */
+static void groups_every_row_once(void **state)
+{
+    hone_dataset *d = opened(small_rows, false, NULL);
+    uint32_t *which = all(d);
+    hone_feed_params p = {.data = d,
+                          .which = which,
+                          .n = hone_dataset_size(d),
+                          .batch_rows = 2,
+                          .accumulation = 2,
+                          .shuffle = true,
+                          .group = true,
+                          .seed = 7};
+    size_t spread[2] = {0, 0}, k;
+
+    (void)state;
+    for (k = 0; k < 2; k++) {
+        hone_error err = HONE_ERROR_INIT;
+        hone_feed f;
+
+        p.group = k;
+        assert_int_equal(hone_feed_init(&f, &p, &err), 0);
+        check_epochs(&p);
+        for (hone_position at = {0}; at.epoch == 0; at = f.next) {
+            size_t low = SIZE_MAX, high = 0, i;
+
+            load(&f, at);
+            for (i = 0; i < f.n_step; i++) {
+                low = HONE_MIN(low, hone_dataset_get(d, f.step[i]).n);
+                high = HONE_MAX(high, hone_dataset_get(d, f.step[i]).n);
+            }
+            spread[k] += high - low;
+        }
+        hone_feed_clear(&f);
+    }
+    assert_true(3 * spread[1] < 2 * spread[0]);
+    hone_free(which);
+    hone_dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(groups_as_transformers),
+        cmocka_unit_test(groups_every_row_once),
         cmocka_unit_test(epochs_hold_every_sequence_once),
         cmocka_unit_test(streaming_is_the_order_of_shards),
         cmocka_unit_test(a_step_is_cut_evenly),

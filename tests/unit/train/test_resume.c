@@ -261,6 +261,81 @@ static void guards_and_patience_go_on(void **state)
     hone_free(a);
 }
 
+/* Two stages in one configuration file, stopped after every step, on both sides of their border too. */
+static void stages_go_on(void **state)
+{
+    char path[100], *text, *a[2] = {NULL, NULL};
+    hone_buf y = {0};
+    hone_error err = HONE_ERROR_INIT;
+    size_t n;
+    int k, i;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/stages.yaml", folder);
+    hone_buf_printf(&y,
+                    "model: {name_or_path: %s, max_length: 256}\n"
+                    "lora: {r: 3}\n"
+                    "training: {precision: f32, learning_rate: 1e-2, per_device_train_batch_size: 1,\n"
+                    "  gradient_accumulation_steps: 2, save_steps: 2, eval_steps: 2}\n"
+                    "data: {train_data_path: rows.jsonl, val_size: 1}\n"
+                    "stages:\n"
+                    "- {name: warm, training: {max_steps: 3, group_by_length: true}}\n"
+                    "- {training: {num_train_epochs: 2, learning_rate: 3e-3, lr_scheduler_type: linear},\n"
+                    "   data: {max_samples: 5}, lora: {lora_dropout: 0}}\n",
+                    MODEL);
+    assert_int_equal(hone_file_write(path, y.data, y.len, &err), 0);
+    hone_buf_clear(&y);
+    for (k = 0; k < 7; k++) { /* 3 steps, then 2 in each of 2 epochs */
+        struct run r = {.stop_after = k}, rest = {0};
+        hone_train_callbacks cb = {.ud = &r, .note = on_note, .step = on_step, .stop = on_stop};
+        char out[40], line[120];
+        hone_train_result result;
+        hone_device *dev;
+        hone_config *c;
+
+        snprintf(out, sizeof out, "staged-%d", k);
+        snprintf(line, sizeof line, "training.output_dir=%s/%s", folder, out);
+        if (hone_config_load(&c, path, &err) || hone_config_set(c, line, &err) ||
+            hone_config_set(c, "training.resume_from_checkpoint=auto", &err) || hone_config_check(c, &err))
+            fail_msg("%s", err.message);
+        assert_int_equal(c->n_stages, 2);
+        assert_int_equal(hone_device_open(&dev, NULL, &err), 0);
+        if (hone_train_run(c, dev, &cb, &result, &err))
+            fail_msg("%s", err.message);
+        assert_int_equal(result.stopped, k > 0);
+        assert_int_equal(r.steps, k ? k : 7);
+        if (k) {
+            cb.ud = &rest;
+            if (hone_train_run(c, dev, &cb, &result, &err))
+                fail_msg("%s", err.message);
+            assert_int_equal(rest.steps, 7 - k);
+            assert_false(result.stopped);
+            same_file("staged-0", out, "adapter_model.safetensors");
+        }
+        hone_device_close(dev);
+        hone_config_free(c);
+        for (i = 0; i < 2; i++) {
+            char dir[60], *b;
+
+            snprintf(dir, sizeof dir, "%s/%s", out, i ? "stage-2-2" : "stage-1-warm");
+            b = losses(dir);
+            if (k)
+                assert_string_equal(a[i], b);
+            if (i)
+                same_file(out, dir, "adapter_model.safetensors");
+            if (k)
+                hone_free(b);
+            else
+                a[i] = b;
+        }
+    }
+    hone_free(a[0]);
+    hone_free(a[1]);
+    text = read_file("staged-0", "config.yaml", &n);
+    assert_non_null(strstr(text, "stages:\n  - name: warm\n    training:\n      max_steps: 3\n"));
+    hone_free(text);
+}
+
 static void whole_models_go_on(void **state)
 {
     static const char *const set[] = {"training.finetuning_type=full", "training.save_precision=bf16",
@@ -363,8 +438,11 @@ static void wrong_checkpoints_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_bit_for_bit),         cmocka_unit_test(guards_and_patience_go_on),
-        cmocka_unit_test(whole_models_go_on),          cmocka_unit_test(what_a_kill_leaves_does_no_harm),
+        cmocka_unit_test(goes_on_bit_for_bit),
+        cmocka_unit_test(guards_and_patience_go_on),
+        cmocka_unit_test(stages_go_on),
+        cmocka_unit_test(whole_models_go_on),
+        cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
 
