@@ -31,6 +31,20 @@ typedef struct hone_patterns {
 } hone_patterns;
 
 typedef enum hone_precision { HONE_PRECISION_AUTO, HONE_PRECISION_F32, HONE_PRECISION_BF16 } hone_precision;
+/* The form of a base's linear layers; see hone_model_params. */
+typedef enum hone_quant {
+    HONE_QUANT_AUTO,
+    HONE_QUANT_NONE,
+    HONE_QUANT_NF4,
+    HONE_QUANT_FP4,
+    HONE_QUANT_Q8_0
+} hone_quant;
+typedef enum hone_compute_dtype {
+    HONE_COMPUTE_AUTO,
+    HONE_COMPUTE_F32,
+    HONE_COMPUTE_BF16,
+    HONE_COMPUTE_F16
+} hone_compute_dtype;
 typedef enum hone_strategy { HONE_STRATEGY_NO, HONE_STRATEGY_STEPS, HONE_STRATEGY_EPOCH } hone_strategy;
 typedef enum hone_overlong {
     HONE_OVERLONG_ERROR,
@@ -121,6 +135,9 @@ typedef struct hone_config {
         char *name_or_path;
         int32_t max_length;
         bool load_in_4bit, load_in_8bit;
+        hone_quant bnb_4bit_quant_type; /* NF4 or FP4 */
+        bool bnb_4bit_use_double_quant;
+        hone_compute_dtype bnb_4bit_compute_dtype;
         char *cache_dir;
         bool trust_remote_code, use_fast_tokenizer;
     } model;

@@ -19,6 +19,11 @@ typedef struct hone_adapter hone_adapter;
 
 typedef struct hone_model_params {
     hone_precision precision; /* AUTO: bf16 where the device has it, else f32 */
+    /* What the linear layers of the blocks become while they are loaded, where they are stored in 16 or 32 bits (layers that
+     * are quantised already stay as they are). NF4 and FP4 are bitsandbytes' formats, in blocks of 64. AUTO and NONE: as
+     * stored. */
+    hone_quant quant;
+    bool plain_scales; /* NF4, FP4: scales in f32, not quantised again */
 } hone_model_params;
 
 HONE_API hone_model_params hone_model_default(void);
@@ -31,8 +36,15 @@ HONE_API int hone_model_open(hone_model **out, hone_device *dev, const char *pat
 /* Random bf16 weights of a known shape ("smol" = SmolLM2-135M, "qwen" = Qwen2.5-0.5B), for benchmarks. */
 HONE_API int hone_model_random(hone_model **out, hone_device *dev, const char *shape,
                                const hone_model_params *p, hone_error *err);
+/* Resolves p->quant: AUTO becomes what the base was when the adapter in `dir` was trained (NULL: NONE). A folder that can
+ * not be read leaves NONE; opening the adapter will say why. */
+HONE_API void hone_model_params_of_adapter(hone_model_params *p, const char *dir);
 HONE_API void hone_model_close(hone_model *m);
 HONE_API hone_precision hone_model_precision(const hone_model *m); /* F32 or BF16, never AUTO */
+/* How a configuration asks for its model to be opened. */
+HONE_API hone_model_params hone_model_params_of_config(const hone_config *c);
+/* What a user should know of how the weights were opened: quantising that was asked for and has nothing to do. NULL: nothing. */
+HONE_API const char *hone_model_notice(const hone_model *m);
 
 /* What `hone inspect` shows of a checkpoint (GGUF, HF directory, safetensors file) or a PEFT adapter directory: one JSON
  * document, allocated, freed with hone_free. */
@@ -77,8 +89,9 @@ HONE_API int hone_adapter_tensors(hone_adapter **out, hone_model *m, const hone_
 HONE_API bool hone_adapter_is_low_rank(const hone_adapter *a); /* false: whole tensors only */
 
 /* Writes the model as it answers with `a` (NULL: as it is) as a Hugging Face directory: tensors of `a` instead of the
- * base's, low-rank factors added in, every matrix in `precision` (AUTO: as the base stores it, bf16 where that is a
- * quantised block format). model.safetensors, config.json and generation_config.json; of a base that is a directory also its
+ * base's, low-rank factors added in, every matrix in `precision` (AUTO: as the base stores it, bf16 where that is
+ * quantised). An adapter that was trained beside a quantised base is merged into the restored values when m was opened
+ * quantised, and into the 16-bit weights when m was opened with HONE_QUANT_NONE; both are written in 16 bits. model.safetensors, config.json and generation_config.json; of a base that is a directory also its
  * tokenizer files. Each file is atomic, config.json is the last. */
 HONE_API int hone_model_save(const hone_model *m, const hone_adapter *a, const char *dir,
                              hone_precision precision, hone_error *err);

@@ -149,10 +149,10 @@ HONE_API int hone_train_plan(const hone_config *c, hone_device *dev, const hone_
 
 /* Evaluates a model with and without an adapter on rows masked as in training. */
 typedef struct hone_eval_params {
-    const char *model, *adapter; /* adapter NULL: base only */
+    const char *model, *adapter; /* adapter NULL: base only; open.quant AUTO: as it was trained */
     const char *const *data;     /* n_data paths: files, folders, globs */
     size_t n_data;
-    hone_precision precision;
+    hone_model_params open;
     int32_t max_length;   /* longest row, 0 = the model's context; longer ones are an error */
     int32_t batch_tokens; /* positions per micro-batch; 0 = 2048 */
     /* Per row, in input order; tuned false for the base. NULL: not wanted. */
@@ -173,7 +173,7 @@ HONE_API int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eva
  * (no token of it is trained, the template refuses it) has no score, which `note` says. */
 typedef struct hone_scorer_params {
     const char *model;
-    hone_precision precision;
+    hone_model_params open;
     int32_t max_length;      /* a longer row is scored on its first tokens; 0 = the model's context */
     int32_t batch_tokens;    /* positions computed at once; 0 = 2048 */
     const char *const *name; /* [n] of the scores, in the order wanted */
@@ -197,7 +197,7 @@ typedef struct hone_bench_params {
     int steps;     /* timed, after one warm-up */
     int recompute; /* 0..2: what backward recomputes instead of keeping it */
     double dropout;
-    hone_precision precision;
+    hone_model_params open;
     uint64_t seed;
 } hone_bench_params;
 

@@ -6,16 +6,18 @@
 static json_t *result_json(const hone_bench_params *p, const hone_bench_result *r, const char *mode,
                            const char *precision)
 {
-    return json_pack(
-        "{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:i, s:i, s:i}",
-        "tokens_per_second", json_number(r->tokens_per_second), "tokens_per_second_best",
-        json_number(r->tokens_per_second_best), "peak_bytes", (json_int_t)r->peak_bytes, "planned_bytes",
-        (json_int_t)r->planned_bytes, "machine_peak_gflops", json_number(r->machine_peak_gflops),
-        "gflop_per_token", json_number(r->gflop_per_token), "attention_gflop_per_token",
-        json_number(r->attention_gflop_per_token), "roofline_share", json_number(r->roofline_share),
-        "loss_first", json_number(r->loss_first), "loss_last", json_number(r->loss_last), "device", r->device,
-        "threads", r->threads, "model", p->model ? p->model : p->shape, "mode", mode, "precision", precision,
-        "r", p->r, "tokens", (int)p->tokens, "recompute", p->recompute, "steps", p->steps);
+    return json_pack("{s:o, s:o, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:i, s:s, s:s, s:s, s:s, s:i, "
+                     "s:i, s:i, s:i}",
+                     "tokens_per_second", json_number(r->tokens_per_second), "tokens_per_second_best",
+                     json_number(r->tokens_per_second_best), "peak_bytes", (json_int_t)r->peak_bytes,
+                     "planned_bytes", (json_int_t)r->planned_bytes, "machine_peak_gflops",
+                     json_number(r->machine_peak_gflops), "gflop_per_token", json_number(r->gflop_per_token),
+                     "attention_gflop_per_token", json_number(r->attention_gflop_per_token), "roofline_share",
+                     json_number(r->roofline_share), "loss_first", json_number(r->loss_first), "loss_last",
+                     json_number(r->loss_last), "device", r->device, "threads", r->threads, "model",
+                     p->model ? p->model : p->shape, "mode", mode, "precision", precision, "quant",
+                     quant_name[p->open.quant], "r", p->r, "tokens", (int)p->tokens, "recompute",
+                     p->recompute, "steps", p->steps);
 }
 
 static void print_result(const hone_bench_params *p, const hone_bench_result *r, const char *precision)
@@ -27,6 +29,8 @@ static void print_result(const hone_bench_params *p, const hone_bench_result *r,
         printf("full");
     else
         printf("LoRA r %d", p->r);
+    if (p->open.quant > HONE_QUANT_NONE)
+        printf(" on %s", quant_name[p->open.quant]);
     printf(", %d tokens, %s, %s with %d threads, median of %d steps\n", (int)p->tokens, precision, r->device,
            r->threads, p->steps);
     printf("  tokens/s          %10.1f   (best %.1f)\n", r->tokens_per_second, r->tokens_per_second_best);
@@ -53,7 +57,7 @@ static int run(const common *c, const hone_bench_params *p, const char *mode, co
         rc = fail_with(&err);
         goto out;
     }
-    if (p->precision == HONE_PRECISION_AUTO)
+    if (p->open.precision == HONE_PRECISION_AUTO)
         precision = hone_device_has_bf16(device) ? "bf16" : "f32";
     if (json)
         rc = json_print(result_json(p, &result, mode, precision));
@@ -67,7 +71,8 @@ out:
 int command_bench(int argc, char **argv)
 {
     common c = {0};
-    const char *model = NULL, *shape = NULL, *mode = "lora", *precision = "auto", *what = NULL;
+    const char *model = NULL, *shape = NULL, *mode = "lora", *precision = "auto", *quant = "none",
+               *what = NULL;
     int64_t r = 8, tokens = 512, steps = 5, seed = 42, recompute = 0;
     double dropout = 0;
     bool json = false;
@@ -130,6 +135,13 @@ int command_bench(int argc, char **argv)
          .standard = "0",
          .help = "Dropout on the adapter's input."},
         PRECISION_OPTION(precision),
+        {.name = "--quant",
+         .kind = OPTION_CHOICE,
+         .value = &quant,
+         .argument = "Q",
+         .choices = "none|nf4|fp4|q8_0",
+         .standard = "none",
+         .help = "Quantises the linear layers of a 16- or 32-bit base, or the random weights."},
         {.name = "--seed",
          .kind = OPTION_INT,
          .value = &seed,
@@ -158,6 +170,8 @@ int command_bench(int argc, char **argv)
         return usage_error(&u, "there is no bench '%s', there is: step", what);
     if (!model == !shape)
         return usage_error(&u, "give either --model or --shape");
+    if (strcmp(mode, "full") == 0 && strcmp(quant, "none") != 0)
+        return usage_error(&u, "--quant: a quantised base can not be trained itself (--mode full)");
     memset(&p, 0, sizeof p);
     p.model = model;
     p.shape = shape;
@@ -167,7 +181,7 @@ int command_bench(int argc, char **argv)
     p.steps = (int)steps;
     p.recompute = (int)recompute;
     p.dropout = dropout;
-    p.precision = precision_of(precision);
+    p.open = model_params_of(precision, quant);
     p.seed = (uint64_t)seed;
     return run(&c, &p, mode, precision, json);
 }

@@ -265,10 +265,10 @@ static int converse(chat_state *s)
     return EXIT_SUCCESS;
 }
 
-static int run(const common *c, chat_state *s, const char *model, const char *adapter, const char *precision,
-               int64_t context, const char *system, const char *notice)
+static int run(const common *c, chat_state *s, const char *model, const char *adapter,
+               const hone_model_params *open, int64_t context, const char *system, const char *notice)
 {
-    int rc = engine_open(s->e, c, model, adapter, precision, context, true);
+    int rc = engine_open(s->e, c, model, adapter, open, context, true);
 
     if (rc)
         return rc;
@@ -293,8 +293,8 @@ static int run(const common *c, chat_state *s, const char *model, const char *ad
 int command_chat(int argc, char **argv)
 {
     common c = {0};
-    const char *model = NULL, *adapter = NULL, *precision = "auto", *config = NULL, *system = NULL,
-               *system_file = NULL, *notice = NULL;
+    const char *model = NULL, *adapter = NULL, *precision = "auto", *quant = "auto", *config = NULL,
+               *system = NULL, *system_file = NULL, *notice = NULL;
     sampling_options sampling = sampling_options_default();
     int64_t context = 0;
     const option options[] = {{.name = "--model",
@@ -323,6 +323,7 @@ int command_chat(int argc, char **argv)
                                .argument = "TEXT",
                                .help = "A text shown at the start, on stderr, also with --quiet."},
                               PRECISION_OPTION(precision),
+                              QUANT_OPTION(quant),
                               {.name = "--context",
                                .kind = OPTION_INT,
                                .value = &context,
@@ -349,6 +350,7 @@ int command_chat(int argc, char **argv)
         0,
         0};
     engine e = {0};
+    hone_model_params open;
     chat_state s = {.e = &e, .sampling = &sampling};
     char *text = NULL;
     size_t len;
@@ -370,9 +372,10 @@ int command_chat(int argc, char **argv)
             text[--len] = 0;
         system = text;
     }
+    open = model_params_of(precision, quant);
     rc = sampling_options_complete(&sampling, config, adapter);
     if (!rc)
-        rc = run(&c, &s, model, adapter, precision, context, system, notice);
+        rc = run(&c, &s, model, adapter, &open, context, system, notice);
     editor_close(&s);
     json_decref(s.messages);
     engine_close(&e);

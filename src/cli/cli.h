@@ -177,10 +177,22 @@ hone_precision precision_of(const char *text); /* one of the choices below */
         .help = "Type of the activations."                                                                   \
     }
 
+/* --precision and --quant together, as the library takes them. */
+extern const char *const quant_name[HONE_QUANT_Q8_0 + 1]; /* by hone_quant */
+hone_model_params model_params_of(const char *precision, const char *quant);
+/* --quant of the same commands; variable: const char *. */
+#define QUANT_OPTION(variable)                                                                               \
+    {                                                                                                        \
+        .name = "--quant", .kind = OPTION_CHOICE, .value = &(variable), .argument = "Q",                     \
+        .choices = "auto|none|nf4|fp4|q8_0",                                                                 \
+        .standard = "auto: as the base was when the adapter was trained, else none",                         \
+        .help = "Quantises the linear layers of a 16- or 32-bit base while loading."                         \
+    }
+
 /* Opens everything. adapter NULL: base only. need_chat: a missing template is an error. Warns when the adapter was trained
  * with another template or tokenizer. 0, or EXIT_FAILURE after a message. */
-int engine_open(engine *e, const common *c, const char *model, const char *adapter, const char *precision,
-                int64_t context, bool need_chat);
+int engine_open(engine *e, const common *c, const char *model, const char *adapter,
+                const hone_model_params *open, int64_t context, bool need_chat);
 void engine_close(engine *e);
 
 /* Sampling options of generate and chat, for a table of options. */

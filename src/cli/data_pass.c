@@ -56,7 +56,7 @@ int data_pass_scorer(hone_scorer *out, hone_device **device, const hone_config *
                      const char *const *name, size_t n)
 {
     hone_scorer_params params = {.model = config->model.name_or_path,
-                                 .precision = config->training.precision,
+                                 .open = hone_model_params_of_config(config),
                                  .max_length = config->model.max_length,
                                  .name = name,
                                  .n = n,

@@ -23,6 +23,24 @@ hone_precision precision_of(const char *text)
     return strcmp(text, "bf16") == 0 ? HONE_PRECISION_BF16 : HONE_PRECISION_AUTO;
 }
 
+const char *const quant_name[HONE_QUANT_Q8_0 + 1] = {[HONE_QUANT_AUTO] = "auto",
+                                                     [HONE_QUANT_NONE] = "none",
+                                                     [HONE_QUANT_NF4] = "nf4",
+                                                     [HONE_QUANT_FP4] = "fp4",
+                                                     [HONE_QUANT_Q8_0] = "q8_0"};
+
+hone_model_params model_params_of(const char *precision, const char *quant)
+{
+    hone_model_params p = hone_model_default();
+    size_t q;
+
+    p.precision = precision_of(precision);
+    for (q = 0; q < sizeof quant_name / sizeof *quant_name; q++)
+        if (!strcmp(quant, quant_name[q]))
+            p.quant = (hone_quant)q;
+    return p;
+}
+
 /* An adapter remembers the template and the tokenizer it was trained with; others give other prompts. */
 static void compare_hashes(const engine *e, const char *adapter)
 {
@@ -36,12 +54,12 @@ static void compare_hashes(const engine *e, const char *adapter)
 }
 
 static int open_parts(engine *e, const common *c, const char *model, const char *adapter,
-                      const char *precision, int64_t context, bool need_chat, hone_error *err)
+                      const hone_model_params *as, int64_t context, bool need_chat, hone_error *err)
 {
-    hone_model_params p = hone_model_default();
+    hone_model_params p = *as;
     int rc;
 
-    p.precision = precision_of(precision);
+    hone_model_params_of_adapter(&p, adapter);
     rc = device_open(&e->device, c, err);
     if (!rc)
         rc = hone_tokenizer_open(&e->tokenizer, model, err);
@@ -55,6 +73,8 @@ static int open_parts(engine *e, const common *c, const char *model, const char 
             note("%s", hone_chat_notice(e->chat));
     }
     rc = hone_model_open(&e->model, e->device, model, &p, err);
+    if (!rc && hone_model_notice(e->model))
+        note("%s", hone_model_notice(e->model));
     if (!rc && adapter)
         rc = hone_adapter_open(&e->adapter, e->model, adapter, err);
     if (!rc && adapter)
@@ -64,12 +84,12 @@ static int open_parts(engine *e, const common *c, const char *model, const char 
     return rc;
 }
 
-int engine_open(engine *e, const common *c, const char *model, const char *adapter, const char *precision,
-                int64_t context, bool need_chat)
+int engine_open(engine *e, const common *c, const char *model, const char *adapter,
+                const hone_model_params *open, int64_t context, bool need_chat)
 {
     hone_error err = HONE_ERROR_INIT;
 
-    if (open_parts(e, c, model, adapter, precision, context, need_chat, &err))
+    if (open_parts(e, c, model, adapter, open, context, need_chat, &err))
         return fail_with(&err);
     return 0;
 }

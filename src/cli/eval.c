@@ -147,7 +147,7 @@ int command_eval(int argc, char **argv)
 {
     common c = {0};
     text_list data = {0};
-    const char *model = NULL, *adapter = NULL, *precision = "auto", *per_row = NULL;
+    const char *model = NULL, *adapter = NULL, *precision = "auto", *quant = "auto", *per_row = NULL;
     int64_t max_length = 0, batch_tokens = 0;
     bool json = false;
     const option options[] = {
@@ -167,6 +167,7 @@ int command_eval(int argc, char **argv)
          .argument = "PATH",
          .help = "Rows: a file, a folder or a glob. May be repeated."},
         PRECISION_OPTION(precision),
+        QUANT_OPTION(quant),
         {.name = "--max-length",
          .kind = OPTION_INT,
          .value = &max_length,
@@ -215,7 +216,7 @@ int command_eval(int argc, char **argv)
         p.adapter = adapter;
         p.data = data.item;
         p.n_data = data.n;
-        p.precision = precision_of(precision);
+        p.open = model_params_of(precision, quant);
         p.max_length = (int32_t)max_length;
         p.batch_tokens = (int32_t)batch_tokens;
         rc = run(&c, &p, per_row, json);

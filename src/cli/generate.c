@@ -183,7 +183,7 @@ int command_generate(int argc, char **argv)
     common c = {0};
     const char *model = NULL, *adapter = NULL, *prompt = NULL, *messages = NULL, *prompts = NULL,
                *system = NULL;
-    const char *precision = "auto", *config = NULL;
+    const char *precision = "auto", *quant = "auto", *config = NULL;
     sampling_options sampling = sampling_options_default();
     int64_t context = 0;
     bool raw = false, json = false;
@@ -225,6 +225,7 @@ int command_generate(int argc, char **argv)
          .value = &raw,
          .help = "Continues the prompt as it is, without the chat template."},
         PRECISION_OPTION(precision),
+        QUANT_OPTION(quant),
         {.name = "--context",
          .kind = OPTION_INT,
          .value = &context,
@@ -257,6 +258,7 @@ int command_generate(int argc, char **argv)
         0};
     request q = {NULL, false, false, &sampling};
     engine e = {0};
+    hone_model_params open;
     parse_result r;
     int n, rc;
 
@@ -272,9 +274,10 @@ int command_generate(int argc, char **argv)
     q.system = system;
     q.raw = raw;
     q.json = json;
+    open = model_params_of(precision, quant);
     rc = sampling_options_complete(&sampling, config, adapter);
     if (!rc)
-        rc = engine_open(&e, &c, model, adapter, precision, context, !raw);
+        rc = engine_open(&e, &c, model, adapter, &open, context, !raw);
     if (!rc) {
         stop_signals_catch(true);
         if (prompt)

@@ -17,8 +17,6 @@ static int refuse_unsupported(const hone_config *c, hone_error *err)
         bool wanted;
         const char *key, *given, *supported;
     } later[] = {
-        {c->model.load_in_4bit, "model.load_in_4bit", "true", "false"},
-        {c->model.load_in_8bit, "model.load_in_8bit", "true", "false"},
         {c->data.augmentation_enabled, "data.augmentation.enabled", "true", "false"},
         {c->distributed.enabled, "distributed.enabled", "true", "false"},
         {c->distributed.deepspeed_enabled, "distributed.deepspeed.enabled", "true", "false"},
@@ -188,6 +186,28 @@ static int check_stages(const hone_config *c, hone_error *err)
     return rc;
 }
 
+/* A quantised base is frozen, and has one form and one arithmetic. */
+static int check_quant(const hone_config *c, hone_error *err)
+{
+    const hone_compute_dtype compute = c->model.bnb_4bit_compute_dtype;
+    const hone_precision precision = c->training.precision;
+
+    if (c->model.load_in_4bit && c->model.load_in_8bit)
+        return hone_error_set(err, HONE_EINVAL, "model.load_in_4bit and model.load_in_8bit are both true");
+    if ((c->model.load_in_4bit || c->model.load_in_8bit) &&
+        c->training.finetuning_type != HONE_FINETUNING_LORA)
+        return hone_error_set(
+            err, HONE_EINVAL,
+            "model.load_in_%dbit: a quantised base can not be trained itself; use "
+            "training.finetuning_type: lora, or load it as it is stored (model.load_in_%dbit: false)",
+            c->model.load_in_4bit ? 4 : 8, c->model.load_in_4bit ? 4 : 8);
+    if (c->model.load_in_4bit && ((compute == HONE_COMPUTE_F32 && precision == HONE_PRECISION_BF16) ||
+                                  (compute == HONE_COMPUTE_BF16 && precision == HONE_PRECISION_F32)))
+        return hone_error_set(err, HONE_EINVAL,
+                              "model.bnb_4bit_compute_dtype and training.precision disagree");
+    return 0;
+}
+
 int hone_config_check(const hone_config *c, hone_error *err)
 {
     static const char *const metric[] = {"eval_loss", "eval_perplexity", "eval_accuracy"};
@@ -211,6 +231,8 @@ int hone_config_check(const hone_config *c, hone_error *err)
         rc = check_streaming(c, err);
     if (!rc)
         rc = check_training(c, err);
+    if (!rc)
+        rc = check_quant(c, err);
     if (!rc)
         rc = check_mix(c, err);
     if (rc)

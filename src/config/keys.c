@@ -95,6 +95,13 @@ static const config_choice method_choice[] = {{"down", HONE_BALANCE_DOWN, false}
                                               {"up", HONE_BALANCE_UP, false},
                                               {"temperature", HONE_BALANCE_TEMPERATURE, false},
                                               {0}};
+static const config_choice quant_choice[] = {
+    {"nf4", HONE_QUANT_NF4, false}, {"fp4", HONE_QUANT_FP4, false}, {0}};
+static const config_choice compute_choice[] = {{"auto", HONE_COMPUTE_AUTO, false},
+                                               {"float32", HONE_COMPUTE_F32, false},
+                                               {"bfloat16", HONE_COMPUTE_BF16, false},
+                                               {"float16", HONE_COMPUTE_F16, false},
+                                               {0}};
 static const config_choice order_choice[] = {{"file", HONE_ORDER_FILE, false},
                                              {"shuffle", HONE_ORDER_SHUFFLE, false},
                                              {"curriculum", HONE_ORDER_CURRICULUM, false},
@@ -117,6 +124,14 @@ const config_key config_keys[] = {
              "own format."},
     {"model", "load_in_8bit", NULL, KIND_BOOL, AT(model.load_in_8bit), "false",
      .help = "The same with Q8_0 blocks."},
+    {"model", "bnb_4bit_quant_type", NULL, KIND_CHOICE, AT(model.bnb_4bit_quant_type), "nf4",
+     .choice = quant_choice, .help = "The codes of load_in_4bit."},
+    {"model", "bnb_4bit_use_double_quant", NULL, KIND_BOOL, AT(model.bnb_4bit_use_double_quant), "true",
+     .help = "Quantise the scales of load_in_4bit, too: 4.13 bits a weight instead of 4.5."},
+    {"model", "bnb_4bit_compute_dtype", NULL, KIND_CHOICE, AT(model.bnb_4bit_compute_dtype), "auto",
+     .choice = compute_choice,
+     .help = "Arithmetic with load_in_4bit, as transformers has the key: another way to write "
+             "training.precision. There is no float16 arithmetic on a CPU: it computes as `auto`."},
     {"model", "cache_dir", NULL, KIND_PATH, AT(model.cache_dir), .unset = "the user's cache directory",
      .help = "Where fetched models lie."},
     {"model", "trust_remote_code", NULL, KIND_BOOL, AT(model.trust_remote_code), "false",

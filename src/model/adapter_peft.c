@@ -98,6 +98,35 @@ static uint64_t hash_of(json_t *doc, const char *key)
     return text ? strtoull(text, NULL, 16) : 0;
 }
 
+static const char *const quant_name[] = {
+    [HONE_QUANT_NF4] = "nf4", [HONE_QUANT_FP4] = "fp4", [HONE_QUANT_Q8_0] = "q8_0"};
+
+static hone_quant quant_of(hone_dtype t)
+{
+    return t == HONE_NF4 ? HONE_QUANT_NF4 : t == HONE_FP4 ? HONE_QUANT_FP4 : HONE_QUANT_Q8_0;
+}
+
+void hone_model_params_of_adapter(hone_model_params *p, const char *dir)
+{
+    char *path = dir && p->quant == HONE_QUANT_AUTO ? hone_path_join(dir, "adapter_config.json") : NULL;
+    json_t *doc = NULL, *own;
+    const char *name = NULL;
+    int q;
+
+    if (p->quant == HONE_QUANT_AUTO)
+        p->quant = HONE_QUANT_NONE;
+    if (path && hone_json_load(&doc, path, CONFIG_LIMIT, NULL) == 0) {
+        own = json_object_get(doc, "hone");
+        name = json_string_value(json_object_get(own, "base_quant"));
+        p->plain_scales = json_is_false(json_object_get(own, "base_double_quant"));
+        for (q = HONE_QUANT_NF4; name && q < (int)HONE_COUNT(quant_name); q++)
+            if (!strcmp(name, quant_name[q]))
+                p->quant = (hone_quant)q;
+    }
+    json_decref(doc);
+    hone_free(path);
+}
+
 /* A string or a list of strings; the strings stay the document's. */
 static int read_strings(hone_strings *out, json_t *v, const char *key, const char *file, hone_error *err)
 {
@@ -447,6 +476,11 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
                   "qalora_group_size", 16, "r", a->r, "target_modules",
                   a->targets_are_list ? strings_json(&a->target_names) : json_string(a->target_names.item[0]),
                   "task_type", "CAUSAL_LM", "use_rslora", (int)a->rslora);
+    if (a->model->w->n_quantised)
+        failed |= json_object_set_new(json_object_get(doc, "hone"), "base_quant",
+                                      json_string(quant_name[quant_of(a->model->w->form.type)])) |
+                  json_object_set_new(json_object_get(doc, "hone"), "base_double_quant",
+                                      json_boolean(a->model->w->form.nested));
     failed |= json_object_set_new(doc, "use_dora", json_boolean(a->dora)) |
               json_object_set_new(doc, "loftq_config", json_object()) |
               json_object_set_new(doc, "rank_pattern", patterns_json(&a->rank_pattern)) |

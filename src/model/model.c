@@ -16,6 +16,35 @@ hone_model_params hone_model_default(void)
     return (hone_model_params){.precision = HONE_PRECISION_AUTO};
 }
 
+hone_model_params hone_model_params_of_config(const hone_config *c)
+{
+    hone_model_params p = {.precision = c->training.precision, .quant = HONE_QUANT_NONE};
+
+    if (c->model.load_in_8bit)
+        p.quant = HONE_QUANT_Q8_0;
+    if (!c->model.load_in_4bit)
+        return p;
+    p.quant = c->model.bnb_4bit_quant_type;
+    p.plain_scales = !c->model.bnb_4bit_use_double_quant;
+    if (p.precision == HONE_PRECISION_AUTO && c->model.bnb_4bit_compute_dtype == HONE_COMPUTE_F32)
+        p.precision = HONE_PRECISION_F32;
+    if (p.precision == HONE_PRECISION_AUTO && c->model.bnb_4bit_compute_dtype == HONE_COMPUTE_BF16)
+        p.precision = HONE_PRECISION_BF16;
+    return p;
+}
+
+/* The format of the first projection that was to be quantised and kept its own. */
+static hone_dtype kept_type(const hone_weights *w)
+{
+    int layer, p;
+
+    for (layer = 0; layer < w->arch.n_layer; layer++)
+        for (p = 0; p < HONE_N_PROJ; p++)
+            if (hone_proj_there(&w->arch, p) && w->layer[layer].proj[p].dtype != w->form.type)
+                return w->layer[layer].proj[p].dtype;
+    return w->form.type;
+}
+
 /* Takes w, also on failure. */
 static int model_new(hone_model **out, hone_device *dev, hone_weights *w, const hone_model_params *p,
                      hone_error *err)
@@ -32,18 +61,33 @@ static int model_new(hone_model **out, hone_device *dev, hone_weights *w, const 
     if (m->precision == HONE_PRECISION_AUTO)
         m->precision = hone_device_has_bf16(dev) ? HONE_PRECISION_BF16 : HONE_PRECISION_F32;
     m->act = m->precision == HONE_PRECISION_BF16 ? HONE_BF16 : HONE_F32;
+    if (w->n_kept)
+        snprintf(m->notice, sizeof m->notice,
+                 "%d of %d linear layers are quantised already (%s) and keep their format", w->n_kept,
+                 w->n_kept + w->n_quantised, hone_dtype_name(kept_type(w)));
     *out = m;
     return 0;
+}
+
+static hone_weights_form form_of(hone_device *dev, const hone_model_params *p)
+{
+    static const hone_dtype type[] = {
+        [HONE_QUANT_NF4] = HONE_NF4, [HONE_QUANT_FP4] = HONE_FP4, [HONE_QUANT_Q8_0] = HONE_Q8_0};
+
+    if (!p || p->quant <= HONE_QUANT_NONE)
+        return (hone_weights_form){.type = HONE_F32};
+    return (hone_weights_form){type[p->quant], p->quant != HONE_QUANT_Q8_0 && !p->plain_scales, dev};
 }
 
 int hone_model_open(hone_model **out, hone_device *dev, const char *path, const hone_model_params *p,
                     hone_error *err)
 {
+    const hone_weights_form form = form_of(dev, p);
     hone_weights *w;
     int rc;
 
     *out = NULL;
-    if ((rc = hone_weights_open(&w, path, err)) < 0)
+    if ((rc = hone_weights_open_as(&w, path, &form, err)) < 0)
         return rc;
     return model_new(out, dev, w, p, err);
 }
@@ -51,11 +95,12 @@ int hone_model_open(hone_model **out, hone_device *dev, const char *path, const 
 int hone_model_random(hone_model **out, hone_device *dev, const char *shape, const hone_model_params *p,
                       hone_error *err)
 {
+    const hone_weights_form form = form_of(dev, p);
     hone_weights *w;
     int rc;
 
     *out = NULL;
-    if ((rc = hone_weights_random(&w, shape, HONE_BF16, 1, err)) < 0)
+    if ((rc = hone_weights_random(&w, shape, HONE_BF16, 1, &form, err)) < 0)
         return rc;
     return model_new(out, dev, w, p, err);
 }
@@ -71,6 +116,11 @@ void hone_model_close(hone_model *m)
 hone_precision hone_model_precision(const hone_model *m)
 {
     return m->precision;
+}
+
+const char *hone_model_notice(const hone_model *m)
+{
+    return m->notice[0] ? m->notice : NULL;
 }
 
 float hone_model_embed_scale(const hone_model *m)

@@ -14,7 +14,8 @@ struct hone_model {
     hone_device *dev;
     hone_weights *w;
     hone_precision precision;
-    hone_dtype act; /* activation type: HONE_F32 or HONE_BF16 */
+    hone_dtype act;   /* activation type: HONE_F32 or HONE_BF16 */
+    char notice[160]; /* empty: none */
 };
 
 /* A trained tensor. Its values are `n` floats from `at` on in the adapter's block, its gradient and the optimiser's states

@@ -234,7 +234,8 @@ static int write_config(const saver *s, const char *base, const char *path, hone
     hone_free(from);
     if (rc)
         return rc;
-    json_object_del(doc, "torch_dtype"); /* the name that transformers 4 gave it */
+    json_object_del(doc, "torch_dtype");         /* the name that transformers 4 gave it */
+    json_object_del(doc, "quantization_config"); /* what is written is not quantised */
     if (json_object_set_new(doc, "dtype", json_string(name[s->type])) < 0 ||
         (s->w->head.data != s->w->embed.data &&
          json_object_set_new(doc, "tie_word_embeddings", json_false()) < 0))
@@ -268,7 +269,8 @@ static int copy(const char *base, const char *dir, const char *name, hone_error 
 
 static hone_dtype type_of(const hone_weights *w, hone_precision precision)
 {
-    const hone_dtype stored = w->layer[0].proj[0].dtype;
+    /* of projections quantised while loading, the embedding tells what they were */
+    const hone_dtype stored = w->n_quantised ? w->embed.dtype : w->layer[0].proj[0].dtype;
 
     if (precision != HONE_PRECISION_AUTO)
         return precision == HONE_PRECISION_F32 ? HONE_F32 : HONE_BF16;

@@ -296,22 +296,24 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
 {
     const hone_arch *a = &s->w->arch;
     hone_weight *out = &s->w->layer[layer].proj[p];
+    const void *mapped;
     int32_t rows, cols;
     float *bias;
-    char name[96];
+    char name[96], bias_name[96];
     int rc;
 
     hone_weights_proj_shape(a, p, &rows, &cols);
     layer_name(s, name, layer, proj_names_of(a, p), ".weight");
     rc = matrix(s, out, name, rows, cols, err);
+    mapped = out->data;
     if (!rc && hone_weights_proj_bias(a, p)) {
-        layer_name(s, name, layer, proj_names_of(a, p), ".bias");
-        rc = vector(s, &bias, name, rows, err);
+        layer_name(s, bias_name, layer, proj_names_of(a, p), ".bias");
+        rc = vector(s, &bias, bias_name, rows, err);
         out->bias = rc ? NULL : bias;
     }
     if (!rc && a->interleaved && p <= HONE_K)
         rc = straighten(s, out, p == HONE_Q ? a->n_head : a->n_kv, err);
-    return rc;
+    return rc ? rc : hone_weights_quantise(s->w, out, name, mapped, err);
 }
 
 static int bind_layer(source *s, int layer, hone_error *err)
@@ -479,6 +481,11 @@ static int open_folder(hone_weights *w, const char *path, hone_error *err)
 
 int hone_weights_open(hone_weights **out, const char *path, hone_error *err)
 {
+    return hone_weights_open_as(out, path, NULL, err);
+}
+
+int hone_weights_open_as(hone_weights **out, const char *path, const hone_weights_form *form, hone_error *err)
+{
     hone_weights *w = NULL;
     int rc;
 
@@ -488,6 +495,8 @@ int hone_weights_open(hone_weights **out, const char *path, hone_error *err)
     rc = hone_weights_own_new(&w, err);
     if (rc)
         return rc;
+    if (form)
+        w->form = *form;
     rc = hone_path_is_dir(path) ? open_folder(w, path, err) : open_gguf(w, path, err);
     if (rc)
         hone_weights_close(w);
@@ -529,6 +538,19 @@ void *hone_weights_own_alloc(hone_weights_own *own, size_t size, hone_error *err
     }
     own->block[own->n_blocks++] = p;
     return p;
+}
+
+void hone_weights_own_release(hone_weights_own *own, const void *p)
+{
+    size_t i = own->n_blocks;
+
+    while (i > 0 && own->block[i - 1] != p)
+        i--;
+    if (!i)
+        return;
+    hone_free(own->block[i - 1]);
+    memmove(own->block + i - 1, own->block + i, (own->n_blocks - i) * sizeof *own->block);
+    own->n_blocks--;
 }
 
 void hone_weights_close(hone_weights *w)

@@ -28,6 +28,13 @@ enum hone_module {
     HONE_N_MODULES
 };
 
+/* What the projections become while they are loaded, where they are stored in 16 or 32 bits. */
+typedef struct hone_weights_form {
+    hone_dtype type;  /* HONE_NF4, HONE_FP4, HONE_Q8_0; HONE_F32: they stay as stored */
+    bool nested;      /* NF4, FP4: the scales are quantised, too */
+    hone_device *dev; /* whose threads do it */
+} hone_weights_form;
+
 typedef struct hone_layer_weights {
     hone_weight proj[HONE_N_PROJ];         /* [out, in] each */
     float *attn_norm, *ffn_norm;           /* [C] */
@@ -45,6 +52,10 @@ struct hone_weights {
     hone_layer_weights *layer; /* [L] */
     uint64_t mapped_bytes;     /* bytes of the files mapped */
     uint64_t copied_bytes;     /* bytes of vectors and reordered rows on the heap */
+    hone_weights_form form;    /* what it was opened as */
+    uint64_t
+        quantised_bytes; /* of matrices that were quantised while loading; mapped_bytes is without their source */
+    int n_quantised, n_kept; /* matrices of the blocks quantised so, and kept as stored in spite of form */
     void *impl;
 };
 
@@ -52,9 +63,13 @@ struct hone_weights {
  * HONE_ESHAPE (message: file, tensor, wanted and found shape), HONE_EUNSUPPORTED (architecture with the list of those
  * supported; a dtype; a rope type; quantization_config). */
 int hone_weights_open(hone_weights **out, const char *path, hone_error *err);
+/* The same, quantised matrix by matrix: no more than one is there in both forms. Errors besides: those of
+ * hone_weight_quantise, with the tensor's name. */
+int hone_weights_open_as(hone_weights **out, const char *path, const hone_weights_form *form,
+                         hone_error *err);
 /* Random bf16 or f32 weights of a known shape, for benchmarks: "smol" (SmolLM2-135M) or "qwen" (Qwen2.5-0.5B). */
 int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed,
-                        hone_error *err);
+                        const hone_weights_form *form, hone_error *err); /* form NULL: not quantised */
 void hone_weights_close(hone_weights *w);
 
 /* Path of a module in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out; `layer` does not count for those

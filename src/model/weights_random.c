@@ -87,6 +87,7 @@ typedef struct filler {
     hone_rng rng;
     hone_weights *w;
     hone_weights_own *own;
+    char *scratch; /* for a matrix that is to be quantised; NULL: none is */
 } filler;
 
 static size_t padded(size_t bytes)
@@ -94,18 +95,24 @@ static size_t padded(size_t bytes)
     return (bytes + 63) & ~(size_t)63;
 }
 
-static void fill(filler *f, hone_weight *out, int32_t rows, int32_t cols)
+static void fill(filler *f, hone_weight *out, char *at, int32_t rows, int32_t cols)
 {
     size_t size = hone_dtype_block_size(f->dtype), row = (size_t)cols * size;
     int32_t r;
 
-    out->data = f->at;
+    out->data = at;
     out->dtype = f->dtype;
     out->rows = rows;
     out->cols = cols;
     for (r = 0; r < rows; r++)
-        memcpy(f->at + (size_t)r * row, f->table + hone_rng_below(&f->rng, TABLE) * size, row);
-    f->at += padded((size_t)rows * row);
+        memcpy(at + (size_t)r * row, f->table + hone_rng_below(&f->rng, TABLE) * size, row);
+}
+
+/* A matrix that stays as it is drawn. */
+static void place(filler *f, hone_weight *out, int32_t rows, int32_t cols)
+{
+    fill(f, out, f->at, rows, cols);
+    f->at += padded((size_t)rows * (size_t)cols * hone_dtype_block_size(f->dtype));
 }
 
 /* A vector of ones (norms), or of small numbers (biases). */
@@ -120,15 +127,21 @@ static float *make_vector(filler *f, int32_t n, bool ones, hone_error *err)
     return v;
 }
 
-static size_t matrix_bytes(const hone_arch *a, hone_dtype dtype)
+/* Bytes of all matrices that stay as they are drawn; *scratch: of the largest one that does not. */
+static size_t matrix_bytes(const hone_weights *w, hone_dtype dtype, size_t *scratch)
 {
+    const hone_arch *a = &w->arch;
     size_t size = hone_dtype_block_size(dtype), bytes = padded((size_t)a->vocab * (size_t)a->width * size);
     int32_t rows, cols;
     int p;
 
+    *scratch = 0;
     for (p = 0; p < HONE_N_PROJ; p++) {
         hone_weights_proj_shape(a, p, &rows, &cols);
-        bytes += (size_t)a->n_layer * padded((size_t)rows * (size_t)cols * size);
+        if (w->form.type == HONE_F32)
+            bytes += (size_t)a->n_layer * padded((size_t)rows * (size_t)cols * size);
+        else
+            *scratch = HONE_MAX(*scratch, (size_t)rows * (size_t)cols * size);
     }
     return bytes;
 }
@@ -138,9 +151,9 @@ static int fill_all(filler *f, hone_error *err)
     hone_weights *w = f->w;
     const hone_arch *a = &w->arch;
     int32_t i, rows, cols;
-    int p;
+    int p, rc;
 
-    fill(f, &w->embed, a->vocab, a->width);
+    place(f, &w->embed, a->vocab, a->width);
     w->head = w->embed;
     w->final_norm = make_vector(f, a->width, true, err);
     if (!w->final_norm)
@@ -154,7 +167,13 @@ static int fill_all(filler *f, hone_error *err)
             return HONE_ENOMEM;
         for (p = 0; p < HONE_N_PROJ; p++) {
             hone_weights_proj_shape(a, p, &rows, &cols);
-            fill(f, &l->proj[p], rows, cols);
+            if (f->scratch) {
+                fill(f, &l->proj[p], f->scratch, rows, cols);
+                if ((rc = hone_weights_quantise(w, &l->proj[p], "random weights", NULL, err)) < 0)
+                    return rc;
+            } else {
+                place(f, &l->proj[p], rows, cols);
+            }
             if (!hone_weights_proj_bias(a, p))
                 continue;
             l->proj[p].bias = make_vector(f, rows, false, err);
@@ -170,6 +189,7 @@ static int build(hone_weights *w, const struct shape *s, hone_dtype dtype, uint6
     hone_weights_own *own = w->impl;
     hone_rope_spec rope = {.type = HONE_ROPE_DEFAULT, .theta = s->theta};
     filler f = {.dtype = dtype, .rng = hone_rng_make(seed, 1), .w = w, .own = own};
+    size_t scratch;
     char *table;
     int rc;
 
@@ -178,10 +198,11 @@ static int build(hone_weights *w, const struct shape *s, hone_dtype dtype, uint6
     w->arch.attention_scale = 1 / sqrtf((float)s->arch.head_size);
     w->arch.base_name = hone_strdup(s->name);
     w->layer = hone_calloc((size_t)s->arch.n_layer, sizeof *w->layer);
-    own->big_size = matrix_bytes(&w->arch, dtype);
+    own->big_size = matrix_bytes(w, dtype, &scratch);
     own->big = hone_big_alloc(own->big_size);
+    f.scratch = scratch ? hone_big_alloc(scratch) : NULL;
     table = make_table((size_t)HONE_MAX(s->arch.width, s->arch.ffn), dtype, seed, err);
-    if (!w->arch.base_name || !w->layer || !own->big || !table) {
+    if (!w->arch.base_name || !w->layer || !own->big || !table || (scratch && !f.scratch)) {
         rc = hone_error_set(err, HONE_ENOMEM, "out of memory for random weights of %zu bytes", own->big_size);
         goto out;
     }
@@ -193,11 +214,12 @@ static int build(hone_weights *w, const struct shape *s, hone_dtype dtype, uint6
     w->copied_bytes += own->big_size;
 out:
     hone_free(table);
+    hone_big_free(f.scratch, scratch);
     return rc;
 }
 
 int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed,
-                        hone_error *err)
+                        const hone_weights_form *form, hone_error *err)
 {
     const struct shape *s = NULL;
     hone_weights *w;
@@ -216,6 +238,8 @@ int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype,
     rc = hone_weights_own_new(&w, err);
     if (rc)
         return rc;
+    if (form)
+        w->form = *form;
     rc = build(w, s, dtype, seed, err);
     if (rc)
         hone_weights_close(w);

@@ -49,7 +49,6 @@ static int one_step(hone_model *m, hone_adapter *a, hone_activations *act, hone_
 
 int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_result *out, hone_error *err)
 {
-    hone_model_params mp = {p->precision};
     hone_adapter_params ap = {
         .r = p->r, .alpha = 2.0 * p->r, .dropout = p->dropout, .targets_are_list = true, .seed = p->seed};
     hone_activation_params sizes = {
@@ -71,8 +70,8 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     if (p->tokens < 2 || p->steps < 1 || (p->r < 1 && !p->full))
         return hone_error_set(err, HONE_EINVAL,
                               "bench step: tokens must be at least 2, steps and r at least 1");
-    rc = p->shape ? hone_model_random(&m, dev, p->shape, &mp, err)
-                  : hone_model_open(&m, dev, p->model, &mp, err);
+    rc = p->shape ? hone_model_random(&m, dev, p->shape, &p->open, err)
+                  : hone_model_open(&m, dev, p->model, &p->open, err);
     if (rc || (rc = p->full ? hone_adapter_tensors(&a, m, NULL, err) : hone_adapter_new(&a, m, &ap, err)))
         goto out;
     bytes = a->n * sizeof(float);
@@ -98,8 +97,8 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     hone_adapter_attach_gradients(a, adam.g);
     out->gflop_per_token = hone_step_gflop(&m->w->arch, a, p->tokens, hone_pairs(off, 1)) / p->tokens;
     out->attention_gflop_per_token = hone_attention_gflop(&m->w->arch, hone_pairs(off, 1)) / p->tokens;
-    out->planned_bytes = program + m->w->mapped_bytes + m->w->copied_bytes + 4 * bytes +
-                         hone_activations_size(m, a, &sizes) + hone_workspace_size(dev, &ws);
+    out->planned_bytes = program + m->w->mapped_bytes + m->w->copied_bytes + m->w->quantised_bytes +
+                         4 * bytes + hone_activations_size(m, a, &sizes) + hone_workspace_size(dev, &ws);
 
     rc = one_step(m, a, act, &b, ids, target, &rng, &adam, &out->loss_first, err); /* warm-up */
     for (step = 0; !rc && step < p->steps; step++) {

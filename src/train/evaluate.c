@@ -94,7 +94,7 @@ static void tell(const hone_eval_params *p, const char *line)
 int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result *base,
                   hone_eval_result *tuned, hone_error *err)
 {
-    hone_model_params mp = {p->precision};
+    hone_model_params mp = p->open;
     hone_tokenizer *tok = NULL;
     hone_chat *chat = NULL;
     hone_dataset *data = NULL;
@@ -113,9 +113,11 @@ int hone_eval_run(const hone_eval_params *p, hone_device *dev, hone_eval_result 
     if ((rc = hone_tokenizer_open(&tok, p->model, err)) || (rc = hone_chat_open(&chat, p->model, tok, err)))
         goto out;
     tell(p, hone_chat_notice(chat));
+    hone_model_params_of_adapter(&mp, p->adapter);
     if ((rc = hone_model_open(&m, dev, p->model, &mp, err)) ||
         (p->adapter && (rc = hone_adapter_open(&a, m, p->adapter, err))))
         goto out;
+    tell(p, hone_model_notice(m));
     if (options.max_length == 0)
         options.max_length = m->w->arch.context;
     rc = hone_dataset_open(&data, p->data, p->n_data, chat, &options, err);

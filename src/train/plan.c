@@ -33,6 +33,9 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 
     hone_plan_add(plan, "program", r->program_bytes, "resident at the start");
     hone_plan_add(plan, "weights, mapped", w->mapped_bytes, "the checkpoint, as stored");
+    if (w->n_quantised)
+        hone_plan_add(plan, "weights, quantised", w->quantised_bytes, "%d linear layers, %s%s",
+                      w->n_quantised, hone_dtype_name(w->form.type), w->form.nested ? ", double" : "");
     hone_plan_add(plan, "weights, copied", w->copied_bytes, "norms, biases, reordered rows");
     hone_plan_add(plan, "text and data", r->text_bytes, "tokenizer, template, token ids");
     if (!r->train)
@@ -63,9 +66,10 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 /* Memory in use already, which does not have to be available any more. */
 static uint64_t held(const hone_run *r)
 {
-    return r->memory ? 0
-                     : r->program_bytes + r->text_bytes + r->model->w->copied_bytes +
-                           (r->adapter->n + r->adapter->n_norm) * sizeof(float);
+    return r->memory
+               ? 0
+               : r->program_bytes + r->text_bytes + r->model->w->copied_bytes + r->model->w->quantised_bytes +
+                     (r->adapter->n + r->adapter->n_norm) * sizeof(float);
 }
 
 bool hone_run_fits(const hone_run *r, const hone_plan *plan)

@@ -216,7 +216,7 @@ static int read_held_out(hone_run *r, hone_error *err)
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err)
 {
-    hone_model_params mp = {c->training.precision};
+    const hone_model_params mp = hone_model_params_of_config(c);
     size_t heap;
     int rc;
 
@@ -240,6 +240,7 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
     if ((rc = hone_model_open(&r->model, dev, c->model.name_or_path, &mp, err)) ||
         (rc = open_adapter(r, err)))
         goto out;
+    hone_run_note(r, hone_model_notice(r->model));
     heap = hone_mem_used();
     rc = count_steps(r, err);
     if (!rc && r->eval_every)

@@ -310,7 +310,6 @@ void hone_scorer_close(hone_scorer *out)
 
 int hone_scorer_open(hone_scorer *out, hone_device *dev, const hone_scorer_params *p, hone_error *err)
 {
-    hone_model_params mp = {p->precision};
     scorer *s = hone_calloc(1, sizeof *s);
     int rc;
 
@@ -327,7 +326,7 @@ int hone_scorer_open(hone_scorer *out, hone_device *dev, const hone_scorer_param
     if (!rc)
         rc = hone_chat_open(&s->chat, p->model, s->tokenizer, err);
     if (!rc)
-        rc = hone_model_open(&s->model, dev, p->model, &mp, err);
+        rc = hone_model_open(&s->model, dev, p->model, &p->open, err);
     if (!rc)
         rc = find_prefix(s, err);
     if (!rc) {

@@ -29,12 +29,10 @@ typedef struct hone_run4 {
     int64_t lead, block; /* even */
 } hone_run4;
 
-/* How values become codes of four bits: the number of midpoints below x (below |x| when the type has a sign bit) is the rank
- * of the nearest value, code[rank] its code. */
+/* How values become codes of four bits: the number of midpoints below x is the rank of the nearest value, code[rank] its
+ * code. */
 typedef struct hone_coder4 {
     float middle[15];
-    int n_middle;
-    bool sign; /* bit 3 */
     uint8_t code[16];
 } hone_coder4;
 

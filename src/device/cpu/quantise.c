@@ -122,15 +122,15 @@ typedef struct job {
 static hone_coder4 coder_of(hone_dtype type)
 {
     const float *table = hone_dtype_table(type);
-    hone_coder4 c = {.sign = type == HONE_FP4, .n_middle = type == HONE_FP4 ? 7 : 15};
+    hone_coder4 c = {{0}, {0}};
     int i, k;
 
-    for (i = 0; i <= c.n_middle; i++) { /* by rank */
+    for (i = 0; i < 16; i++) { /* by rank */
         for (k = i; k > 0 && table[c.code[k - 1]] > table[i]; k--)
             c.code[k] = c.code[k - 1];
         c.code[k] = (uint8_t)i;
     }
-    for (i = 0; i < c.n_middle; i++)
+    for (i = 0; i < 15; i++)
         c.middle[i] = (table[c.code[i]] + table[c.code[i + 1]]) / 2;
     return c;
 }
@@ -157,12 +157,12 @@ static float quantise4(uint8_t *codes, const float *x, int64_t n, const hone_cod
     int k;
 
     for (i = 0; i < n; i++) {
-        float v = x[i] * inverse, v_rank = c->sign ? fabsf(v) : v;
+        const float v = x[i] * inverse;
         int rank = 0, code;
 
-        for (k = 0; k < c->n_middle; k++)
-            rank += v_rank > c->middle[k];
-        code = c->code[rank] | (c->sign && v < 0 ? 8 : 0);
+        for (k = 0; k < 15; k++)
+            rank += v > c->middle[k];
+        code = c->code[rank];
         codes[i / 2] = (uint8_t)(i % 2 ? codes[i / 2] | code : code << 4);
     }
     return most;

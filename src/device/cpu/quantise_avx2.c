@@ -106,72 +106,44 @@ INLINE float largest(const float *x, int64_t n)
     return largest8(most);
 }
 
-/* Minus the number of midpoints below each of 8 values. */
-INLINE __m256i ranks(__m256 v, const hone_coder4 *c, const int n_middle)
+/* The number of midpoints below each of 8 values. */
+INLINE __m256i ranks(__m256 v, const hone_coder4 *c)
 {
     __m256i rank = _mm256_setzero_si256();
     int k;
 
 #pragma GCC unroll 15
-    for (k = 0; k < n_middle; k++)
-        rank = _mm256_add_epi32(
+    for (k = 0; k < 15; k++)
+        rank = _mm256_sub_epi32(
             rank, _mm256_castps_si256(_mm256_cmp_ps(v, _mm256_set1_ps(c->middle[k]), _CMP_GT_OQ)));
     return rank;
 }
 
-INLINE void quantise_block(uint8_t *codes, const float *x, int64_t n, __m256 inverse, const hone_coder4 *c,
-                           const int n_middle, const bool sign)
+static float quantise4(uint8_t *codes, const float *x, int64_t n, const hone_coder4 *c)
 {
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     const __m256i table = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)c->code));
-    int64_t i;
-    int q;
-
-    for (i = 0; i < n; i += 32) {
-        __m256i rank[4], code;
-
-        for (q = 0; q < 4; q++) {
-            __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x + i + 8 * q), inverse);
-
-            rank[q] = sign ? ranks(_mm256_and_ps(v, _mm256_castsi256_ps(MAGNITUDE)), c, n_middle)
-                           : ranks(v, c, n_middle);
-            rank[q] = _mm256_sub_epi32(_mm256_setzero_si256(), rank[q]);
-            if (sign)
-                rank[q] = _mm256_or_si256(
-                    rank[q],
-                    _mm256_and_si256(_mm256_castps_si256(_mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_LT_OQ)),
-                                     _mm256_set1_epi32(64)));
-        }
-        code =
-            _mm256_packus_epi16(_mm256_packus_epi32(rank[0], rank[1]), _mm256_packus_epi32(rank[2], rank[3]));
-        code = _mm256_permutevar8x32_epi32(code, order);
-        if (sign)
-            code = _mm256_or_si256(_mm256_shuffle_epi8(table, _mm256_and_si256(code, _mm256_set1_epi8(15))),
-                                   _mm256_and_si256(_mm256_srli_epi16(code, 3), _mm256_set1_epi8(8)));
-        else
-            code = _mm256_shuffle_epi8(table, code);
-        code = _mm256_maddubs_epi16(code, _mm256_set1_epi16(0x0110)); /* 16 first + second */
-        code = _mm256_permute4x64_epi64(_mm256_packus_epi16(code, code), 0x08);
-        _mm_storeu_si128((__m128i *)(codes + i / 2), _mm256_castsi256_si128(code));
-    }
-}
-
-static float quantise4(uint8_t *codes, const float *x, int64_t n, const hone_coder4 *c)
-{
     float whole[64] = {0}, most; /* a block, filled up with zeros, which change no magnitude */
     uint8_t out[32];
     __m256 inverse;
+    int i, q;
 
-    if (n < 64)
-        memcpy(whole, x, (size_t)n * sizeof *x);
-    most = largest(n < 64 ? whole : x, 64);
+    memcpy(whole, x, (size_t)n * sizeof *x);
+    most = largest(whole, 64);
     inverse = _mm256_set1_ps(1.0f / (most > 1e-38f ? most : 1e-38f));
-    if (c->sign)
-        quantise_block(n < 64 ? out : codes, n < 64 ? whole : x, 64, inverse, c, 7, true);
-    else
-        quantise_block(n < 64 ? out : codes, n < 64 ? whole : x, 64, inverse, c, 15, false);
-    if (n < 64)
-        memcpy(codes, out, (size_t)n / 2);
+    for (i = 0; i < 64; i += 32) {
+        __m256i rank[4], code;
+
+        for (q = 0; q < 4; q++)
+            rank[q] = ranks(_mm256_mul_ps(_mm256_loadu_ps(whole + i + 8 * q), inverse), c);
+        code =
+            _mm256_packus_epi16(_mm256_packus_epi32(rank[0], rank[1]), _mm256_packus_epi32(rank[2], rank[3]));
+        code = _mm256_shuffle_epi8(table, _mm256_permutevar8x32_epi32(code, order));
+        code = _mm256_maddubs_epi16(code, _mm256_set1_epi16(0x0110)); /* 16 first + second */
+        code = _mm256_permute4x64_epi64(_mm256_packus_epi16(code, code), 0x08);
+        _mm_storeu_si128((__m128i *)(out + i / 2), _mm256_castsi256_si128(code));
+    }
+    memcpy(codes, out, (size_t)n / 2);
     return most;
 }
 

@@ -106,7 +106,7 @@ int main(int argc, char **argv)
     if (argc < 4) {
         fprintf(stderr,
                 "usage: %s MODEL ADAPTER|full BATCH.json [isa=] [precision=] [recompute=] [dropout=] "
-                "[add=] [save=] [merge=]\n",
+                "[add=] [save=] [merge=] [quant=nf4|fp4|q8_0] [scales=plain]\n",
                 argv[0]);
         return 2;
     }
@@ -116,6 +116,11 @@ int main(int argc, char **argv)
         mp.precision = HONE_PRECISION_BF16;
     if ((text = option(argc, argv, "recompute")))
         ap.recompute = (int)strtol(text, NULL, 10);
+    if ((text = option(argc, argv, "quant")))
+        mp.quant = !strcmp(text, "nf4")   ? HONE_QUANT_NF4
+                   : !strcmp(text, "fp4") ? HONE_QUANT_FP4
+                                          : HONE_QUANT_Q8_0;
+    mp.plain_scales = option(argc, argv, "scales") != NULL;
     if (hone_device_open(&dev, &dp, &err) || hone_model_open(&m, dev, argv[1], &mp, &err) ||
         open_adapter(&a, m, argv[2], &err) || hone_json_load(&doc, argv[3], 1u << 30, &err))
         goto failed;

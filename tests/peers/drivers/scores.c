@@ -36,7 +36,7 @@ int main(int argc, char **argv)
     static const char *const names[] = {"perplexity", "perplexity_alone", "ifd", "unscored"};
     hone_device_params dp = hone_device_default();
     hone_scorer_params p = {
-        .precision = HONE_PRECISION_F32, .name = names, .n = HONE_COUNT(names), .note = note};
+        .open.precision = HONE_PRECISION_F32, .name = names, .n = HONE_COUNT(names), .note = note};
     hone_scorer s = {0};
     hone_device *dev = NULL;
     hone_error err = HONE_ERROR_INIT;

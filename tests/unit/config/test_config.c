@@ -188,9 +188,9 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_true(c->inference.repetition_penalty == 1.05);
     assert_false(c->inference.do_sample);
 
-    assert_true(has_notice(c, "seed.yaml:8: model.trust_remote_code: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:9: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:64: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:11: model.trust_remote_code: has no effect"));
+    assert_true(has_notice(c, "seed.yaml:12: model.use_fast_tokenizer: has no effect"));
+    assert_true(has_notice(c, "seed.yaml:67: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -439,6 +439,39 @@ static void set_overrides(void **state)
     hone_config_free(c);
 }
 
+static void a_quantised_base_is_checked(void **state)
+{
+    static const struct {
+        const char *set[3], *needle; /* NULL: fine */
+    } cases[] = {
+        {{"model.load_in_4bit=true", "model.load_in_8bit=true"}, "both"},
+        {{"model.load_in_4bit=true", "training.finetuning_type=full"}, "load_in_4bit: a quantised base"},
+        {{"model.load_in_8bit=true", "training.finetuning_type=freeze"}, "load_in_8bit: a quantised base"},
+        {{"model.load_in_4bit=true", "training.precision=f32", "model.bnb_4bit_compute_dtype=bfloat16"},
+         "disagree"},
+        {{"model.load_in_4bit=true", "training.precision=f32", "model.bnb_4bit_compute_dtype=float32"}, NULL},
+        {{"model.load_in_8bit=true", "training.precision=f32", "model.bnb_4bit_compute_dtype=bfloat16"},
+         NULL},
+        {{"training.finetuning_type=full", "model.bnb_4bit_quant_type=fp4"}, NULL},
+    };
+    const char *const good =
+        "model:\n  name_or_path: m\ntraining:\n  output_dir: o\ndata:\n  train_file: d\n";
+    size_t i, k;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(cases); i++) {
+        hone_error err = HONE_ERROR_INIT;
+        hone_config *c = loaded(good);
+
+        for (k = 0; k < 3 && cases[i].set[k]; k++)
+            assert_int_equal(hone_config_set(c, cases[i].set[k], &err), 0);
+        assert_int_equal(hone_config_check(c, &err), cases[i].needle ? HONE_EINVAL : 0);
+        if (cases[i].needle)
+            assert_non_null(strstr(err.message, cases[i].needle));
+        hone_config_free(c);
+    }
+}
+
 static void check_refuses_by_name(void **state)
 {
     static const struct {
@@ -448,8 +481,6 @@ static void check_refuses_by_name(void **state)
     } bad[] = {
         {"training.lr_scheduler_type=warmup_stable_decay", HONE_EINVAL, "num_decay_steps"},
         {"training.lr_scheduler_type=reduce_lr_on_plateau", HONE_EINVAL, "data.val_size"},
-        {"model.load_in_4bit=true", HONE_EUNSUPPORTED, "model.load_in_4bit"},
-        {"model.load_in_8bit=true", HONE_EUNSUPPORTED, "model.load_in_8bit"},
         {"data.augmentation.enabled=true", HONE_EUNSUPPORTED, "data.augmentation.enabled"},
         {"distributed.enabled=true", HONE_EUNSUPPORTED, "distributed.enabled"},
         {"distributed.deepspeed.enabled=true", HONE_EUNSUPPORTED, "deepspeed.enabled"},
@@ -740,6 +771,7 @@ int main(void)
         cmocka_unit_test(files_are_bounded_in_size_and_depth),
         cmocka_unit_test(numbers_words_and_anchors),
         cmocka_unit_test(set_overrides),
+        cmocka_unit_test(a_quantised_base_is_checked),
         cmocka_unit_test(check_refuses_by_name),
         cmocka_unit_test(what_is_saved_loads_back),
         cmocka_unit_test(numbers_do_not_follow_the_locale),

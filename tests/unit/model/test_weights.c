@@ -737,7 +737,7 @@ static void random_shapes(void **state)
 
     (void)state;
     for (t = 0; t < HONE_COUNT(types); t++) {
-        assert_int_equal(hone_weights_random(&w, "smol", types[t], 7, NULL), 0);
+        assert_int_equal(hone_weights_random(&w, "smol", types[t], 7, NULL, NULL), 0);
         assert_int_equal(w->arch.head_size, 64);
         assert_int_equal(w->layer[29].proj[HONE_DOWN].cols, 1536);
         assert_int_equal(w->layer[29].proj[HONE_DOWN].rows, 576);
@@ -751,8 +751,8 @@ static void random_shapes(void **state)
     }
     assert_true(fabsf(sum / 1152) < 0.004f);
     assert_true(fabsf(sqrtf(squares / 1152) - 0.02f) < 0.003f);
-    assert_int_equal(hone_weights_random(&w, "qwen", HONE_BF16, 7, NULL), 0);
-    assert_int_equal(hone_weights_random(&again, "qwen", HONE_BF16, 7, NULL), 0);
+    assert_int_equal(hone_weights_random(&w, "qwen", HONE_BF16, 7, NULL, NULL), 0);
+    assert_int_equal(hone_weights_random(&again, "qwen", HONE_BF16, 7, NULL, NULL), 0);
     assert_non_null(w->layer[23].proj[HONE_K].bias);
     assert_null(w->layer[23].proj[HONE_O].bias);
     assert_int_equal(w->layer[23].proj[HONE_K].rows, 128);
@@ -760,8 +760,8 @@ static void random_shapes(void **state)
                         4864 * 896 * 2);
     hone_weights_close(w);
     hone_weights_close(again);
-    assert_int_equal(hone_weights_random(&w, "huge", HONE_BF16, 7, &err), HONE_EINVAL);
-    assert_int_equal(hone_weights_random(&w, "smol", HONE_Q4_K, 7, NULL), HONE_EUNSUPPORTED);
+    assert_int_equal(hone_weights_random(&w, "huge", HONE_BF16, 7, NULL, &err), HONE_EINVAL);
+    assert_int_equal(hone_weights_random(&w, "smol", HONE_Q4_K, 7, NULL, NULL), HONE_EUNSUPPORTED);
 }
 
 static long left;

@@ -366,7 +366,7 @@ static void keeps_the_best_adapter_and_the_last(void **state)
     hone_train_result r = train(&seen, configure("best", more), 2);
     char name[64], *dir = in_folder("best"), *path;
     const char *adapter, *data;
-    hone_eval_params p = {.model = MODEL, .precision = HONE_PRECISION_F32, .max_length = 256};
+    hone_eval_params p = {.model = MODEL, .open.precision = HONE_PRECISION_F32, .max_length = 256};
     hone_eval_result base, tuned;
     hone_device *dev;
     hone_error err = HONE_ERROR_INIT;
@@ -629,7 +629,7 @@ static void every_method_learns(void **state)
         const char *more[12] = {"training.max_steps=24", "training.per_device_train_batch_size=6",
                                 "training.gradient_accumulation_steps=1",
                                 "training.evaluation_strategy=steps", "training.save_precision=f32"};
-        hone_eval_params p = {.precision = HONE_PRECISION_F32, .n_data = 1};
+        hone_eval_params p = {.open.precision = HONE_PRECISION_F32, .n_data = 1};
         hone_eval_result base, tuned;
         hone_train_result result;
         struct seen seen = {0};

@@ -47,7 +47,7 @@ static void score(const char *const *text, size_t n, int32_t max_length, int32_t
                   double *out)
 {
     hone_scorer_params p = {.model = MODEL,
-                            .precision = HONE_PRECISION_F32,
+                            .open.precision = HONE_PRECISION_F32,
                             .max_length = max_length,
                             .batch_tokens = batch,
                             .name = names,
@@ -189,7 +189,7 @@ static bool fails_later(void *ud, size_t size)
 static void test_out_of_memory(void **state)
 {
     hone_scorer_params p = {
-        .model = MODEL, .precision = HONE_PRECISION_F32, .batch_tokens = 8, .name = names, .n = N};
+        .model = MODEL, .open.precision = HONE_PRECISION_F32, .batch_tokens = 8, .name = names, .n = N};
     double out[2 * N];
     const size_t len[] = {strlen(row[0]), strlen(row[2])};
     const char *const two[] = {row[0], row[2]};

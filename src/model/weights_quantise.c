@@ -1,0 +1,58 @@
+/* Quantising the projections while a model is loaded, one after the other.
+ *
+ * Embedding, head, norms and biases stay as they are (bitsandbytes' choice). A matrix that the file holds in a block format
+ * keeps it: coding codes again would lose for nothing. When a matrix is done, the pages of the mapping that it came from
+ * are let go, so a model never stands in memory twice. */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "model/weights_own.h"
+
+static bool is_plain(hone_dtype t)
+{
+    return t == HONE_F32 || t == HONE_F16 || t == HONE_BF16;
+}
+
+/* The pages come back when somebody reads what else lies on them. */
+static void let_go(const void *bytes, size_t n)
+{
+    uintptr_t first = (uintptr_t)bytes & ~(uintptr_t)4095;
+
+    madvise((void *)first, (uintptr_t)bytes + n - first, MADV_DONTNEED);
+}
+
+int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, const void *source,
+                          hone_error *err)
+{
+    const hone_weights_form *f = &w->form;
+    const int64_t n = (int64_t)p->rows * p->cols;
+    const size_t from = hone_dtype_bytes(p->dtype, n), size = hone_quantised_size(f->type, f->nested, n) + 63;
+    const void *copy = p->data;
+    hone_error why = HONE_ERROR_INIT;
+    char *memory;
+    int rc;
+
+    if (f->type == HONE_F32)
+        return 0;
+    if (!is_plain(p->dtype)) {
+        w->n_kept++;
+        return 0;
+    }
+    memory = hone_weights_own_alloc(w->impl, size, err);
+    if (!memory)
+        return HONE_ENOMEM;
+    rc = hone_weight_quantise(f->dev, p, memory + (-(uintptr_t)memory & 63), f->type, f->nested, &why);
+    if (rc)
+        return hone_error_set(err, rc, "%s: %s", name, why.message);
+    w->n_quantised++;
+    w->quantised_bytes += size;
+    if (source) {
+        let_go(source, from);
+        w->mapped_bytes -= from;
+    }
+    if (source && copy != source) {
+        hone_weights_own_release(w->impl, copy);
+        w->copied_bytes -= from;
+    }
+    return 0;
+}
