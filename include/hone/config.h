@@ -64,10 +64,18 @@ typedef enum hone_schedule {
     HONE_SCHEDULE_COSINE_WITH_MIN_LR,
     HONE_SCHEDULE_COSINE_WARMUP_WITH_MIN_LR,
     HONE_SCHEDULE_WARMUP_STABLE_DECAY,
-    HONE_SCHEDULE_REDUCE_ON_PLATEAU
+    HONE_SCHEDULE_REDUCE_ON_PLATEAU,
+    HONE_SCHEDULE_GREEDY
 } hone_schedule;
 /* Course of the rise and of the fall of warmup_stable_decay. */
 typedef enum hone_curve { HONE_CURVE_LINEAR, HONE_CURVE_COSINE, HONE_CURVE_ONE_MINUS_SQRT } hone_curve;
+#define HONE_WINDOW_MAX 1000 /* highest lr_scheduler_kwargs.window_size */
+/* What lr_scheduler_kwargs.threshold is: a share of the best loss, or a difference to it. */
+typedef enum hone_threshold_mode {
+    HONE_THRESHOLD_AUTO,
+    HONE_THRESHOLD_REL,
+    HONE_THRESHOLD_ABS
+} hone_threshold_mode;
 typedef enum hone_loss_type { HONE_LOSS_NLL, HONE_LOSS_DFT } hone_loss_type;
 typedef enum hone_bias { HONE_BIAS_NONE, HONE_BIAS_ALL, HONE_BIAS_LORA_ONLY } hone_bias;
 typedef enum hone_optim {
@@ -168,11 +176,16 @@ typedef struct hone_config {
         hone_schedule lr_scheduler_type;
         struct {               /* of lr_scheduler_type; see schedule.h */
             double num_cycles; /* 0 = the schedule's own */
-            double power, lr_end, min_lr, min_lr_rate, warmup_lr_rate; /* warmup_lr_rate < 0: none */
+            double power, lr_end, min_lr, min_lr_rate, warmup_lr_rate; /* min_lr, warmup_lr_rate < 0: own */
             int32_t timescale, num_decay_steps, num_stable_steps;      /* 0 = the schedule's own */
             hone_curve decay_type, warmup_type;
-            double factor, threshold; /* reduce_lr_on_plateau */
+            /* reduce_lr_on_plateau and greedy; factor 0, threshold < 0: the schedule's own */
+            double factor, threshold, eps;
+            hone_threshold_mode threshold_mode;
             int32_t patience, cooldown;
+            double max_lr; /* from here on: greedy */
+            int32_t warmup, window_size, reset_start;
+            bool smooth;
         } lr_scheduler_kwargs;
         double warmup_ratio;
         int32_t warmup_steps;

@@ -126,8 +126,11 @@ static int check_streaming(const hone_config *c, hone_error *err)
 /* What a method, an optimiser or a schedule needs of other keys. */
 static int check_training(const hone_config *c, hone_error *err)
 {
-    const bool plateau = c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU,
-               evaluated = c->training.evaluation_strategy != HONE_STRATEGY_NO &&
+    const char *reacting = c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU
+                               ? "reduce_lr_on_plateau"
+                           : c->training.lr_scheduler_type == HONE_SCHEDULE_GREEDY ? "greedy"
+                                                                                   : NULL;
+    const bool evaluated = c->training.evaluation_strategy != HONE_STRATEGY_NO &&
                            (c->data.eval_data_path.n || c->data.val_size > 0);
 
     if (c->training.finetuning_type != HONE_FINETUNING_LORA && c->lora.init_adapter)
@@ -148,14 +151,16 @@ static int check_training(const hone_config *c, hone_error *err)
             err, HONE_EINVAL,
             "training.early_stopping_patience needs evaluations: give data.eval_data_path or "
             "data.val_size, and training.evaluation_strategy steps or epoch");
-    if (plateau && c->training.evaluation_strategy == HONE_STRATEGY_NO)
+    if (reacting && c->training.evaluation_strategy == HONE_STRATEGY_NO)
         return hone_error_set(err, HONE_EINVAL,
-                              "training.lr_scheduler_type: reduce_lr_on_plateau needs evaluations, and "
-                              "training.evaluation_strategy is no");
-    if (plateau && !c->data.eval_data_path.n && c->data.val_size <= 0)
+                              "training.lr_scheduler_type: %s needs evaluations, and "
+                              "training.evaluation_strategy is no",
+                              reacting);
+    if (reacting && !evaluated)
         return hone_error_set(err, HONE_EINVAL,
-                              "training.lr_scheduler_type: reduce_lr_on_plateau needs rows to evaluate: give "
-                              "data.eval_data_path or data.val_size");
+                              "training.lr_scheduler_type: %s needs rows to evaluate: give "
+                              "data.eval_data_path or data.val_size",
+                              reacting);
     return 0;
 }
 

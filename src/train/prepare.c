@@ -213,6 +213,21 @@ static int read_held_out(hone_run *r, hone_error *err)
     return hone_held_out_read(&r->held_out, &p, err);
 }
 
+/* transformers' defaults are for rates from 1e-3 on. */
+static void note_schedule(hone_run *r)
+{
+    const hone_config *c = r->c;
+    char line[200];
+
+    if (c->training.lr_scheduler_type != HONE_SCHEDULE_GREEDY ||
+        hone_lowest_rate(c) < c->training.learning_rate)
+        return;
+    snprintf(line, sizeof line,
+             "training.lr_scheduler_kwargs.min_lr is %g and learning_rate %g: greedy will not lower it",
+             hone_lowest_rate(c), c->training.learning_rate);
+    hone_run_note(r, line);
+}
+
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err)
 {
@@ -231,6 +246,7 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
         (rc = hone_chat_open(&r->chat, c->model.name_or_path, r->tok, err)))
         goto out;
     hone_run_note(r, hone_chat_notice(r->chat));
+    note_schedule(r);
     if ((rc = open_data(r, err)))
         goto out;
     r->text_bytes = hone_mem_used() - heap;

@@ -37,8 +37,7 @@ static int evaluate(hone_loop *l, int64_t step, hone_error *err)
             rc = hone_loop_save_result(l, r->c->training.output_dir, err);
         if (best || !l->keep_best || l->best.step < 0)
             l->kept = e;
-        if (r->c->training.lr_scheduler_type == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
-            hone_plateau_step(&l->plateau, r->c, e.loss);
+        hone_plateau_step(&l->plateau, r->c, e.loss);
         l->out->has_eval = true;
     }
     if (!rc)

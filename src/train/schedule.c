@@ -14,12 +14,22 @@ static double at_least_one(double x)
     return x > 1 ? x : 1;
 }
 
+double hone_lowest_rate(const hone_config *c)
+{
+    const double share = c->training.lr_scheduler_kwargs.min_lr_rate,
+                 given = c->training.lr_scheduler_kwargs.min_lr;
+
+    if (share > 0)
+        return share * c->training.learning_rate;
+    return given >= 0 ? given : c->training.lr_scheduler_type == HONE_SCHEDULE_GREEDY ? 1e-3 : 0;
+}
+
 /* The lowest rate as a share of the highest. */
 static double lowest(const hone_config *c)
 {
-    const double rate = c->training.lr_scheduler_kwargs.min_lr_rate;
+    const double share = c->training.lr_scheduler_kwargs.min_lr_rate;
 
-    return rate > 0 ? rate : c->training.lr_scheduler_kwargs.min_lr / c->training.learning_rate;
+    return share > 0 ? share : hone_lowest_rate(c) / c->training.learning_rate;
 }
 
 static double wave(double cycles, double x)
@@ -74,7 +84,8 @@ double hone_schedule_factor(const hone_config *c, int64_t step, int64_t warmup, 
     const double x = (s - w) / at_least_one(t - w);
     double scale;
 
-    if (kind == HONE_SCHEDULE_CONSTANT || kind == HONE_SCHEDULE_REDUCE_ON_PLATEAU)
+    if (kind == HONE_SCHEDULE_CONSTANT || kind == HONE_SCHEDULE_REDUCE_ON_PLATEAU ||
+        kind == HONE_SCHEDULE_GREEDY)
         return 1;
     if (kind == HONE_SCHEDULE_WARMUP_STABLE_DECAY)
         return warmup_stable_decay(c, s, w, t);
@@ -107,17 +118,36 @@ double hone_schedule_factor(const hone_config *c, int64_t step, int64_t warmup, 
     }
 }
 
-void hone_plateau_step(hone_plateau *p, const hone_config *c, double metric)
-{
-    const double eps = 1e-8, lr = c->training.learning_rate;
-    double next;
+/* ---- schedules that react ------------------------------------------------------------------------------------------ */
 
-    if (!p->evaluations++) {
-        p->best = INFINITY;
-        p->factor = 1;
-    }
-    if (metric < p->best * (1 - c->training.lr_scheduler_kwargs.threshold)) {
-        p->best = metric;
+static bool is_better(const hone_config *c, double loss, double best)
+{
+    const bool greedy = c->training.lr_scheduler_type == HONE_SCHEDULE_GREEDY;
+    double threshold = c->training.lr_scheduler_kwargs.threshold;
+    hone_threshold_mode mode = c->training.lr_scheduler_kwargs.threshold_mode;
+
+    if (threshold < 0)
+        threshold = greedy ? 1e-6 : 1e-4;
+    if (mode == HONE_THRESHOLD_AUTO)
+        mode = greedy ? HONE_THRESHOLD_ABS : HONE_THRESHOLD_REL;
+    return mode == HONE_THRESHOLD_REL ? loss < best * (1.0 - threshold) : loss < best - threshold;
+}
+
+/* Multiplies the rate by the factor, down to the lowest one, unless that changes next to nothing. */
+static void lower(hone_plateau *p, const hone_config *c, double factor)
+{
+    const double next = fmax(p->rate * factor, hone_lowest_rate(c));
+
+    if (p->rate - next > c->training.lr_scheduler_kwargs.eps)
+        p->rate = next;
+}
+
+static void plateau(hone_plateau *p, const hone_config *c, double loss)
+{
+    const double factor = c->training.lr_scheduler_kwargs.factor;
+
+    if (is_better(c, loss, p->best)) {
+        p->best = loss;
         p->bad = 0;
     } else {
         p->bad++;
@@ -128,9 +158,89 @@ void hone_plateau_step(hone_plateau *p, const hone_config *c, double metric)
     }
     if (p->bad <= c->training.lr_scheduler_kwargs.patience)
         return;
-    next = fmax(p->factor * c->training.lr_scheduler_kwargs.factor, lowest(c));
-    if (lr * (p->factor - next) > eps)
-        p->factor = next;
+    lower(p, c, factor > 0 ? factor : 0.1);
     p->cooldown = c->training.lr_scheduler_kwargs.cooldown;
     p->bad = 0;
+}
+
+/* The mean of the last window_size losses, by a running sum. */
+static double smoothed(hone_plateau *p, int64_t size, double loss)
+{
+    double oldest;
+
+    p->window.sum += loss;
+    if (p->window.n < size) {
+        p->window.value[p->window.n++] = loss;
+    } else {
+        oldest = p->window.value[p->window.next];
+        p->window.value[p->window.next] = loss;
+        p->window.next = (p->window.next + 1) % size;
+        p->window.sum -= oldest;
+    }
+    return p->window.sum / (double)p->window.n;
+}
+
+static void greedy_raise(hone_plateau *p, const hone_config *c, double factor)
+{
+    const double next = fmin(p->rate / factor, c->training.lr_scheduler_kwargs.max_lr);
+
+    if (next - p->rate > c->training.lr_scheduler_kwargs.eps)
+        p->rate = next;
+    p->asked = 0;
+    p->warmup = c->training.lr_scheduler_kwargs.warmup;
+    p->good = 0;
+}
+
+static void begin(hone_plateau *p, const hone_config *c)
+{
+    *p = (hone_plateau){.rate = c->training.learning_rate, .best = INFINITY, .evaluations = p->evaluations};
+}
+
+static void greedy_lower(hone_plateau *p, const hone_config *c, double factor)
+{
+    lower(p, c, factor);
+    if (p->rate <= hone_lowest_rate(c) && ++p->asked >= c->training.lr_scheduler_kwargs.reset_start)
+        begin(p, c);
+    /* also after a new beginning */
+    p->cooldown = c->training.lr_scheduler_kwargs.cooldown;
+    p->bad = 0;
+}
+
+static void greedy(hone_plateau *p, const hone_config *c, double loss)
+{
+    const double given = c->training.lr_scheduler_kwargs.factor, factor = given > 0 ? given : 0.95;
+
+    if (c->training.lr_scheduler_kwargs.smooth)
+        loss = smoothed(p, c->training.lr_scheduler_kwargs.window_size, loss);
+    if (p->cooldown > 0 || p->warmup > 0) {
+        --*(p->cooldown > 0 ? &p->cooldown : &p->warmup);
+        p->bad = p->good = 0;
+        return;
+    }
+    if (is_better(c, loss, p->best)) {
+        p->best = loss;
+        p->bad = 0;
+        p->good++;
+    } else {
+        p->bad++;
+        p->good = 0;
+    }
+    if (p->good > c->training.lr_scheduler_kwargs.patience)
+        greedy_raise(p, c, factor);
+    else if (p->bad > c->training.lr_scheduler_kwargs.patience)
+        greedy_lower(p, c, factor);
+}
+
+void hone_plateau_step(hone_plateau *p, const hone_config *c, double loss)
+{
+    const hone_schedule kind = c->training.lr_scheduler_type;
+
+    if (kind != HONE_SCHEDULE_REDUCE_ON_PLATEAU && kind != HONE_SCHEDULE_GREEDY)
+        return;
+    if (!p->evaluations++)
+        begin(p, c);
+    if (kind == HONE_SCHEDULE_GREEDY)
+        greedy(p, c, loss);
+    else
+        plateau(p, c, loss);
 }

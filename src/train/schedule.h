@@ -11,14 +11,24 @@ int64_t hone_warmup_steps(int64_t total, int64_t warmup_steps, double warmup_rat
 
 /* training-semantics.md 5, from training.lr_scheduler_type, lr_scheduler_kwargs and learning_rate. In the warm-up, s < W,
  * s / max(1, W) unless the schedule has its own rise, so that the first update of a run with warm-up has rate 0.
- * reduce_lr_on_plateau: 1; what it has come to is hone_plateau.factor. */
+ * reduce_lr_on_plateau and greedy: 1; what they have come to is hone_plateau.rate. */
 double hone_schedule_factor(const hone_config *c, int64_t s, int64_t warmup, int64_t total);
 
-/* reduce_lr_on_plateau (PyTorch's ReduceLROnPlateau, mode min, threshold relative, eps 1e-8). Zero-initialise. */
+/* The lowest learning rate of the schedules that have one: lr_scheduler_kwargs.min_lr_rate, else min_lr. */
+double hone_lowest_rate(const hone_config *c);
+
+/* The schedules that react to the evaluation loss: reduce_lr_on_plateau (PyTorch's ReduceLROnPlateau, mode min) and greedy
+ * (transformers' GreedyLR, mode min). Zero-initialise. A checkpoint holds it as it is. */
 typedef struct hone_plateau {
-    double best, factor; /* factor of training.learning_rate, 0 before the first evaluation: 1 */
-    int64_t bad, cooldown, evaluations;
+    double rate, best; /* the learning rate, to be used after the first evaluation; the best loss */
+    int64_t evaluations, bad, cooldown;
+    int64_t good, warmup, asked; /* greedy; asked: reductions at the lowest rate, since the last rise */
+    struct {
+        double sum, value[HONE_WINDOW_MAX]; /* value: a ring, the oldest at `next` when it is full */
+        int64_t n, next;
+    } window; /* the losses that greedy smooths over */
 } hone_plateau;
-void hone_plateau_step(hone_plateau *p, const hone_config *c, double metric);
+/* After an evaluation of a run with such a schedule; others leave it alone. */
+void hone_plateau_step(hone_plateau *p, const hone_config *c, double loss);
 
 #endif

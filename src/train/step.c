@@ -198,7 +198,7 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
         clip = fmin(1.0, c->training.max_grad_norm / (norm + 1e-6));
     s->learning_rate = c->training.learning_rate * hone_schedule_factor(c, step, r->warmup, r->steps);
     if (l->plateau.evaluations)
-        s->learning_rate *= l->plateau.factor;
+        s->learning_rate = l->plateau.rate;
     if (s->skipped)
         memset(l->grad, 0, r->adapter->n * sizeof *l->grad);
     else

@@ -4,11 +4,12 @@
     build/peers/bin/python tests/golden/make_schedule_golden.py
 
 Writes tests/golden/schedules.json: cases of {"set": {key: value} of training, "warmup", "total", "factor": [total + 3
-values]}, and the rates of PyTorch's ReduceLROnPlateau for a course of losses.
+values]}, and the rates of PyTorch's ReduceLROnPlateau and of transformers' GreedyLR for courses of losses.
 """
 
 import json
 import os
+import random
 
 import torch
 from transformers import get_scheduler
@@ -45,10 +46,10 @@ def factors(name, warmup, total, kwargs):
     return [scheduler.lr_lambdas[0](s) for s in range(total + 3)]
 
 
-def plateau(kwargs, losses):
+def reacting(name, kwargs, losses):
     p = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([p], lr=LR)
-    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **kwargs)
+    scheduler = get_scheduler(name, optimizer, scheduler_specific_kwargs=dict(kwargs))
     rates = []
     for loss in losses:
         scheduler.step(loss)
@@ -64,9 +65,20 @@ def main():
             keys.update({"lr_scheduler_kwargs." + OURS.get(k, k): v for k, v in kwargs.items()})
             cases.append({"set": keys, "warmup": warmup, "total": total, "factor": factors(name, warmup, total, kwargs)})
     losses = [3, 2, 1.9999, 2.1, 2.0, 1.7, 1.8, 1.8, 1.8, 1.75, 1.7, 1.699, 1.698, 1.6, 1.61, 1.62, 1.63, 1.64, 1.65, 1.66]
-    plateaus = [{"kwargs": k, "losses": losses, "lr": plateau(k, losses)} for k in (
-        dict(patience=1, factor=0.5), dict(patience=0, factor=0.1, threshold=1e-2, cooldown=2),
-        dict(patience=2, factor=0.3, min_lr=1e-5))]
+    plateaus = [("reduce_lr_on_plateau", k, losses) for k in (
+        dict(patience=1), dict(patience=1, factor=0.5), dict(patience=0, factor=0.1, threshold=1e-2, cooldown=2),
+        dict(patience=2, factor=0.3, min_lr=1e-5), dict(patience=1, threshold=0.02, threshold_mode="abs", eps=1e-4))]
+    # falls, stays, rises, falls, each with noise
+    rng = random.Random(7)
+    course = [max(3 - 0.06 * i, 1.5) + max(0, i - 60) * 0.01 - max(0, i - 100) * 0.03 + rng.gauss(0, 0.01) for i in range(160)]
+    course = [round(x, 4) for x in course]
+    greedy = [("greedy", k, course) for k in (
+        {}, dict(patience=2), dict(patience=2, min_lr=1e-5, max_lr=4e-4), dict(patience=0, min_lr=2e-4, cooldown=2, warmup=3),
+        dict(patience=1, min_lr=1e-4, smooth=True, window_size=7, factor=0.8),
+        dict(patience=1, min_lr=2.5e-4, smooth=True, window_size=300, reset_start=3, factor=0.7, cooldown=1),
+        dict(patience=1, min_lr=2.5e-4, smooth=True, window_size=5, reset_start=2, factor=0.7),
+        dict(patience=0, min_lr=1e-5, threshold=0.01, threshold_mode="rel", eps=1e-5, reset_start=0))]
+    plateaus = [{"type": t, "kwargs": k, "losses": c, "lr": reacting(t, k, c)} for t, k, c in plateaus + greedy]
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "schedules.json")
     with open(path, "w") as f:
         json.dump({"lr": LR, "cases": cases, "plateau": plateaus}, f, separators=(",", ":"))

@@ -190,7 +190,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
 
     assert_true(has_notice(c, "seed.yaml:11: model.trust_remote_code: has no effect"));
     assert_true(has_notice(c, "seed.yaml:12: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:67: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:74: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -481,6 +481,7 @@ static void check_refuses_by_name(void **state)
     } bad[] = {
         {"training.lr_scheduler_type=warmup_stable_decay", HONE_EINVAL, "num_decay_steps"},
         {"training.lr_scheduler_type=reduce_lr_on_plateau", HONE_EINVAL, "data.val_size"},
+        {"training.lr_scheduler_type=greedy", HONE_EINVAL, "greedy needs rows to evaluate"},
         {"data.augmentation.enabled=true", HONE_EUNSUPPORTED, "data.augmentation.enabled"},
         {"distributed.enabled=true", HONE_EUNSUPPORTED, "distributed.enabled"},
         {"distributed.deepspeed.enabled=true", HONE_EUNSUPPORTED, "deepspeed.enabled"},

@@ -49,6 +49,8 @@ static int remove_folder(void **state)
 struct run {
     int stop_after; /* steps of this process; 0 = none */
     int steps;
+    int changes; /* steps whose learning rate is not that of the step before */
+    double rate;
     char note[300];
 };
 
@@ -56,8 +58,9 @@ static void on_step(void *ud, const hone_step *s, bool log)
 {
     struct run *r = ud;
 
-    (void)s;
     (void)log;
+    r->changes += r->steps && s->learning_rate != r->rate;
+    r->rate = s->learning_rate;
     r->steps++;
 }
 
@@ -201,6 +204,54 @@ static void goes_on_bit_for_bit(void **state)
             assert_int_equal(s.trained_tokens, r.trained_tokens);
             same_file(whole, part, "adapter_model.safetensors");
             same_file(whole, part, "checkpoint-7/adapter_model.safetensors");
+            b = losses(part);
+            assert_string_equal(a, b);
+            hone_free(b);
+        }
+        hone_free(a);
+    }
+}
+
+/* What a schedule has made of the evaluations is part of the state, with the losses that are smoothed. */
+static void schedules_that_react_go_on(void **state)
+{
+    static const char *const schedules[] = {"training.lr_scheduler_type=greedy",
+                                            "training.lr_scheduler_type=reduce_lr_on_plateau"};
+    static const int at[] = {1, 4, 6, 9};
+    size_t i, k;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(schedules); i++) {
+        const char *set[] = {schedules[i],
+                             "training.lr_scheduler_kwargs.smooth=true",
+                             "training.lr_scheduler_kwargs.window_size=3",
+                             "training.lr_scheduler_kwargs.patience=0",
+                             "training.lr_scheduler_kwargs.warmup=1",
+                             "training.lr_scheduler_kwargs.cooldown=1",
+                             "training.lr_scheduler_kwargs.factor=0.5",
+                             "training.lr_scheduler_kwargs.max_lr=4",
+                             "training.learning_rate=0.5",
+                             "training.eval_steps=1",
+                             "training.max_steps=12",
+                             "training.resume_from_checkpoint=auto",
+                             NULL};
+        char whole[40], part[40], *a, *b;
+        struct run once = {0};
+        hone_train_result r, s;
+
+        snprintf(whole, sizeof whole, "reacting%zu", i);
+        must_train(&once, whole, set, &r);
+        assert_true(once.changes >= 2);
+        a = losses(whole);
+        for (k = 0; k < HONE_COUNT(at); k++) {
+            struct run first = {.stop_after = at[k]}, rest = {0};
+
+            snprintf(part, sizeof part, "reacting%zu-%d", i, at[k]);
+            must_train(&first, part, set, &s);
+            assert_int_equal(s.steps, at[k]);
+            must_train(&rest, part, set, &s);
+            assert_true(rest.rate == once.rate && s.train_loss == r.train_loss);
+            same_file(whole, part, "adapter_model.safetensors");
             b = losses(part);
             assert_string_equal(a, b);
             hone_free(b);
@@ -439,6 +490,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_on_bit_for_bit),
+        cmocka_unit_test(schedules_that_react_go_on),
         cmocka_unit_test(guards_and_patience_go_on),
         cmocka_unit_test(stages_go_on),
         cmocka_unit_test(whole_models_go_on),
