@@ -107,6 +107,9 @@ typedef struct hone_train_callbacks {
 HONE_API int hone_train_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                             hone_train_result *out, hone_error *err);
 
+/* output_dir/stage-N-NAME of stage i. Freed with hone_free; NULL: no memory. */
+HONE_API char *hone_train_stage_dir(const hone_config *c, size_t i);
+
 /* All but the training: opens and checks everything that a run needs, makes the first micro-batch, and looks whether
  * output_dir can be written and holds the checkpoints. Writes nothing, when `c` asks for no token cache. Errors: those that
  * the run would end with, and HONE_EIO for the folder and the disk. */

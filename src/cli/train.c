@@ -4,6 +4,7 @@
  * program at once. */
 #include <math.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "live.h"
 
@@ -198,20 +199,36 @@ static int print_reference(void)
     return EXIT_SUCCESS;
 }
 
-/* output_dir/report.html. A page that can not be made does not undo a run: it is a warning. */
-static void write_report(const hone_config *c, const char *language)
+/* DIR/report.html. A page that can not be made does not undo a run: it is a warning. */
+static void write_report(const char *dir, const char *language)
 {
-    hone_train_report_options o = {.language = language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH,
-                                   .title = c->training.output_dir,
-                                   .rows = 10};
+    hone_train_report_options o = {
+        .language = language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH, .title = dir, .rows = 10};
     char *path, now[32];
 
     o.time = now_text(now);
-    if (asprintf(&path, "%s/report.html", c->training.output_dir) < 0)
+    if (asprintf(&path, "%s/report.html", dir) < 0)
         return;
-    if (train_report_write(c->training.output_dir, path, &o))
+    if (train_report_write(dir, path, &o))
         warn("the report could not be made; `hone report` can be tried again");
     free(path);
+}
+
+/* A page of the run, or of each stage that has begun. */
+static void write_reports(const hone_config *c, const char *language)
+{
+    size_t i;
+
+    if (!c->n_stages)
+        write_report(c->training.output_dir, language);
+    for (i = 0; i < c->n_stages; i++) {
+        char *dir = hone_train_stage_dir(c, i), *metrics = NULL;
+
+        if (dir && asprintf(&metrics, "%s/metrics.jsonl", dir) > 0 && access(metrics, R_OK) == 0)
+            write_report(dir, language);
+        free(metrics);
+        hone_free(dir);
+    }
 }
 
 static json_t *dry_json(const hone_dry_run *d)
@@ -256,8 +273,9 @@ static int dry_run(const common *c, hone_config *config, bool json)
 
     if (!c->quiet)
         callbacks.data = on_data;
-    /* a token cache would be written */
-    if (hone_config_set(config, "data.cache=false", &err) || device_open(&device, c, &err) ||
+    /* A token cache would be written; what streaming asks of other keys is asked before it goes as well. */
+    if (hone_config_check(config, &err) || hone_config_set(config, "data.streaming=false", &err) ||
+        hone_config_set(config, "data.cache=false", &err) || device_open(&device, c, &err) ||
         hone_train_dry_run(config, device, &callbacks, &d, &err))
         rc = fail_with(&err);
     else if (json)
@@ -307,7 +325,7 @@ static int run(const common *c, const hone_config *config, bool json, bool is_li
     else
         print_result(config, &result);
     if (*report != 'n' && result.steps > 0)
-        write_report(config, report);
+        write_reports(config, report);
     if (!rc && result.stopped && stop_signal())
         rc = 128 + stop_signal();
 out:

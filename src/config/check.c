@@ -168,11 +168,16 @@ static int check_training(const hone_config *c, hone_error *err)
 static int check_stages(const hone_config *c, hone_error *err)
 {
     const char *path = c->model.name_or_path;
+    const char *from = c->training.resume_from_checkpoint;
     hone_error why = HONE_ERROR_INIT;
     hone_config *s;
     size_t i;
     int rc = 0;
 
+    if (from && strcmp(from, "false") != 0 && strcmp(from, "auto") != 0 && strcmp(from, "true") != 0)
+        return hone_error_set(err, HONE_EINVAL,
+                              "training.resume_from_checkpoint: a run of stages goes on from the newest "
+                              "checkpoint (`true` or `auto`), not from a given folder");
     if (c->training.finetuning_type != HONE_FINETUNING_LORA && path && strlen(path) > 5 &&
         !strcmp(path + strlen(path) - 5, ".gguf"))
         return hone_error_set(

@@ -144,7 +144,7 @@ const config_key config_keys[] = {
     {"model", "use_fast_tokenizer", NULL, KIND_BOOL, AT(model.use_fast_tokenizer), "true",
      .flags = KEY_NO_EFFECT, .help = "Accepted, without effect: there is one tokenizer."},
 
-    {"lora", "r", NULL, KIND_INT, AT(lora.r), "8", .min = 1, .max = 65536, .help = "Rank of the adapter."},
+    {"lora", "r", NULL, KIND_INT, AT(lora.r), "8", .min = 1, .max = 4096, .help = "Rank of the adapter."},
     {"lora", "lora_alpha", NULL, KIND_NUMBER, AT(lora.lora_alpha), "16", POSITIVE,
      .help = "Scaling: the adapter's output is multiplied by lora_alpha / r."},
     {"lora", "lora_dropout", NULL, KIND_NUMBER, AT(lora.lora_dropout), "0.05", .min = 0, .max = 1,
@@ -162,7 +162,7 @@ const config_key config_keys[] = {
     {"lora", "use_dora", NULL, KIND_BOOL, AT(lora.use_dora), "false",
      .help = "The length of each output row of a weight is trained apart from its direction."},
     {"lora", "rank_pattern", NULL, KIND_PATTERNS, AT(lora.rank_pattern), .unset = "r everywhere", .min = 1,
-     .max = 65536,
+     .max = 4096,
      .help = "Other ranks for some layers: a mapping of a name, or a regular expression for the end of the "
              "path, to "
              "a rank. The first that matches counts."},
@@ -787,7 +787,7 @@ void config_type_text(char *out, size_t size, const config_key *key)
 
 void hone_config_each_key(hone_config_key_fn fn, void *ud)
 {
-    char type[160];
+    char type[CONFIG_TYPE_TEXT];
     size_t i;
 
     for (i = 0; i < config_n_keys; i++) {

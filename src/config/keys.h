@@ -59,6 +59,7 @@ bool config_is_section(const char *name);
 /* Writes a hint for an unknown name: "; did you mean `x`?", "; `x` belongs to section `y`", or "". `section` NULL:
  * the name stands where a section should. */
 void config_suggest(char *out, size_t size, const char *section, const char *name);
+#define CONFIG_TYPE_TEXT 400 /* bytes that hold the longest of them */
 /* What a key accepts: "integer >= 1", "one of cosine, linear". */
 void config_type_text(char *out, size_t size, const config_key *key);
 /* Name under which a value of KIND_CHOICE is saved. */

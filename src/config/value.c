@@ -102,7 +102,7 @@ static void show(char out[96], const config_value *v)
 static int wrong_type(const config_key *key, const config_value *v, const char *where, const char *hint,
                       hone_error *err)
 {
-    char type[160], found[96];
+    char type[CONFIG_TYPE_TEXT], found[96];
 
     config_type_text(type, sizeof type, key);
     show(found, v);
@@ -159,7 +159,7 @@ static int read_number(double *out, int64_t *n, const config_key *key, const con
     if (!isfinite(x) || errno == ERANGE || x < key->min || x > key->max ||
         (x == key->min && key->flags & KEY_ABOVE_MIN) || (x == key->max && key->flags & KEY_BELOW_MAX) ||
         (key->flags & KEY_STEPS && x >= 1 && x != floor(x))) {
-        char type[160];
+        char type[CONFIG_TYPE_TEXT];
 
         config_type_text(type, sizeof type, key);
         return hone_error_set(err, HONE_ERANGE, "%s%s.%s: must be %s, not %.40s", where, key->section,

@@ -213,8 +213,11 @@ static int set_factors(hone_adapter *a, int index, const char *path, const char 
     if (i < a->alpha_pattern.name.n)
         alpha = a->alpha_pattern.value[i];
     if (!(r >= 1 && r <= HONE_MAX_RANK) || r != floor(r) || !isfinite(alpha))
-        return hone_error_set(err, HONE_ERANGE, "%s: rank_pattern, alpha_pattern: rank %g and alpha %g of %s",
-                              where, r, alpha, path);
+        return hone_error_set(
+            err, HONE_ERANGE,
+            "%s: rank_pattern, alpha_pattern: rank %g and alpha %g of %s; a rank is a whole "
+            "number from 1 to %d, an alpha a finite number",
+            where, r, alpha, path, HONE_MAX_RANK);
     lora->r = (int32_t)r;
     lora->scale = (float)(alpha / (a->rslora ? sqrt(r) : r));
     a->max_rank = HONE_MAX(a->max_rank, lora->r);

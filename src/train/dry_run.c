@@ -28,19 +28,19 @@ static char *nearest_folder(const char *path)
     return at;
 }
 
-static int check_folder(const char *output_dir, uint64_t *free_bytes, hone_error *err)
+/* That files can be written in a folder that may still have to be made. */
+static int check_folder(const char *key, const char *path, uint64_t *free_bytes, hone_error *err)
 {
-    char *at = nearest_folder(output_dir);
+    char *at = nearest_folder(path);
     struct statvfs s;
     int rc = 0;
 
     if (!at)
         return hone_error_set(err, HONE_ENOMEM, "out of memory");
     if (!hone_path_is_dir(at))
-        rc = hone_error_set(err, HONE_EIO, "training.output_dir %s: %s is not a folder", output_dir, at);
+        rc = hone_error_set(err, HONE_EIO, "%s %s: %s is not a folder", key, path, at);
     else if (access(at, W_OK | X_OK) != 0 || statvfs(at, &s) != 0)
-        rc = hone_error_set(err, HONE_EIO, "training.output_dir %s: can not write in %s: %s", output_dir, at,
-                            strerror(errno));
+        rc = hone_error_set(err, HONE_EIO, "%s %s: can not write in %s: %s", key, path, at, strerror(errno));
     else
         *free_bytes = (uint64_t)s.f_bavail * s.f_frsize;
     hone_free(at);
@@ -79,7 +79,24 @@ static int first_micro_batch(hone_run *r, hone_dry_run *out, hone_error *err)
     return 0;
 }
 
-int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+/* The folders that a run writes in, and the checkpoint it goes on from. */
+static int check_places(const hone_config *c, hone_dry_run *out, hone_error *err)
+{
+    char *dir = NULL;
+    uint64_t unused;
+    size_t i;
+    int rc = check_folder("training.output_dir", c->training.output_dir, &out->disk_free, err);
+
+    for (i = 0; !rc && c->training.logging_dir && i < c->training.report_to.n; i++)
+        if (!strcmp(c->training.report_to.item[i], "tensorboard"))
+            rc = check_folder("training.logging_dir", c->training.logging_dir, &unused, err);
+    if (!rc)
+        rc = hone_resume_folder(&dir, c, err);
+    hone_free(dir);
+    return rc;
+}
+
+static int dry_run_one(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                        hone_dry_run *out, hone_error *err)
 {
     hone_plan plan[3];
@@ -94,23 +111,73 @@ int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_
     if (!rc)
         rc = first_micro_batch(&r, out, err);
     if (!rc)
-        rc = check_folder(c->training.output_dir, &out->disk_free, err);
+        rc = check_places(c, out, err);
     if (!rc) {
-        char need[64];
-
         out->plan = plan[chosen];
         out->eval_rows = (int64_t)r.n_eval;
         out->questions = (int64_t)r.held_out.n_questions;
         hone_run_estimate(&r, 0, &out->begin);
         checkpoint_sizes(&r, out);
-        snprintf(need, sizeof need, "%.2f GB", (double)out->disk_bytes / 1e9);
-        if (out->disk_bytes > out->disk_free)
-            rc = hone_error_set(
-                err, HONE_EIO,
-                "training.output_dir %s: %lld checkpoints and the result need %s, %.2f GB are free; "
-                "lower training.save_total_limit",
-                c->training.output_dir, (long long)out->checkpoints, need, (double)out->disk_free / 1e9);
     }
     hone_run_clear(&r);
+    return rc;
+}
+
+/* Stage i as one that writes no tokens and looks for no checkpoint: a stage begins where there is none. */
+static int make_stage(hone_config **out, const hone_config *c, size_t i, hone_error *err)
+{
+    static const char *const change[] = {"data.streaming=false", "data.cache=false",
+                                         "training.resume_from_checkpoint=false"};
+    int rc = hone_config_of_stage(out, c, i, err);
+    size_t k;
+
+    for (k = 0; !rc && k < HONE_COUNT(change); k++)
+        rc = hone_config_set(*out, change[k], err);
+    return rc;
+}
+
+/* Stages follow one another: time and space add up, the memory is that of the one that needs the most. */
+static int add_stage(hone_dry_run *all, const hone_config *c, size_t i, hone_device *dev,
+                     const hone_train_callbacks *cb, hone_error *err)
+{
+    const hone_dry_run before = *all;
+    hone_config *s;
+    hone_dry_run r;
+    int rc = make_stage(&s, c, i, err);
+
+    if (!rc)
+        rc = dry_run_one(s, dev, cb, &r, err);
+    if (!rc) {
+        if (!i || r.plan.total > before.plan.total)
+            *all = r;
+        all->begin.steps = before.begin.steps + r.begin.steps;
+        all->begin.seconds = before.begin.seconds + r.begin.seconds;
+        all->checkpoints = before.checkpoints + r.checkpoints;
+        all->disk_bytes = before.disk_bytes + r.disk_bytes;
+    }
+    hone_config_free(s);
+    return rc;
+}
+
+int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
+                       hone_dry_run *out, hone_error *err)
+{
+    size_t i;
+    int rc = c->n_stages ? hone_config_check(c, err) : dry_run_one(c, dev, cb, out, err);
+
+    if (c->n_stages)
+        memset(out, 0, sizeof *out);
+    for (i = 0; !rc && i < c->n_stages; i++)
+        rc = add_stage(out, c, i, dev, cb, err);
+    if (!rc && out->disk_bytes > out->disk_free) {
+        char need[64];
+
+        snprintf(need, sizeof need, "%.2f GB", (double)out->disk_bytes / 1e9);
+        rc = hone_error_set(err, HONE_EIO,
+                            "training.output_dir %s: %lld checkpoints and the result need %s, %.2f GB are "
+                            "free; lower training.save_total_limit",
+                            c->training.output_dir, (long long)out->checkpoints, need,
+                            (double)out->disk_free / 1e9);
+    }
     return rc;
 }

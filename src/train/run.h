@@ -36,6 +36,8 @@ void hone_run_clear(hone_run *r);
 /* hone_train_run of a configuration without stages. */
 int hone_run_whole(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                    hone_train_result *out, hone_error *err);
+/* The checkpoint that training.resume_from_checkpoint names or finds, allocated; NULL in *dir: the run begins anew. */
+int hone_resume_folder(char **dir, const hone_config *c, hone_error *err);
 /* An interval given in steps, or below 1 as a share of all steps; 0 = never. */
 int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch);
 

@@ -181,37 +181,59 @@ static int list_saved(hone_loop *l, hone_error *err)
     return 0;
 }
 
+int hone_resume_folder(char **dir, const hone_config *c, hone_error *err)
+{
+    const char *from = c->training.resume_from_checkpoint;
+    const bool any = from && !strcmp(from, "auto");
+    char *file;
+    int rc = 0;
+
+    *dir = NULL;
+    if (!from || !strcmp(from, "false"))
+        return 0;
+    if (any || !strcmp(from, "true")) {
+        rc = hone_checkpoint_newest(dir, c->training.output_dir, err);
+        return rc || *dir || any
+                   ? rc
+                   : hone_error_set(err, HONE_ENOENT,
+                                    "training.resume_from_checkpoint: there is no whole checkpoint in %s; "
+                                    "`auto` begins when there is none",
+                                    c->training.output_dir);
+    }
+    *dir = hone_strdup(from);
+    file = *dir ? hone_path_join(*dir, HONE_CHECKPOINT_FILE) : NULL;
+    if (!file)
+        rc = hone_error_set(err, HONE_ENOMEM, "out of memory");
+    else if (!hone_path_exists(file))
+        rc = hone_error_set(err, HONE_ENOENT,
+                            "training.resume_from_checkpoint: %s is no checkpoint: it has no %s", from,
+                            HONE_CHECKPOINT_FILE);
+    hone_free(file);
+    if (rc) {
+        hone_free(*dir);
+        *dir = NULL;
+    }
+    return rc;
+}
+
 int hone_loop_resume(hone_loop *l, hone_error *err)
 {
     hone_run *r = l->r;
-    const char *from = r->c->training.resume_from_checkpoint;
-    const bool any = from && !strcmp(from, "auto");
-    char text[600], line[300], *dir = NULL;
+    char text[600], line[300], *dir;
     hone_checkpoint_state s;
     size_t bytes;
     void *states = hone_optimizer_state(l->optimizer, &bytes);
-    int rc;
+    int rc = hone_resume_folder(&dir, r->c, err);
 
-    if (!from || !strcmp(from, "false"))
-        return 0;
-    rc = any || !strcmp(from, "true") ? hone_checkpoint_newest(&dir, r->c->training.output_dir, err) : 0;
-    if (!rc && !dir && any)
-        return 0;
-    if (!rc && !dir && !strcmp(from, "true"))
-        rc = hone_error_set(
-            err, HONE_ENOENT,
-            "training.resume_from_checkpoint: there is no whole checkpoint in %s; `auto` begins "
-            "when there is none",
-            r->c->training.output_dir);
+    if (rc || !dir)
+        return rc;
     describe(text, r);
-    if (!rc)
-        rc = hone_checkpoint_read(&s, dir ? dir : from, text, r->adapter->value,
-                                  r->adapter->n * sizeof(float), states, bytes, err);
+    rc = hone_checkpoint_read(&s, dir, text, r->adapter->value, r->adapter->n * sizeof(float), states, bytes,
+                              err);
     if (!rc)
         rc = hone_adapter_update(r->adapter, err);
     if (!rc) {
-        snprintf(line, sizeof line, "going on after step %lld from %.200s", (long long)s.step,
-                 dir ? dir : from);
+        snprintf(line, sizeof line, "going on after step %lld from %.200s", (long long)s.step, dir);
         hone_run_note(r, line);
         l->resumed = l->out->steps = s.step;
         l->at = s.at;
@@ -227,7 +249,7 @@ int hone_loop_resume(hone_loop *l, hone_error *err)
         l->plateau = s.plateau;
         l->eval_due = s.eval_due;
         l->before = s.seconds;
-        if (hone_row_losses_load(&l->rows, dir ? dir : from, NULL))
+        if (hone_row_losses_load(&l->rows, dir, NULL))
             hone_run_note(r, "the checkpoint has no losses of rows: those of rows.jsonl begin anew");
         rc = list_saved(l, err);
     }

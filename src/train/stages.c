@@ -15,16 +15,21 @@
 
 static const char *const adapter_files[] = {"adapter_model.safetensors", "adapter_config.json", NULL};
 
-/* output_dir/stage-N-NAME, and a file in it. Allocated. */
-static char *stage_path(const hone_config *c, size_t i, const char *file)
+char *hone_train_stage_dir(const hone_config *c, size_t i)
 {
     char name[100];
-    char *dir, *path;
 
     snprintf(name, sizeof name, "stage-%zu-%.60s", i + 1, c->stage[i].name);
-    dir = hone_path_join(c->training.output_dir, name);
-    if (!file || !dir)
-        return dir;
+    return hone_path_join(c->training.output_dir, name);
+}
+
+/* A file in the folder of a stage. Allocated. */
+static char *stage_path(const hone_config *c, size_t i, const char *file)
+{
+    char *dir = hone_train_stage_dir(c, i), *path;
+
+    if (!dir)
+        return NULL;
     path = hone_path_join(dir, file);
     hone_free(dir);
     return path;
@@ -49,7 +54,7 @@ static int make_stage(hone_config **out, const hone_config *c, size_t i, bool re
     if (rc)
         return rc;
     snprintf(name, sizeof name, "stage-%zu", i + 1);
-    rc = replace(&s->training.output_dir, stage_path(c, i, NULL), err);
+    rc = replace(&s->training.output_dir, hone_train_stage_dir(c, i), err);
     if (!rc)
         rc = replace(&s->training.resume_from_checkpoint, hone_strdup(resume ? "auto" : "false"), err);
     if (!rc && s->training.logging_dir)
@@ -59,7 +64,7 @@ static int make_stage(hone_config **out, const hone_config *c, size_t i, bool re
     if (!rc && i)
         rc = replace(c->training.finetuning_type == HONE_FINETUNING_LORA ? &s->lora.init_adapter
                                                                          : &s->model.name_or_path,
-                     stage_path(c, i - 1, NULL), err);
+                     hone_train_stage_dir(c, i - 1), err);
     if (rc)
         hone_config_free(s);
     else
@@ -128,10 +133,6 @@ static int begin(const hone_config *c, bool *resume, hone_error *err)
     int rc;
 
     *resume = from && strcmp(from, "false") != 0;
-    if (*resume && strcmp(from, "auto") != 0 && strcmp(from, "true") != 0)
-        return hone_error_set(err, HONE_EINVAL,
-                              "training.resume_from_checkpoint: a run of stages goes on from the newest "
-                              "checkpoint (`true` or `auto`), not from a given folder");
     if ((rc = hone_mkdirs(c->training.output_dir, err)))
         return rc;
     path = hone_path_join(c->training.output_dir, "config.yaml");

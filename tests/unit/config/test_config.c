@@ -291,7 +291,7 @@ static void wrong_files_are_refused_with_their_place(void **state)
     REFUSED("lora:\n  r: 8\n\n  r: 9\n", HONE_EINVAL, ":4: ", "lora.r is given twice", "line 2");
     REFUSED("data:\n  train_file: a\n  train_data_path: b\n", HONE_EINVAL, ":3: ", "twice", "line 2");
     REFUSED("lora:\n  r: 8\nlora:\n  r: 8\n", HONE_EINVAL, ":3: ", "section `lora` is given twice");
-    REFUSED("lora:\n  r: 8.5\n", HONE_EFORMAT, ":2: ", "lora.r", "integer in [1, 65536]", "`8.5`");
+    REFUSED("lora:\n  r: 8.5\n", HONE_EFORMAT, ":2: ", "lora.r", "integer in [1, 4096]", "`8.5`");
     REFUSED("lora:\n  r: eight\n", HONE_EFORMAT, ":2: ", "`eight`");
     REFUSED("lora:\n  r: \"8\"\n", HONE_EFORMAT, ":2: ", "remove the quotes");
     REFUSED("lora:\n  r: 1e1\n", HONE_EFORMAT, ":2: ", "`1e1`");
