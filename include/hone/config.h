@@ -24,6 +24,14 @@ typedef struct hone_numbers {
     size_t n;
 } hone_numbers;
 
+/* Which of the matches of target_modules are adapted, by PEFT's rules. Empty lists: all. */
+typedef struct hone_target_limits {
+    hone_strings exclude; /* exclude_modules: names, or one regular expression for the whole path */
+    bool exclude_is_list;
+    hone_numbers layers;         /* layers_to_transform, from 0; only with a list of targets */
+    hone_strings layers_pattern; /* regular expressions for the name before the number; only with layers */
+} hone_target_limits;
+
 /* Numbers by name, in the order they were given; owned by the configuration. */
 typedef struct hone_patterns {
     hone_strings name;
@@ -154,6 +162,7 @@ typedef struct hone_config {
         double lora_alpha, lora_dropout;
         hone_strings target_modules; /* one entry "all-linear", one regular expression, or a list */
         bool target_is_list;         /* false: the one entry is `all-linear` or a regular expression */
+        hone_target_limits limits;   /* exclude_modules, layers_to_transform, layers_pattern */
         hone_bias bias;
         char *task_type;
         char *init_adapter;

@@ -61,7 +61,8 @@ typedef struct hone_adapter_params {
     double alpha, dropout;
     const hone_strings *targets;
     bool targets_are_list;
-    bool rslora;    /* the scale is alpha / sqrt(r), not alpha / r */
+    const hone_target_limits *limits; /* NULL: none */
+    bool rslora;                      /* the scale is alpha / sqrt(r), not alpha / r */
     bool dora;      /* the magnitude of each output row is trained apart (Liu et al. 2024) */
     hone_bias bias; /* biases that train beside the factors: of all modules, or of the adapted ones */
     /* Other ranks and alphas for modules whose path ends in a match of the name, a regular expression; the first that
@@ -74,6 +75,9 @@ typedef struct hone_adapter_params {
 } hone_adapter_params;
 HONE_API int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p,
                               hone_error *err);
+
+/* The names of a list of targets that no adapted module has, one a call; NULL after the last. *next starts at 0. */
+HONE_API const char *hone_adapter_idle_target(const hone_adapter *a, size_t *next);
 
 /* Whole tensors, started as f32 copies of the base's values: full fine-tuning (NULL), or what `p` selects, by the rules
  * of LLaMA-Factory's freeze method. HONE_EINVAL when a name matches nothing (the message lists the names). */

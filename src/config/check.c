@@ -70,6 +70,15 @@ static int check_targets(const hone_config *c, hone_error *err)
     if (!c->lora.target_is_list && s->n && strchr(s->item[0], ',') && !strpbrk(s->item[0], "([{"))
         return hone_error_set(err, HONE_EINVAL,
                               "lora.target_modules: write the names as a list: [q_proj, v_proj]");
+    for (i = 0; i < c->lora.limits.layers.n; i++)
+        if (c->lora.limits.layers.item[i] != floor(c->lora.limits.layers.item[i]))
+            return hone_error_set(err, HONE_EINVAL, "lora.layers_to_transform: %g is no number of a block",
+                                  c->lora.limits.layers.item[i]);
+    if (c->lora.limits.layers.n && !c->lora.target_is_list)
+        return hone_error_set(err, HONE_EINVAL,
+                              "lora.layers_to_transform needs a list of names in lora.target_modules");
+    if (c->lora.limits.layers_pattern.n && !c->lora.limits.layers.n)
+        return hone_error_set(err, HONE_EINVAL, "lora.layers_pattern needs lora.layers_to_transform");
     return 0;
 }
 

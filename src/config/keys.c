@@ -152,6 +152,13 @@ const config_key config_keys[] = {
     {"lora", "target_modules", NULL, KIND_TARGETS, AT(lora.target_modules), "all-linear",
      .help = "The layers that get an adapter: a list of names, one regular expression for the whole name, or "
              "`all-linear` (every linear layer but the output head)."},
+    {"lora", "exclude_modules", NULL, KIND_TARGETS, AT(lora.limits.exclude), .unset = "none",
+     .help = "Layers that get none although target_modules names them: a list of names, or one regular "
+             "expression for the whole name."},
+    {"lora", "layers_to_transform", NULL, KIND_NUMBERS, AT(lora.limits.layers), .unset = "all", FROM(0),
+     .help = "Numbers of the blocks, from 0, that get an adapter; with a list of target_modules."},
+    {"lora", "layers_pattern", NULL, KIND_TEXTS, AT(lora.limits.layers_pattern), .unset = "any name",
+     .help = "What stands before that number in a layer's name, like `layers`; with layers_to_transform."},
     {"lora", "bias", NULL, KIND_CHOICE, AT(lora.bias), "none", .choice = bias_choice,
      .help = "Which biases are trained."},
     {"lora", "task_type", NULL, KIND_TEXT, AT(lora.task_type), "CAUSAL_LM", .help = "Only `CAUSAL_LM`."},

@@ -143,7 +143,9 @@ static int put_value(hone_buf *b, const hone_config *c, const config_key *key, h
     case KIND_PATTERNS:
         return put_patterns(b, field, err);
     case KIND_TARGETS:
-        put_strings(b, field, c->lora.target_is_list);
+        put_strings(b, field,
+                    field == &c->lora.target_modules ? c->lora.target_is_list
+                                                     : c->lora.limits.exclude_is_list);
         break;
     }
     return 0;

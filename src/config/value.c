@@ -315,7 +315,8 @@ static int assign_texts(hone_config *c, const config_key *key, const config_valu
     clear_strings(field);
     *field = fresh;
     if (key->kind == KIND_TARGETS)
-        c->lora.target_is_list = v->is_list;
+        *(field == &c->lora.target_modules ? &c->lora.target_is_list : &c->lora.limits.exclude_is_list) =
+            v->is_list && fresh.n;
     return 0;
 }
 

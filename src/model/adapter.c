@@ -52,6 +52,24 @@ static int patterns_copy(hone_patterns *out, const hone_patterns *in)
     return hone_strings_copy(&out->name, &in->name);
 }
 
+static int limits_copy(hone_target_limits *out, const hone_target_limits *in)
+{
+    *out = (hone_target_limits){0};
+    if (!in)
+        return 0;
+    out->exclude_is_list = in->exclude_is_list;
+    if (in->layers.n) {
+        out->layers.item = hone_calloc(in->layers.n, sizeof *out->layers.item);
+        if (!out->layers.item)
+            return HONE_ENOMEM;
+        memcpy(out->layers.item, in->layers.item, in->layers.n * sizeof *out->layers.item);
+        out->layers.n = in->layers.n;
+    }
+    return hone_strings_copy(&out->exclude, &in->exclude) < 0
+               ? HONE_ENOMEM
+               : hone_strings_copy(&out->layers_pattern, &in->layers_pattern);
+}
+
 int hone_adapter_empty(hone_adapter **out, hone_model *m, hone_error *err)
 {
     const size_t L = (size_t)m->w->arch.n_layer;
@@ -83,6 +101,9 @@ void hone_adapter_close(hone_adapter *a)
         return;
     hone_strings_clear(&a->target_names);
     hone_strings_clear(&a->modules_to_save);
+    hone_strings_clear(&a->limits.exclude);
+    hone_strings_clear(&a->limits.layers_pattern);
+    hone_free(a->limits.layers.item);
     hone_strings_clear(&a->rank_pattern.name);
     hone_strings_clear(&a->alpha_pattern.name);
     hone_free(a->rank_pattern.value);
@@ -255,8 +276,12 @@ static int list_params(hone_adapter *a, const hone_targets *t, const char *where
     if (!hits)
         return hone_error_set(
             err, HONE_EINVAL,
-            "%s: target_modules: nothing in the model matches \"%s\"%s; modules are called like %s", where,
-            a->target_names.item[0], a->target_names.n > 1 ? " or the others" : "", path);
+            "%s: target_modules: nothing in the model matches \"%s\"%s%s; modules are called like %s", where,
+            a->target_names.item[0], a->target_names.n > 1 ? " or the others" : "",
+            a->limits.exclude.n || a->limits.layers.n
+                ? " within exclude_modules, layers_to_transform and layers_pattern"
+                : "",
+            path);
     for (l = 0; l < L; l++)
         for (p = 0; p < HONE_N_LAYER_MODULES; p++) {
             if (p < HONE_N_PROJ && !hone_proj_there(&a->model->w->arch, p))
@@ -279,6 +304,27 @@ static int list_params(hone_adapter *a, const hone_targets *t, const char *where
             return rc;
     }
     return 0;
+}
+
+const char *hone_adapter_idle_target(const hone_adapter *a, size_t *next)
+{
+    const size_t n = a->targets_are_list ? a->target_names.n : 0,
+                 n_proj = (size_t)a->model->w->arch.n_layer * HONE_N_PROJ;
+    char path[96];
+    size_t k;
+
+    for (; *next < n; ++*next) {
+        for (k = 0; k < n_proj; k++) {
+            if (!a->lora[k].r)
+                continue;
+            hone_module_path(path, &a->model->w->arch, (int)(k / HONE_N_PROJ), (int)(k % HONE_N_PROJ));
+            if (hone_path_ends_with(path, a->target_names.item[*next]))
+                break;
+        }
+        if (k == n_proj)
+            return a->target_names.item[(*next)++];
+    }
+    return NULL;
 }
 
 /* Every name of modules_to_save must mean something. */
@@ -332,7 +378,7 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
         return hone_error_set(err, HONE_ERANGE,
                               "%s: lora_alpha must be finite and lora_dropout in [0, 1); they are %g and %g",
                               where, p->alpha, p->dropout);
-    if ((rc = hone_targets_init(&t, p->targets, p->targets_are_list, where, err)) < 0)
+    if ((rc = hone_targets_init(&t, p->targets, p->targets_are_list, p->limits, where, err)) < 0)
         return rc;
     if ((rc = refuse_others(&t, &m->w->arch, where, err)) < 0 || (rc = hone_adapter_empty(&a, m, err)) < 0)
         goto out;
@@ -343,7 +389,7 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
     a->dora = p->dora;
     a->bias = p->bias;
     if (copy_names(a, &t, p) < 0 || hone_strings_copy(&a->modules_to_save, p->modules_to_save) < 0 ||
-        patterns_copy(&a->rank_pattern, p->rank_pattern) < 0 ||
+        limits_copy(&a->limits, p->limits) < 0 || patterns_copy(&a->rank_pattern, p->rank_pattern) < 0 ||
         patterns_copy(&a->alpha_pattern, p->alpha_pattern) < 0) {
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory for the adapter", where);
         goto out;

@@ -1,5 +1,6 @@
 /* Which modules a setting means: PEFT's rules, on the module paths of the Hugging Face spelling, whatever file the base
  * came from. Python's re.fullmatch becomes PCRE2 anchored at both ends, with a bound on its work. */
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -77,10 +78,36 @@ bool hone_path_in(const char *path, const hone_strings *names)
 
 /* ---- targets ------------------------------------------------------------------------------------------------------ */
 
-int hone_targets_init(hone_targets *t, const hone_strings *targets, bool is_list, const char *where,
+/* What finds the number of a block: PEFT's re.match expressions, a pattern standing in them unbracketed. */
+static int init_layers(hone_targets *t, const hone_target_limits *limits, const char *where, hone_error *err)
+{
+    const hone_strings *pattern = &limits->layers_pattern;
+    const size_t n = pattern->n ? pattern->n : 1;
+    hone_buf text = {0};
+    int rc = 0;
+
+    t->layers = &limits->layers;
+    t->layer = hone_calloc(n, sizeof *t->layer);
+    if (!t->layer)
+        return hone_error_set(err, HONE_ENOMEM, "%s: layers_pattern: out of memory", where);
+    while (t->n_layer < n && !rc) {
+        text.len = 0;
+        if (pattern->n)
+            hone_buf_printf(&text, "\\A(?:(?:^|.*?\\.)%s\\.(?P<idx>\\d+)\\.)", pattern->item[t->n_layer]);
+        else
+            hone_buf_puts(&text, "\\A(?:.*?\\.[^.]*\\.(?P<idx>\\d+)\\.)");
+        rc = text.failed ? hone_error_set(err, HONE_ENOMEM, "%s: layers_pattern: out of memory", where)
+                         : hone_expression_init(&t->layer[t->n_layer], text.data, false, where,
+                                                "layers_pattern", err);
+        t->n_layer += rc == 0;
+    }
+    hone_buf_clear(&text);
+    return rc;
+}
+
+static int init_names(hone_targets *t, const hone_strings *targets, bool is_list, const char *where,
                       hone_error *err)
 {
-    *t = (hone_targets){0};
     if (!targets || targets->n == 0 || (targets->n == 1 && !strcasecmp(targets->item[0], "all-linear")))
         return 0;
     if (is_list) {
@@ -93,11 +120,87 @@ int hone_targets_init(hone_targets *t, const hone_strings *targets, bool is_list
     return hone_expression_init(&t->regex, targets->item[0], true, where, "target_modules", err);
 }
 
+int hone_targets_init(hone_targets *t, const hone_strings *targets, bool is_list,
+                      const hone_target_limits *limits, const char *where, hone_error *err)
+{
+    int rc;
+
+    *t = (hone_targets){0};
+    rc = init_names(t, targets, is_list, where, err);
+    if (rc || !limits)
+        return rc;
+    if (limits->layers.n && !t->names)
+        rc = hone_error_set(err, HONE_EINVAL,
+                            "%s: layers_to_transform needs a list of names in target_modules", where);
+    else if (limits->layers_pattern.n && !limits->layers.n)
+        rc = hone_error_set(err, HONE_EINVAL, "%s: layers_pattern needs layers_to_transform", where);
+    else if (limits->layers.n)
+        rc = init_layers(t, limits, where, err);
+    if (!rc && limits->exclude_is_list)
+        t->exclude = &limits->exclude;
+    else if (!rc && limits->exclude.n)
+        rc = hone_expression_init(&t->exclude_regex, limits->exclude.item[0], true, where, "exclude_modules",
+                                  err);
+    if (rc)
+        hone_targets_clear(t);
+    return rc;
+}
+
+void hone_targets_clear(hone_targets *t)
+{
+    hone_expression_clear(&t->regex);
+    hone_expression_clear(&t->exclude_regex);
+    while (t->n_layer)
+        hone_expression_clear(&t->layer[--t->n_layer]);
+    hone_free(t->layer);
+    *t = (hone_targets){0};
+}
+
+/* 1: the path's block is one of the layers. The first pattern that matches decides. */
+static int layer_matches(const hone_targets *t, const char *path, const char *where, hone_error *err)
+{
+    PCRE2_UCHAR digits[24];
+    PCRE2_SIZE size = sizeof digits;
+    size_t i, k;
+    int rc = 0;
+
+    for (i = 0; i < t->n_layer && !rc; i++)
+        rc = hone_expression_matches(&t->layer[i], path, where, "layers_pattern", err);
+    if (rc <= 0)
+        return rc;
+    if (pcre2_substring_copy_byname(t->layer[i - 1].match, (PCRE2_SPTR) "idx", digits, &size))
+        return 0;
+    for (k = 0; k < t->layers->n; k++)
+        if (strtod((const char *)digits, NULL) == t->layers->item[k])
+            return 1;
+    return 0;
+}
+
+static bool is_one_of(const char *path, const hone_strings *names)
+{
+    size_t i;
+
+    for (i = 0; i < names->n; i++)
+        if (!strcmp(path, names->item[i]))
+            return true;
+    return false;
+}
+
 int hone_targets_match(const hone_targets *t, const char *path, const char *where, hone_error *err)
 {
+    int rc = t->exclude_regex.regex
+                 ? hone_expression_matches(&t->exclude_regex, path, where, "exclude_modules", err)
+                 : hone_path_in(path, t->exclude);
+
+    if (rc)
+        return rc < 0 ? rc : 0;
     if (t->regex.regex)
         return hone_expression_matches(&t->regex, path, where, "target_modules", err);
-    return !t->names || hone_path_in(path, t->names);
+    if (!t->names || is_one_of(path, t->names)) /* a complete path is of any layer */
+        return 1;
+    if (!hone_path_in(path, t->names))
+        return 0;
+    return t->layers ? layer_matches(t, path, where, err) : 1;
 }
 
 /* ---- patterns ------------------------------------------------------------------------------------------------------ */

@@ -25,6 +25,7 @@ typedef struct settings {
     hone_adapter_params p; /* points into what stands below */
     hone_strings targets, modules_to_save;
     hone_patterns rank_pattern, alpha_pattern;
+    hone_target_limits limits;
     uint64_t template_hash, tokenizer_hash;
 } settings; /* the lists are allocated, their strings borrowed from the document */
 
@@ -57,13 +58,17 @@ static int refuse(const char *file, const char *key, hone_error *err)
 static int check_variants(json_t *doc, const char *file, hone_error *err)
 {
     static const char *const off[] = {
-        "fan_in_fan_out",      "lora_bias",
-        "layers_to_transform", "layers_pattern",
-        "exclude_modules",     "layer_replication",
-        "megatron_config",     "trainable_token_indices",
-        "target_parameters",   "alora_invocation_tokens",
-        "arrow_config",        "kasa_config",
-        "monteclora_config",   "velora_config",
+        "fan_in_fan_out",
+        "lora_bias",
+        "layer_replication",
+        "megatron_config",
+        "trainable_token_indices",
+        "target_parameters",
+        "alora_invocation_tokens",
+        "arrow_config",
+        "kasa_config",
+        "monteclora_config",
+        "velora_config",
     };
     /* Ways to start that leave the base as it is; the others (PiSSA, OLoRA, ...) change it. */
     static const char *const harmless[] = {"gaussian", "eva", "orthogonal"};
@@ -151,6 +156,44 @@ wrong:
     return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\" must be a string or a list of strings", file, key);
 }
 
+/* A block's number or a list of them. */
+static int read_layers(hone_numbers *out, json_t *v, const char *file, hone_error *err)
+{
+    const bool list = json_is_array(v);
+    const size_t n = list ? json_array_size(v) : 1;
+
+    if (!v || json_is_null(v) || !n)
+        return 0;
+    out->item = hone_calloc(n, sizeof *out->item);
+    if (!out->item)
+        return hone_error_set(err, HONE_ENOMEM, "%s: out of memory", file);
+    for (; out->n < n; out->n++) {
+        json_t *number = list ? json_array_get(v, out->n) : v;
+
+        if (!json_is_integer(number))
+            return hone_error_set(err, HONE_EFORMAT,
+                                  "%s: \"layers_to_transform\" must be a whole number or a list of them",
+                                  file);
+        out->item[out->n] = json_number_value(number);
+    }
+    return 0;
+}
+
+/* What narrows the targets. */
+static int read_limits(hone_target_limits *out, json_t *doc, const char *file, hone_error *err)
+{
+    json_t *exclude = json_object_get(doc, "exclude_modules"),
+           *pattern = json_object_get(doc, "layers_pattern");
+    int rc = read_layers(&out->layers, json_object_get(doc, "layers_to_transform"), file, err);
+
+    out->exclude_is_list = json_is_array(exclude);
+    if (!rc && !is_off(exclude))
+        rc = read_strings(&out->exclude, exclude, "exclude_modules", file, err);
+    if (!rc && !is_off(pattern))
+        rc = read_strings(&out->layers_pattern, pattern, "layers_pattern", file, err);
+    return rc;
+}
+
 /* An object of numbers. */
 static int read_patterns(hone_patterns *out, json_t *v, const char *key, const char *file, hone_error *err)
 {
@@ -214,6 +257,7 @@ static int read_settings(settings *s, json_t *doc, const char *file, hone_error 
     s->p.dora = json_is_true(json_object_get(doc, "use_dora"));
     s->p.targets = &s->targets;
     s->p.targets_are_list = json_is_array(targets);
+    s->p.limits = &s->limits;
     s->p.modules_to_save = &s->modules_to_save;
     s->p.rank_pattern = &s->rank_pattern;
     s->p.alpha_pattern = &s->alpha_pattern;
@@ -221,6 +265,7 @@ static int read_settings(settings *s, json_t *doc, const char *file, hone_error 
     s->tokenizer_hash = hash_of(doc, "tokenizer_hash");
     if ((rc = read_bias(&s->p.bias, json_object_get(doc, "bias"), file, err)) < 0 ||
         (rc = read_strings(&s->targets, targets, "target_modules", file, err)) < 0 ||
+        (rc = read_limits(&s->limits, doc, file, err)) < 0 ||
         (!is_off(saved) &&
          (rc = read_strings(&s->modules_to_save, saved, "modules_to_save", file, err)) < 0) ||
         (rc = read_patterns(&s->rank_pattern, json_object_get(doc, "rank_pattern"), "rank_pattern", file,
@@ -233,6 +278,9 @@ static int read_settings(settings *s, json_t *doc, const char *file, hone_error 
 static void settings_clear(settings *s)
 {
     hone_free(s->targets.item);
+    hone_free(s->limits.exclude.item);
+    hone_free(s->limits.layers_pattern.item);
+    hone_free(s->limits.layers.item);
     hone_free(s->modules_to_save.item);
     hone_free(s->rank_pattern.name.item);
     hone_free(s->rank_pattern.value);
@@ -433,6 +481,27 @@ static json_t *patterns_json(const hone_patterns *p)
     return object;
 }
 
+/* The layers as PEFT writes them, whole numbers. */
+static json_t *layers_json(const hone_numbers *layers)
+{
+    json_t *list = layers->n ? json_array() : json_null();
+    size_t i;
+
+    for (i = 0; list && i < layers->n; i++)
+        if (json_array_append_new(list, number_json(layers->item[i])) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    return list;
+}
+
+static json_t *exclude_json(const hone_target_limits *limits)
+{
+    if (limits->exclude_is_list)
+        return strings_json(&limits->exclude);
+    return limits->exclude.n ? json_string(limits->exclude.item[0]) : json_null();
+}
+
 static int write_config(const hone_adapter *a, const char *path, uint64_t template_hash,
                         uint64_t tokenizer_hash, hone_error *err)
 {
@@ -442,11 +511,8 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
         "auto_mapping",
         "corda_config",
         "eva_config",
-        "exclude_modules",
         "kasa_config",
         "layer_replication",
-        "layers_pattern",
-        "layers_to_transform",
         "lora_ga_config",
         "megatron_config",
         "monteclora_config",
@@ -485,6 +551,11 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
               json_object_set_new(doc, "loftq_config", json_object()) |
               json_object_set_new(doc, "rank_pattern", patterns_json(&a->rank_pattern)) |
               json_object_set_new(doc, "alpha_pattern", patterns_json(&a->alpha_pattern)) |
+              json_object_set_new(doc, "exclude_modules", exclude_json(&a->limits)) |
+              json_object_set_new(doc, "layers_to_transform", layers_json(&a->limits.layers)) |
+              json_object_set_new(doc, "layers_pattern",
+                                  a->limits.layers_pattern.n ? strings_json(&a->limits.layers_pattern)
+                                                             : json_null()) |
               json_object_set_new(doc, "modules_to_save",
                                   a->modules_to_save.n ? strings_json(&a->modules_to_save) : json_null());
     for (i = 0; i < HONE_COUNT(null_key); i++)

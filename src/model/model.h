@@ -55,7 +55,8 @@ struct hone_adapter {
     hone_bias bias;
     hone_patterns rank_pattern, alpha_pattern; /* as given, for adapter_config.json; owned */
     hone_strings modules_to_save, target_names;
-    bool targets_are_list; /* false: one regular expression */
+    bool targets_are_list;     /* false: one regular expression */
+    hone_target_limits limits; /* as given; owned */
     hone_lora *lora; /* [L * HONE_N_PROJ]; r = 0: not adapted. a, b point into value; the keys of dropout
                                      are filled in by each pass, in its own copy */
     float *norm;     /* DoRA: the rows' lengths, which lora.norm points into; NULL without */

@@ -55,6 +55,18 @@ static int open_data(hone_run *r, hone_error *err)
     return rc;
 }
 
+static void note_idle_targets(hone_run *r)
+{
+    const char *name;
+    size_t next = 0;
+    char line[200];
+
+    while ((name = hone_adapter_idle_target(r->adapter, &next))) {
+        snprintf(line, sizeof line, "lora.target_modules: \"%.80s\" adapts nothing in this model", name);
+        hone_run_note(r, line);
+    }
+}
+
 static int make_adapter(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
@@ -63,6 +75,7 @@ static int make_adapter(hone_run *r, hone_error *err)
                              .dropout = c->lora.lora_dropout,
                              .targets = &c->lora.target_modules,
                              .targets_are_list = c->lora.target_is_list,
+                             .limits = &c->lora.limits,
                              .rslora = c->lora.use_rslora,
                              .dora = c->lora.use_dora,
                              .bias = c->lora.bias,
@@ -88,8 +101,12 @@ static int make_adapter(hone_run *r, hone_error *err)
         return hone_adapter_tensors(
             &r->adapter, r->model, c->training.finetuning_type == HONE_FINETUNING_FREEZE ? &part : NULL, err);
     }
-    if (!c->lora.init_adapter)
-        return hone_adapter_new(&r->adapter, r->model, &p, err);
+    if (!c->lora.init_adapter) {
+        rc = hone_adapter_new(&r->adapter, r->model, &p, err);
+        if (!rc)
+            note_idle_targets(r);
+        return rc;
+    }
     rc = hone_adapter_open(&r->adapter, r->model, c->lora.init_adapter, err);
     if (rc)
         return rc;

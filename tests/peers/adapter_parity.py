@@ -42,12 +42,14 @@ ACCEPTED = [
     ("DoRA, bf16", dict(target_modules=["q_proj", "down_proj", "qkv_proj"], use_dora=True, use_rslora=True), torch.bfloat16),
     ("DoRA, bias", dict(target_modules=["k_proj", "o_proj"], use_dora=True, bias="all"), torch.float32),
     ("bias lora_only", dict(target_modules=["q_proj", "down_proj"], bias="lora_only"), torch.float32),
+    ("excluded names", dict(target_modules="all-linear", exclude_modules=["q_proj", "model.layers.1.mlp.down_proj"]), torch.float32),
+    ("excluded expression", dict(target_modules=["q_proj", "down_proj"], exclude_modules=r".*\.0\.mlp\..*"), torch.float32),
+    ("layers", dict(target_modules=["k_proj", "model.layers.0.mlp.down_proj"], layers_to_transform=[1]), torch.float32),
+    ("layers of a name", dict(target_modules=["o_proj"], layers_to_transform=[0], layers_pattern=["h", "layers"]), torch.float32),
 ]
 WHOLE = ("llama", "qwen2", "phi3")  # families that meet every configuration; the others those of all layers
 REFUSED = [
     ("lora_bias", dict(lora_bias=True)),
-    ("layers_to_transform", dict(layers_to_transform=[0])),
-    ("exclude_modules", dict(exclude_modules=["k_proj"])),
 ]
 
 
@@ -205,8 +207,9 @@ def main():
                     failed.append("%s, %s: adapter_config.json is not laid out as PEFT does" % (family, name))
                 for d in (a, b):
                     d.pop("base_model_name_or_path")
-                    if isinstance(d["target_modules"], list):
-                        d["target_modules"].sort()
+                    for key in ("target_modules", "exclude_modules"):
+                        if isinstance(d[key], list):
+                            d[key].sort()
                 if b.pop("hone", None) is None or a != b:
                     failed.append("%s, %s: settings differ: %s" % (family, name, {k for k in a if a[k] != b.get(k)}))
 

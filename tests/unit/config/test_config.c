@@ -190,7 +190,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
 
     assert_true(has_notice(c, "seed.yaml:11: model.trust_remote_code: has no effect"));
     assert_true(has_notice(c, "seed.yaml:12: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:74: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:77: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -489,6 +489,9 @@ static void check_refuses_by_name(void **state)
         {"training.report_to=[tensorboard, mlflow]", HONE_EUNSUPPORTED, "`mlflow` needs a network"},
         {"training.report_to=tensorbord", HONE_EINVAL, "`tensorbord`"},
         {"training.report_to=[none, tensorboard]", HONE_EINVAL, "alone"},
+        {"lora.layers_to_transform=[0]", HONE_EINVAL, "list of names"},
+        {"lora.layers_to_transform=[0.5]", HONE_EINVAL, "0.5"},
+        {"lora.layers_pattern=[h]", HONE_EINVAL, "layers_to_transform"},
         {"lora.target_modules=[all-linear]", HONE_EINVAL, "alone"},
         {"lora.target_modules='q_proj,v_proj'", HONE_EINVAL, "[q_proj, v_proj]"},
         {"lora.task_type=SEQ_CLS", HONE_EUNSUPPORTED, "CAUSAL_LM"},
@@ -588,6 +591,8 @@ static void assert_round_trip(const hone_config *c)
     TEXT(distributed.backend);
     TEXT(distributed.deepspeed_config_file);
     STRINGS(lora.target_modules);
+    STRINGS(lora.limits.exclude);
+    STRINGS(lora.limits.layers_pattern);
     STRINGS(training.report_to);
     STRINGS(training.sample_prompts);
     STRINGS(training.sample_data_path);
@@ -609,6 +614,7 @@ static void assert_round_trip(const hone_config *c)
     TEXT(data.scores_sort);
     TEXT(data.scores_weight);
     TEXT(data.mix_curriculum);
+    NUMBERS(lora.limits.layers);
     NUMBERS(data.mix_weights);
     NUMBERS(data.mix_stages);
     TEXT(data.cache_dir);

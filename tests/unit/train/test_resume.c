@@ -489,12 +489,9 @@ static void wrong_checkpoints_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_bit_for_bit),
-        cmocka_unit_test(schedules_that_react_go_on),
-        cmocka_unit_test(guards_and_patience_go_on),
-        cmocka_unit_test(stages_go_on),
-        cmocka_unit_test(whole_models_go_on),
-        cmocka_unit_test(what_a_kill_leaves_does_no_harm),
+        cmocka_unit_test(goes_on_bit_for_bit),         cmocka_unit_test(schedules_that_react_go_on),
+        cmocka_unit_test(guards_and_patience_go_on),   cmocka_unit_test(stages_go_on),
+        cmocka_unit_test(whole_models_go_on),          cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
 
