@@ -292,6 +292,7 @@ int hone_sgd_step(hone_device *dev, const hone_sgd *a, hone_error *err);
 /* The largest shapes that ops will be called with. */
 typedef struct hone_workspace_spec {
     int64_t tokens;          /* N of any op */
+    int64_t targets;         /* N of head_loss; 0 = tokens */
     int32_t max_in, max_out; /* over all linear weights but the head */
     int32_t group_out;       /* largest sum of outs of one linear call */
     int32_t width, vocab;    /* C, V of the head (V = 0: no head) */

@@ -28,8 +28,8 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
                 const hone_activation_params *p)
 {
     const hone_arch *r = &m->w->arch;
-    const int64_t N = p->tokens, C = r->width, HD = (int64_t)r->n_head * r->head_size,
-                  KD = (int64_t)r->n_kv * r->head_size, F = r->ffn;
+    const int64_t N = p->tokens, T = hone_activations_targets(p), C = r->width,
+                  HD = (int64_t)r->n_head * r->head_size, KD = (int64_t)r->n_kv * r->head_size, F = r->ffn;
     const size_t e = m->act == HONE_BF16 ? 2 : 4;
     const unsigned qkv = 1u << HONE_Q | 1u << HONE_K | 1u << HONE_V,
                    gate_up = 1u << HONE_GATE | 1u << HONE_UP;
@@ -83,18 +83,18 @@ static int list(buffer out[MAX_BUFFERS], const hone_model *m, const hone_adapter
     SHARED("pos", LIFE_PASS, HONE_BUF_POS, N, 1, 4);
     SHARED("kv_row", LIFE_PASS, HONE_BUF_KV_ROW, p->max_seq, 1, 4);
     SHARED("kv_len", LIFE_PASS, HONE_BUF_KV_LEN, p->max_seq, 1, 4);
-    SHARED("trained", LIFE_PASS, HONE_BUF_TRAINED, N, 1, 4);
-    SHARED("target", LIFE_PASS, HONE_BUF_TARGET, N, 1, 4);
-    SHARED("weight", LIFE_PASS, HONE_BUF_WEIGHT, N, 1, 4);
-    SHARED("best", LIFE_PASS, HONE_BUF_BEST, N, 1, 4);
-    SHARED("correct", LIFE_PASS, HONE_BUF_CORRECT, N, 1, 1);
-    SHARED("loss", LIFE_PASS, HONE_BUF_LOSS, N, 1, 4);
-    SHARED("xt", LIFE_HEAD, HONE_BUF_XT, N, C, e);
-    SHARED("nt", LIFE_HEAD, HONE_BUF_NT, N, C, e);
+    SHARED("trained", LIFE_PASS, HONE_BUF_TRAINED, T, 1, 4);
+    SHARED("target", LIFE_PASS, HONE_BUF_TARGET, T, 1, 4);
+    SHARED("weight", LIFE_PASS, HONE_BUF_WEIGHT, T, 1, 4);
+    SHARED("best", LIFE_PASS, HONE_BUF_BEST, T, 1, 4);
+    SHARED("correct", LIFE_PASS, HONE_BUF_CORRECT, T, 1, 1);
+    SHARED("loss", LIFE_PASS, HONE_BUF_LOSS, T, 1, 4);
+    SHARED("xt", LIFE_HEAD, HONE_BUF_XT, T, C, e);
+    SHARED("nt", LIFE_HEAD, HONE_BUF_NT, T, C, e);
     if (p->training) {
         SHARED("noise", LIFE_PASS, HONE_BUF_NOISE, N, 1, 4);
         SHARED("dx", LIFE_PASS, HONE_BUF_DX, N, C, e);
-        SHARED("dnt", LIFE_HEAD, HONE_BUF_DNT, N, C, e);
+        SHARED("dnt", LIFE_HEAD, HONE_BUF_DNT, T, C, e);
         SHARED("dh", LIFE_FFN_BACKWARD, HONE_BUF_DH, N, F, e);
         SHARED("do", LIFE_ATTENTION_BACKWARD, HONE_BUF_DO, N, HD, e);
         if (r->fused) {
@@ -276,6 +276,7 @@ void hone_model_workspace_spec(hone_workspace_spec *s, const hone_model *m, cons
 
     *s = (hone_workspace_spec){
         .tokens = p->tokens,
+        .targets = p->targets,
         .max_in = HONE_MAX(HONE_MAX(r->width, HD), r->ffn),
         /* K <= H: k and v are no wider than q */
         .max_out = HONE_MAX(HONE_MAX(r->width, r->fused ? HD + 2 * KD : HD), r->fused ? 2 * r->ffn : r->ffn),

@@ -59,6 +59,12 @@ struct hone_activations {
     void *layer[][HONE_N_LAYER_BUF]; /* [L + 1]; layer L has X only */
 };
 
+/* The most rows that the head computes. */
+static inline int32_t hone_activations_targets(const hone_activation_params *p)
+{
+    return p->targets ? p->targets : p->tokens;
+}
+
 /* The first layer whose input holds, among its first `tokens` rows, a value that is no finite number, as the last pass left
  * them; n_layer: the output of the last. -1: none. Layers below p.first are not looked at one by one: what they did shows
  * in the input of that layer. */

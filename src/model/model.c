@@ -134,12 +134,17 @@ float hone_model_embed_scale(const hone_model *m)
 
 static int check_batch(const hone_arch *r, const hone_activations *act, const hone_batch *b, hone_error *err)
 {
-    int32_t s;
+    int32_t s, targets;
 
     if (b->n_tokens > act->p.tokens || b->n_seq > act->p.max_seq)
         return hone_error_set(err, HONE_ELIMIT,
                               "batch of %d positions in %d sequences; the plan is for %d in %d", b->n_tokens,
                               b->n_seq, act->p.tokens, act->p.max_seq);
+    for (s = targets = 0; s < b->n_tokens; s++)
+        targets += b->target[s] != HONE_IGNORE;
+    if (targets > hone_activations_targets(&act->p))
+        return hone_error_set(err, HONE_ELIMIT, "batch of %d targets; the plan is for %d", targets,
+                              act->p.targets);
     if (b->n_tokens < 1 || b->n_seq < 1 || b->off[0] != 0 || b->off[b->n_seq] != b->n_tokens)
         return hone_error_set(err, HONE_EINVAL, "batch: the sequences do not cover its %d positions",
                               b->n_tokens);

@@ -112,6 +112,7 @@ typedef struct hone_activation_params {
     int32_t max_seq; /* most sequences in a batch */
     int recompute;   /* 0 keep all, 1 recompute norms and gated product, 2 keep block inputs only */
     int32_t max_kv;  /* longest key sequence: the capacity of a hone_kv; 0 = tokens */
+    int32_t targets; /* most positions with a target; 0 = tokens */
     bool training;   /* false: evaluation, nothing is kept */
 } hone_activation_params;
 

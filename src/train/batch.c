@@ -9,6 +9,7 @@ int hone_packer_init(hone_packer *p, int32_t max_tokens, int32_t max_seq, hone_e
 {
     p->max_tokens = max_tokens;
     p->max_seq = max_seq;
+    p->max_targets = max_tokens;
     p->ids = hone_calloc((size_t)max_tokens, sizeof *p->ids);
     p->target = hone_calloc((size_t)max_tokens, sizeof *p->target);
     p->weight = hone_calloc((size_t)max_tokens, sizeof *p->weight);

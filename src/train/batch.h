@@ -11,6 +11,8 @@ typedef struct hone_packer {
     float *weight;         /* [max_tokens] */
     int32_t *off;          /* [max_seq + 1] */
     int32_t max_tokens, max_seq;
+    int32_t
+        max_targets; /* of a batch that hone_evaluate makes: what the activations are for; max_tokens at first */
 } hone_packer;
 
 int hone_packer_init(hone_packer *p, int32_t max_tokens, int32_t max_seq, hone_error *err);

@@ -16,17 +16,19 @@ int hone_evaluate(hone_model *m, const hone_adapter *a, hone_activations *act, h
     int rc;
 
     for (first = 0; first < n; first += count) {
-        size_t positions = 0;
+        size_t positions = 0, targets = 0;
         hone_batch b;
         hone_pass pass;
         int32_t i = 0;
 
         for (count = 0; count < (size_t)packer->max_seq && first + count < n; count++) {
-            size_t length = hone_dataset_get(data, which[first + count]).n;
+            const hone_sequence q = hone_dataset_get(data, which[first + count]);
 
-            if (count && positions + length > (size_t)packer->max_tokens)
+            if (count && (positions + q.n > (size_t)packer->max_tokens ||
+                          targets + q.n_targets > (size_t)packer->max_targets))
                 break;
-            positions += length;
+            positions += q.n;
+            targets += q.n_targets;
         }
         hone_packer_fill(packer, &b, data, which + first, count);
         rc = hone_model_eval(m, a, act, &b, &pass, err);

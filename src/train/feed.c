@@ -308,19 +308,20 @@ double hone_feed_epochs(const hone_feed *f, hone_position at)
     return (double)at.epoch + (f->p.which ? (double)done / (double)batches : 0);
 }
 
-int hone_feed_largest(hone_feed *f, int64_t steps, int64_t *positions, int64_t *sequences, hone_error *err)
+int hone_feed_largest(hone_feed *f, int64_t steps, hone_batch_size *out, hone_error *err)
 {
     int64_t step, micro;
     const uint32_t *which;
     size_t n;
     int rc = 0;
 
-    *positions = *sequences = 0;
+    *out = (hone_batch_size){0};
     for (step = 0; !rc && step < steps; step++) {
         rc = hone_feed_load(f, hone_feed_seek(f, step), err);
         for (micro = 0; !rc && (which = hone_feed_micro(f, micro, &n)) != NULL; micro++) {
-            *positions = HONE_MAX(*positions, (int64_t)hone_dataset_tokens(f->p.data, which, n));
-            *sequences = HONE_MAX(*sequences, (int64_t)n);
+            out->positions = HONE_MAX(out->positions, (int64_t)hone_dataset_tokens(f->p.data, which, n));
+            out->sequences = HONE_MAX(out->sequences, (int64_t)n);
+            out->targets = HONE_MAX(out->targets, hone_count_targets(f->p.data, which, n));
         }
     }
     return rc;

@@ -74,7 +74,12 @@ int64_t hone_feed_steps(const hone_feed *f, int64_t units);
 int hone_feed_count_units(hone_feed *f, int64_t *units, hone_error *err);
 /* Epochs finished at a place, as a fraction; with streaming the whole ones. */
 double hone_feed_epochs(const hone_feed *f, hone_position at);
-/* Positions and sequences of the largest micro-batch among the first `steps` steps; not with streaming. */
-int hone_feed_largest(hone_feed *f, int64_t steps, int64_t *positions, int64_t *sequences, hone_error *err);
+/* The most of each that a micro-batch has. */
+typedef struct hone_batch_size {
+    int64_t positions, sequences, targets;
+} hone_batch_size;
+
+/* Of the micro-batches of the first `steps` steps; not with streaming. */
+int hone_feed_largest(hone_feed *f, int64_t steps, hone_batch_size *out, hone_error *err);
 
 #endif

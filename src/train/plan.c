@@ -12,8 +12,11 @@
 
 static void activation_params(const hone_run *r, int recompute, hone_activation_params *p)
 {
-    *p = (hone_activation_params){
-        .tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+    *p = (hone_activation_params){.tokens = r->tokens,
+                                  .targets = r->targets,
+                                  .max_seq = r->max_seq,
+                                  .recompute = recompute,
+                                  .training = true};
 }
 
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
@@ -97,6 +100,7 @@ static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int
     if (level < 2)
         offer(b, "training.gradient_checkpointing: 2", now, plan[2].total);
     half.tokens = (r->tokens + 1) / 2;
+    half.targets = (r->targets + 1) / 2;
     hone_run_plan(&half, level, &other);
     if (c->training.per_device_train_batch_size > 1)
         snprintf(setting, sizeof setting, "training.per_device_train_batch_size: %d",

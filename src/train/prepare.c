@@ -147,25 +147,29 @@ int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, i
     return every < 1 ? (int64_t)fmax(1, ceil(every * (double)steps)) : (int64_t)every;
 }
 
-/* Positions and sequences of the largest micro-batch that `f` makes, evaluations included. */
-static int largest(const hone_run *r, hone_feed *f, int64_t *positions, int64_t *sequences, hone_error *err)
+/* Of the micro-batches that `f` makes, evaluations included. */
+static int largest(const hone_run *r, hone_feed *f, hone_batch_size *out, hone_error *err)
 {
     const hone_config *c = r->c;
     size_t i;
     int rc;
 
     if (r->train) {
-        rc = hone_feed_largest(f, r->steps, positions, sequences, err);
+        rc = hone_feed_largest(f, r->steps, out, err);
         if (rc)
             return rc;
     } else { /* what the rows to come may need at most; one with a target has two tokens */
-        *positions = f->p.batch_rows * c->model.max_length;
-        *sequences = f->p.pack ? HONE_MAX(*positions / 2, 1) : f->p.batch_rows;
+        out->positions = out->targets = f->p.batch_rows * c->model.max_length;
+        out->sequences = f->p.pack ? HONE_MAX(out->positions / 2, 1) : f->p.batch_rows;
     }
     if (r->eval_every) {
-        for (i = 0; i < r->n_eval; i++)
-            *positions = HONE_MAX(*positions, (int64_t)hone_dataset_get(r->eval_data, r->eval[i]).n);
-        *sequences = HONE_MAX(*sequences, c->training.per_device_eval_batch_size);
+        for (i = 0; i < r->n_eval; i++) {
+            const hone_sequence q = hone_dataset_get(r->eval_data, r->eval[i]);
+
+            out->positions = HONE_MAX(out->positions, (int64_t)q.n);
+            out->targets = HONE_MAX(out->targets, (int64_t)q.n_targets);
+        }
+        out->sequences = HONE_MAX(out->sequences, c->training.per_device_eval_batch_size);
     }
     return 0;
 }
@@ -186,7 +190,8 @@ static int count_steps(hone_run *r, hone_error *err)
                           .group = c->training.group_by_length ||
                                    c->training.train_sampling_strategy == HONE_SAMPLER_BY_LENGTH,
                           .seed = (uint64_t)c->training.seed};
-    int64_t units = 0, positions, sequences;
+    hone_batch_size most;
+    int64_t units = 0;
     int rc = hone_feed_init(&r->feed, &p, err);
 
     if (!rc && r->train)
@@ -202,16 +207,17 @@ static int count_steps(hone_run *r, hone_error *err)
     if (r->n_eval)
         r->eval_every = hone_run_interval(c->training.evaluation_strategy, c->training.eval_steps, r->steps,
                                           r->per_epoch);
-    rc = largest(r, &r->feed, &positions, &sequences, err);
+    rc = largest(r, &r->feed, &most, err);
     if (rc)
         return rc;
-    if (positions > INT32_MAX)
+    if (most.positions > INT32_MAX)
         return hone_error_set(err, HONE_ELIMIT,
                               "a micro-batch of %lld positions: lower "
                               "training.per_device_train_batch_size",
-                              (long long)positions);
-    r->tokens = (int32_t)positions;
-    r->max_seq = (int32_t)sequences;
+                              (long long)most.positions);
+    r->tokens = (int32_t)most.positions;
+    r->targets = (int32_t)most.targets;
+    r->max_seq = (int32_t)most.sequences;
     return 0;
 }
 
@@ -308,23 +314,24 @@ static int plan_batch(const hone_run *r, int64_t rows, hone_plan_batch *out, hon
     hone_run other = *r;
     hone_feed feed;
     hone_plan plan;
-    int64_t positions, sequences;
+    hone_batch_size most;
     int level, rc;
 
     p.batch_rows = rows;
     rc = hone_feed_init(&feed, &p, err);
     if (!rc)
-        rc = largest(r, &feed, &positions, &sequences, err);
+        rc = largest(r, &feed, &most, err);
     hone_feed_clear(&feed);
     if (rc)
         return rc;
-    *out = (hone_plan_batch){.rows = rows, .tokens = positions};
-    other.tokens = (int32_t)HONE_MIN(positions, INT32_MAX);
-    other.max_seq = (int32_t)HONE_MIN(sequences, INT32_MAX);
+    *out = (hone_plan_batch){.rows = rows, .tokens = most.positions};
+    other.tokens = (int32_t)HONE_MIN(most.positions, INT32_MAX);
+    other.targets = (int32_t)HONE_MIN(most.targets, INT32_MAX);
+    other.max_seq = (int32_t)HONE_MIN(most.sequences, INT32_MAX);
     for (level = 0; level < 3; level++) {
         hone_run_plan(&other, level, &plan);
         out->bytes[level] = plan.total;
-        out->fits[level] = positions <= INT32_MAX && hone_run_fits(r, &plan);
+        out->fits[level] = most.positions <= INT32_MAX && hone_run_fits(r, &plan);
     }
     return 0;
 }

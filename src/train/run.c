@@ -201,8 +201,11 @@ static int start(hone_loop *l, int recompute, hone_error *err)
 {
     hone_run *r = l->r;
     size_t n = r->adapter->n;
-    hone_activation_params ap = {
-        .tokens = r->tokens, .max_seq = r->max_seq, .recompute = recompute, .training = true};
+    hone_activation_params ap = {.tokens = r->tokens,
+                                 .targets = r->targets,
+                                 .max_seq = r->max_seq,
+                                 .recompute = recompute,
+                                 .training = true};
     char *path;
     int rc;
 
@@ -211,6 +214,7 @@ static int start(hone_loop *l, int recompute, hone_error *err)
         (rc = hone_activations_new(&l->act, r->model, r->adapter, &ap, err)) ||
         (rc = hone_packer_init(&l->packer, r->tokens, r->max_seq, err)))
         return rc;
+    l->packer.max_targets = r->targets;
     l->keep_best = r->eval_every && r->c->training.load_best_model_at_end;
     l->grad = hone_big_alloc(n * sizeof(float));
     if (!l->grad)

@@ -22,7 +22,7 @@ typedef struct hone_run {
     int64_t steps, per_epoch; /* of the whole run; of an epoch, 0 with streaming */
     int64_t warmup;
     int64_t eval_every, save_every;     /* in steps; 0 = never */
-    int32_t tokens, max_seq;            /* of the largest batch, evaluation included */
+    int32_t tokens, max_seq, targets;   /* the most of each in a batch, evaluation included */
     uint64_t program_bytes, text_bytes; /* resident at the start; heap of tokenizer, template and data */
     uint64_t shard_bytes;               /* of mapped token shards */
     uint64_t memory;                    /* bytes a plan may have in all; 0: what is available */

@@ -109,7 +109,7 @@ static hone_need need_of(const hone_device *dev, const hone_workspace_spec *s)
     n = hone_need_max(n, hone_fast_need_attention(s->tokens, s->n_head, s->head_size, s->max_kv));
     n = hone_need_max(n, hone_fast_need_rows(HONE_MAX(s->max_in, s->width), s->head_size));
     if (s->vocab > 0)
-        n = hone_need_max(n, hone_fast_need_head(s->tokens, s->vocab, s->width));
+        n = hone_need_max(n, hone_fast_need_head(s->targets ? s->targets : s->tokens, s->vocab, s->width));
     return n;
 }
 

@@ -26,7 +26,7 @@ static const char conversation[] = "[{\"role\":\"user\",\"content\":\"hello, how
 static int open_all(void **state)
 {
     hone_error err = HONE_ERROR_INIT;
-    hone_model_params p = {HONE_PRECISION_F32};
+    hone_model_params p = {.precision = HONE_PRECISION_F32};
 
     (void)state;
     if (hone_device_open(&g.dev, NULL, &err) || hone_tokenizer_open(&g.tok, TINY, &err) ||

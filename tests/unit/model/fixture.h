@@ -70,7 +70,10 @@ static inline void plan_for(fixture *f, const hone_adapter *a, int recompute, bo
                                 .training = training,
                                 .max_kv = max_kv};
     hone_workspace_spec spec;
+    int32_t i;
 
+    for (i = 0; training && i < f->batch.n_tokens; i++) /* exactly, so that a row too many shows */
+        p.targets += f->batch.target[i] != HONE_IGNORE;
     hone_activations_free(f->act);
     OK(hone_activations_new(&f->act, f->m, a, &p, err));
     hone_model_workspace_spec(&spec, f->m, a, &p);

@@ -199,7 +199,10 @@ static void bad_batches_are_refused(void **state)
     REFUSED(HONE_ELIMIT, f.batch.n_seq + 1, one);
     b.n_tokens = f.batch.n_tokens + 1;
     REFUSED(HONE_ELIMIT, 1, one);
-    b.n_tokens = 8;
+    b = f.batch; /* a target more than planned */
+    b.target = f.batch.ids;
+    assert_int_equal(hone_model_train(f.m, f.a, f.act, &b, 1, 0, 0, &pass, NULL), HONE_ELIMIT);
+    b = (hone_batch){.n_tokens = 8, .ids = ids, .target = target};
     ids[3] = 96;
     REFUSED(HONE_ERANGE, 1, one);
     ids[3] = -1;

@@ -12,6 +12,7 @@
 
 #include "base/base.h"
 #include "text/chat_json.h"
+#include "train/batch.h"
 #include "train/feed.h"
 
 #define LENGTH 60000
@@ -151,7 +152,8 @@ static void check_epochs(const hone_feed_params *p)
 {
     size_t n = p->n, n_packs = n, i;
     uint32_t *seen = hone_calloc(n, sizeof *seen), *copy = hone_alloc(n * sizeof *copy), *start = NULL;
-    int64_t units, per_epoch, step, m, positions, sequences, largest = 0, most = 0;
+    int64_t units, per_epoch, step, m, largest = 0, most = 0, most_targets = 0;
+    hone_batch_size size;
     hone_position at = {0};
     uint64_t hash[200];
     hone_feed f;
@@ -177,6 +179,7 @@ static void check_epochs(const hone_feed_params *p)
             assert_true(p->pack ? tokens <= p->pack * (size_t)p->batch_rows : n <= (size_t)p->batch_rows);
             largest = HONE_MAX(largest, (int64_t)tokens);
             most = HONE_MAX(most, (int64_t)n);
+            most_targets = HONE_MAX(most_targets, hone_count_targets(p->data, which, n));
             for (i = 0; i < n; i++)
                 seen[which[i]]++;
             taken++;
@@ -191,9 +194,10 @@ static void check_epochs(const hone_feed_params *p)
                 assert_int_equal(seen[i], (step + 1) / per_epoch);
         }
     }
-    assert_int_equal(hone_feed_largest(&f, 2 * per_epoch, &positions, &sequences, NULL), 0);
-    assert_int_equal(positions, largest);
-    assert_int_equal(sequences, most);
+    assert_int_equal(hone_feed_largest(&f, 2 * per_epoch, &size, NULL), 0);
+    assert_int_equal(size.positions, largest);
+    assert_int_equal(size.sequences, most);
+    assert_int_equal(size.targets, most_targets);
     for (step = 2 * per_epoch; step-- > 0;) { /* any step by itself, backwards */
         load(&f, hone_feed_seek(&f, step));
         assert_true(hash_step(&f) == hash[step]);
