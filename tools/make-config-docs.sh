@@ -20,6 +20,9 @@ for command in check prepare report show rules; do
     "$program" data $command --help | sed '/^Common options/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}'
     printf '```\n'
 done >>"$out/cli.md.new"
+printf '\n## hone export merge\n\n```\n' >>"$out/cli.md.new"
+"$program" export merge --help | sed '/^Common options/,$d' | sed -e :a -e '/^\n*$/{$d;N;ba' -e '}' >>"$out/cli.md.new"
+printf '```\n' >>"$out/cli.md.new"
 {
     printf '\n## Options of every command\n\n```\n'
     "$program" help train | sed '1,/^Common options/d'

@@ -68,6 +68,12 @@ HONE_API int32_t hone_tokenizer_eos(const hone_tokenizer *t); /* -1: none */
 /* Hash of everything that decides ids (vocabulary, merges, added tokens, components); an adapter carries it. */
 HONE_API uint64_t hone_tokenizer_hash(const hone_tokenizer *t);
 
+/* Writes the tokenizer and the chat templates of `path` (as above) into the folder `dir`, made when missing, for a
+ * checkpoint that is written anew: a directory's files as they are, the vocabulary of a GGUF file as tokenizer.json
+ * (byte-level BPE) or tokenizer.model (SentencePiece), tokenizer_config.json and chat_template.jinja. Each file is atomic.
+ * HONE_EUNSUPPORTED: a kind of vocabulary that no such file can hold; nothing is written then. */
+HONE_API int hone_tokenizer_export(const char *path, const char *dir, hone_error *err);
+
 /* Frees memory that the library handed over. NULL is fine. */
 HONE_API void hone_free(void *p);
 

@@ -276,6 +276,7 @@ int command_tokenize(int argc, char **argv);
 int command_data(int argc, char **argv);
 int command_inspect(int argc, char **argv);
 int command_bench(int argc, char **argv);
+int command_export(int argc, char **argv);
 int command_report(int argc, char **argv);
 /* The page about the run in output_dir; fills config and settings of the options from it. Exit code. */
 int train_report_write(const char *output_dir, const char *path, hone_train_report_options *o);

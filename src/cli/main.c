@@ -16,6 +16,7 @@ static const struct command {
     {"eval", command_eval, "Loss, perplexity and token accuracy of a model, with and without an adapter"},
     {"generate", command_generate, "Answers a prompt, a conversation, or every line of a file"},
     {"chat", command_chat, "Talks with a model in the terminal"},
+    {"export", command_export, "Writes a model with its adapter merged in, for other programs"},
     {"tokenize", command_tokenize, "Shows the token ids of a text, or the training mask of a conversation"},
     {"data", command_data, "Finds duplicates and broken rows in data, and writes data without them"},
     {"inspect", command_inspect, "Shows what is in a checkpoint or an adapter"},

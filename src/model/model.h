@@ -83,9 +83,8 @@ int hone_adapter_update(hone_adapter *a, hone_error *err);
 void hone_param_name(char out[HONE_PARAM_NAME], const hone_adapter *a, const hone_param *p);
 /* LoRA+: the learning rate of B, and of vectors beside factors, over that of A; 0 = 1. */
 void hone_adapter_set_lr_ratio(hone_adapter *a, double ratio);
-/* Whether hone_model_save will be able to write this model, before anything is trained, and whether its tokenizer files
- * come with it (not those of a GGUF file). HONE_EUNSUPPORTED. */
-int hone_model_save_check(const hone_model *m, bool *tokenizer, hone_error *err);
+/* Whether hone_model_save will be able to write this model, before anything is trained. HONE_EUNSUPPORTED. */
+int hone_model_save_check(const hone_model *m, hone_error *err);
 /* Every file that hone_model_save may write, NULL at the end. */
 extern const char *const hone_model_files[];
 /* The weights a pass with this adapter sees; a NULL: the model's own. */

@@ -14,22 +14,7 @@
 
 #define COPY_LIMIT (1u << 30)
 
-const char *const hone_model_files[] = {
-    "config.json",
-    "model.safetensors",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-    "chat_template.json",
-    NULL,
-};
-enum { FIRST_COPIED = 2 };
+const char *const hone_model_files[] = {"config.json", "model.safetensors", "generation_config.json", NULL};
 
 typedef struct saver {
     const hone_model *m;
@@ -250,9 +235,10 @@ static int write_config(const saver *s, const char *base, const char *path, hone
     return rc;
 }
 
-/* Copies base/name to dir/name when it is there. */
-static int copy(const char *base, const char *dir, const char *name, hone_error *err)
+/* The base's generation_config.json, when it has one. */
+static int copy_generation_config(const char *base, const char *dir, hone_error *err)
 {
+    static const char name[] = "generation_config.json";
     char *from = hone_path_join(base, name), *to = hone_path_join(dir, name), *bytes = NULL;
     size_t n;
     int rc = 0;
@@ -283,12 +269,11 @@ static const char *base_of(const hone_model *m)
     return m->w->arch.base_name && hone_path_is_dir(m->w->arch.base_name) ? m->w->arch.base_name : NULL;
 }
 
-int hone_model_save_check(const hone_model *m, bool *tokenizer, hone_error *err)
+int hone_model_save_check(const hone_model *m, hone_error *err)
 {
     json_t *doc = NULL;
     int rc = base_of(m) ? 0 : make_config(&doc, &m->w->arch, err);
 
-    *tokenizer = base_of(m) != NULL;
     json_decref(doc);
     return rc;
 }
@@ -299,14 +284,14 @@ int hone_model_save(const hone_model *m, const hone_adapter *a, const char *dir,
     saver s = {.m = m, .a = a, .w = hone_weights_of(m, a), .type = type_of(m->w, precision)};
     const char *base = base_of(m);
     char *tensors = hone_path_join(dir, "model.safetensors"), *config = hone_path_join(dir, "config.json");
-    int i, rc;
+    int rc;
 
     if (!tensors || !config)
         rc = hone_error_set(err, HONE_ENOMEM, "%s: out of memory", dir);
     else
         rc = hone_mkdirs(dir, err);
-    for (i = FIRST_COPIED; !rc && base && hone_model_files[i]; i++)
-        rc = copy(base, dir, hone_model_files[i], err);
+    if (!rc && base)
+        rc = copy_generation_config(base, dir, err);
     if (!rc && !(rc = write_tensors(&s, tensors, err)))
         rc = write_config(&s, base, config, err);
     hone_free(tensors);

@@ -32,4 +32,7 @@ const char *hone_tokenizer_special_name(const hone_tokenizer *t, size_t i, const
  * Borrowed; *n may be 0. (generation_config.json is the model's affair, not the tokenizer's.) */
 const int32_t *hone_tokenizer_eos_ids(const hone_tokenizer *t, size_t *n);
 
+/* Removes what hone_tokenizer_export writes from a folder. */
+void hone_tokenizer_remove_files(const char *dir);
+
 #endif

@@ -6,31 +6,21 @@
  * tokens, all matched in the given text. */
 #include <string.h>
 
-#include "format/gguf.h"
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer_gguf.h"
 
 enum { TYPE_NORMAL = 1, TYPE_UNKNOWN, TYPE_CONTROL, TYPE_USER_DEFINED, TYPE_UNUSED, TYPE_BYTE };
 
-enum family_flags { IGNORE_MERGES = 1, ADD_BOS = 2, NFC = 4, TEXT = 8, SCORES = 16 };
-
-/* Scanners in order, each applied with the behaviour Isolated. */
-typedef struct family {
-    const char *pre;
-    const char *scanner[3];
-    unsigned flags;
-} family;
-
-static const family families[] = {
-    {"llama-bpe", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"llama3", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"llama-v3", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"falcon3", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"falcon-h1", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"pixtral", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"midm-2.0", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"lfm2", {"llama3"}, IGNORE_MERGES | ADD_BOS},
-    {"qwen2", {"qwen2"}, NFC},
-    {"deepseek-r1-qwen", {"qwen2"}, NFC},
+static const hone_gguf_family families[] = {
+    {"llama-bpe", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"llama3", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"llama-v3", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"falcon3", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"falcon-h1", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"pixtral", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"midm-2.0", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"lfm2", {"llama3"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
+    {"qwen2", {"qwen2"}, HONE_GGUF_NFC},
+    {"deepseek-r1-qwen", {"qwen2"}, HONE_GGUF_NFC},
     {"kormo", {"qwen2"}, 0},
     {"f2llmv2", {"qwen2"}, 0},
     {"hunyuan", {"qwen2"}, 0},
@@ -38,7 +28,7 @@ static const family families[] = {
     {"grok-2", {"qwen2"}, 0},
     {"megrez", {"qwen2"}, 0},
     {"stablelm2", {"qwen2"}, 0},
-    {"qwen35", {"qwen35"}, NFC},
+    {"qwen35", {"qwen35"}, HONE_GGUF_NFC},
     {"smollm", {"digit", "gpt2"}, 0},
     {"command-r", {"digit", "gpt2"}, 0},
     {"starcoder", {"digit", "gpt2"}, 0},
@@ -62,23 +52,23 @@ static const family families[] = {
     {"hunyuan-dense", {"numbers3", "cjk", "deepseek3"}, 0},
     {"joyai-llm", {"numbers3", "cjk", "deepseek3"}, 0},
     {"hy_v4", {"numbers3", "cjk", "deepseek3"}, 0},
-    {"tekken", {"tekken"}, IGNORE_MERGES | ADD_BOS},
+    {"tekken", {"tekken"}, HONE_GGUF_IGNORE_MERGES | HONE_GGUF_ADD_BOS},
     {"gpt-4o", {"o200k"}, 0},
     {"llama4", {"o200k"}, 0},
     {"kanana2", {"o200k"}, 0},
     {"talkie", {"o200k"}, 0},
     {"minimax-m2", {"o200k"}, 0},
     {"chatglm-bpe", {"llama3"}, 0},
-    {"glm4", {"llama3"}, IGNORE_MERGES},
-    {"glm5", {"llama3"}, IGNORE_MERGES},
+    {"glm4", {"llama3"}, HONE_GGUF_IGNORE_MERGES},
+    {"glm5", {"llama3"}, HONE_GGUF_IGNORE_MERGES},
     {"dbrx", {"llama3"}, 0},
     {"smaug-bpe", {"llama3"}, 0},
 };
 
 /* Models over characters, by tokenizer.ggml.model: merges by score, or by rank with lines as pieces. */
-static const family text_models[] = {
-    {"llama", {NULL}, TEXT | SCORES | ADD_BOS},
-    {"gemma4", {"lines"}, TEXT | ADD_BOS},
+static const hone_gguf_family text_models[] = {
+    {"llama", {NULL}, HONE_GGUF_TEXT | HONE_GGUF_SCORES | HONE_GGUF_ADD_BOS},
+    {"gemma4", {"lines"}, HONE_GGUF_TEXT | HONE_GGUF_ADD_BOS},
 };
 
 /* Ids of the file by key, and the role each plays. */
@@ -97,7 +87,7 @@ static bool string_is(const char *s, size_t len, const char *word)
     return len == strlen(word) && !memcmp(s, word, len);
 }
 
-static int find_family(const family **out, const hone_gguf *g, const char *path, hone_error *err)
+int hone_gguf_family_of(const hone_gguf_family **out, const hone_gguf *g, const char *path, hone_error *err)
 {
     const char *s;
     size_t len, i;
@@ -213,14 +203,14 @@ static int load_scores(hone_tokenizer *t, const hone_gguf *g, const char *path, 
 }
 
 /* What SentencePiece's kind does around the model. */
-static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path,
+static int load_blanks(hone_tokenizer *t, const hone_gguf *g, const hone_gguf_family *f, const char *path,
                        hone_error *err)
 {
     hone_error inner = HONE_ERROR_INIT;
-    bool prefix = (f->flags & SCORES) != 0;
+    bool prefix = (f->flags & HONE_GGUF_SCORES) != 0;
     int code = 0;
 
-    if (f->flags & SCORES)
+    if (f->flags & HONE_GGUF_SCORES)
         hone_gguf_bool(g, "tokenizer.ggml.add_space_prefix", &prefix);
     if (prefix)
         code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_PREPEND, 0, NULL, 0, " ", 1, &inner);
@@ -302,10 +292,10 @@ static int load_roles(hone_tokenizer *t, const hone_gguf *g, const char *path, h
 }
 
 /* What HONE_ENCODE_SPECIAL adds. */
-static int load_frame(hone_tokenizer *t, const hone_gguf *g, const family *f, const char *path,
+static int load_frame(hone_tokenizer *t, const hone_gguf *g, const hone_gguf_family *f, const char *path,
                       hone_error *err)
 {
-    bool add_bos = (f->flags & ADD_BOS) != 0, add_eos = false;
+    bool add_bos = (f->flags & HONE_GGUF_ADD_BOS) != 0, add_eos = false;
     int code = 0;
 
     hone_gguf_bool(g, "tokenizer.ggml.add_bos_token", &add_bos);
@@ -324,24 +314,24 @@ static int load_frame(hone_tokenizer *t, const hone_gguf *g, const family *f, co
 int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *err)
 {
     hone_gguf *g = NULL;
-    const family *f = NULL;
+    const hone_gguf_family *f = NULL;
     size_t i;
     int code = hone_gguf_open(&g, path, err);
 
     if (code)
         return code;
-    if ((code = find_family(&f, g, path, err)))
+    if ((code = hone_gguf_family_of(&f, g, path, err)))
         goto out;
-    t->vocab.verbatim = (f->flags & TEXT) != 0;
-    t->model = f->flags & TEXT ? &hone_model_text : &hone_model_bytes;
+    t->vocab.verbatim = (f->flags & HONE_GGUF_TEXT) != 0;
+    t->model = f->flags & HONE_GGUF_TEXT ? &hone_model_text : &hone_model_bytes;
     if ((code = load_tokens(t, g, path, err)) ||
-        (code = f->flags & SCORES ? load_scores(t, g, path, err) : load_merges(t, g, path, err)) ||
+        (code = f->flags & HONE_GGUF_SCORES ? load_scores(t, g, path, err) : load_merges(t, g, path, err)) ||
         (code = load_types(t, g, path, err)) || (code = load_roles(t, g, path, err)) ||
         (code = load_frame(t, g, f, path, err)))
         goto out;
-    if (f->flags & TEXT) {
+    if (f->flags & HONE_GGUF_TEXT) {
         code = load_blanks(t, g, f, path, err);
-        if (!code && !(f->flags & SCORES)) {
+        if (!code && !(f->flags & HONE_GGUF_SCORES)) {
             t->bpe.unk = hone_tokenizer_role_id(t, "unk_token");
             hone_bpe_text_finish(&t->bpe);
         }
@@ -351,8 +341,8 @@ int hone_tokenizer_load_gguf(hone_tokenizer *t, const char *path, hone_error *er
             code = hone_decoder_add(&t->decoder, HONE_DECODE_BYTE_LEVEL, "", 0, "", 0, 0, 0, err);
         t->decoder.plain_bytes = true;
     }
-    t->bpe.ignore_merges = (f->flags & IGNORE_MERGES) != 0;
-    if (!code && f->flags & NFC)
+    t->bpe.ignore_merges = (f->flags & HONE_GGUF_IGNORE_MERGES) != 0;
+    if (!code && f->flags & HONE_GGUF_NFC)
         code = hone_normalizer_add(&t->normalizer, HONE_NORMALIZE_FORM, HONE_NFC, NULL, 0, NULL, 0, err);
     for (i = 0; i < HONE_COUNT(f->scanner) && f->scanner[i] && !code; i++)
         code = hone_pretoken_add_scanner(&t->pretoken, f->scanner[i], HONE_SPLIT_ISOLATED, false, err);

@@ -134,7 +134,7 @@ static int64_t number_of(const char *name)
     return *end || errno ? -1 : n;
 }
 
-/* Removes a folder of files. */
+/* Removes a folder of files, and of folders of files. */
 static void remove_folder(const char *dir)
 {
     DIR *d = opendir(dir);
@@ -143,8 +143,8 @@ static void remove_folder(const char *dir)
     while (d && (e = readdir(d))) {
         char *path = e->d_name[0] == '.' ? NULL : hone_path_join(dir, e->d_name);
 
-        if (path)
-            unlink(path);
+        if (path && unlink(path) != 0 && hone_path_is_dir(path))
+            remove_folder(path);
         hone_free(path);
     }
     if (d)

@@ -42,7 +42,8 @@ int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error 
 int hone_checkpoint_read(hone_checkpoint_state *out, const char *dir, const char *text, void *value,
                          size_t value_bytes, void *optimizer, size_t optimizer_bytes, hone_error *err);
 
-/* A checkpoint comes to be in a folder "checkpoint-N.partial": removes what a killed run left in output_dir of such. */
+/* A checkpoint comes to be in a folder "checkpoint-N.partial": removes what a killed run, or a full disk, left in
+ * output_dir of such. */
 void hone_checkpoint_sweep(const char *output_dir);
 
 /* The folder output_dir/checkpoint-N with the largest N whose state is whole; NULL in *dir when there is none. Allocated. */

@@ -88,16 +88,11 @@ static int make_adapter(hone_run *r, hone_error *err)
                                       .modules = &c->training.freeze_trainable_modules,
                                       .extra = &c->training.freeze_extra_modules,
                                       .pattern = c->training.freeze_trainable_pattern};
-    bool tokenizer;
     int rc;
 
     if (c->training.finetuning_type != HONE_FINETUNING_LORA) {
-        if ((rc = hone_model_save_check(r->model, &tokenizer, err)))
+        if ((rc = hone_model_save_check(r->model, err)))
             return rc;
-        if (!tokenizer)
-            hone_run_note(
-                r, "the base is a GGUF file: the result will have no tokenizer files; put tokenizer.json and "
-                   "tokenizer_config.json of this model beside it");
         return hone_adapter_tensors(
             &r->adapter, r->model, c->training.finetuning_type == HONE_FINETUNING_FREEZE ? &part : NULL, err);
     }

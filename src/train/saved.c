@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "text/tokenizer.h"
 #include "train/loop.h"
 
 /* ---- results and checkpoints --------------------------------------------------------------------------------- */
@@ -11,8 +12,11 @@ int hone_loop_save_result(hone_loop *l, const char *dir, hone_error *err)
 {
     const hone_run *r = l->r;
 
-    if (!hone_adapter_is_low_rank(r->adapter))
-        return hone_model_save(r->model, r->adapter, dir, r->c->training.save_precision, err);
+    if (!hone_adapter_is_low_rank(r->adapter)) {
+        int rc = hone_tokenizer_export(r->c->model.name_or_path, dir, err);
+
+        return rc ? rc : hone_model_save(r->model, r->adapter, dir, r->c->training.save_precision, err);
+    }
     return hone_adapter_save(r->adapter, dir, hone_chat_hash(r->chat), hone_tokenizer_hash(r->tok), err);
 }
 
@@ -48,6 +52,8 @@ static void remove_checkpoint(const hone_loop *l, int64_t step)
     }
     for (i = 0; dir && file[i]; i++)
         remove_file(dir, file[i]);
+    if (dir && !hone_adapter_is_low_rank(l->r->adapter))
+        hone_tokenizer_remove_files(dir);
     if (dir)
         rmdir(dir);
     hone_free(dir);
@@ -123,6 +129,8 @@ static int write_checkpoint(hone_loop *l, int64_t step, hone_error *err)
         remove_checkpoint(l, step); /* of an earlier run */
         rc = hone_path_rename(partial.data, dir, err);
     }
+    if (rc)
+        hone_checkpoint_sweep(l->r->c->training.output_dir);
     hone_buf_clear(&partial);
     hone_free(dir);
     return rc;

@@ -88,6 +88,16 @@ static int share_file(const char *from, const char *to, hone_error *err)
     return rc;
 }
 
+static int share_tokenizer(const hone_config *c, hone_error *err)
+{
+    char *from = hone_train_stage_dir(c, c->n_stages - 1);
+    int rc = from ? hone_tokenizer_export(from, c->training.output_dir, err)
+                  : hone_error_set(err, HONE_ENOMEM, "out of memory");
+
+    hone_free(from);
+    return rc;
+}
+
 /* The last stage's result as that of the run. */
 static int share_result(const hone_config *c, hone_error *err)
 {
@@ -107,6 +117,8 @@ static int share_result(const hone_config *c, hone_error *err)
         hone_free(from);
         hone_free(to);
     }
+    if (!rc && c->training.finetuning_type != HONE_FINETUNING_LORA)
+        rc = share_tokenizer(c, err);
     return rc;
 }
 

@@ -98,10 +98,9 @@ static void assert_ranges_and_text(const hone_tokenizer *t, const hone_tokens *g
     hone_free(text);
 }
 
-static void check_family(const char *file, const char *ids)
+static void check_lines(const hone_tokenizer *t, const char *file, const char *ids)
 {
     json_t *lines = read_lines("lines.jsonl"), *rows = read_lines(ids);
-    hone_tokenizer *t = open_golden(file);
     hone_tokens got = {0};
     int round;
     size_t i;
@@ -122,9 +121,16 @@ static void check_family(const char *file, const char *ids)
             assert_ids(&got, special ? special : json_object_get(row, "i"), file, i + 1);
         }
     hone_tokens_clear(&got);
-    hone_tokenizer_close(t);
     json_decref(lines);
     json_decref(rows);
+}
+
+static void check_family(const char *file, const char *ids)
+{
+    hone_tokenizer *t = open_golden(file);
+
+    check_lines(t, file, ids);
+    hone_tokenizer_close(t);
 }
 
 static void golden(void **state)
@@ -145,6 +151,47 @@ static void golden(void **state)
     for (i = 0; i < HONE_COUNT(whole); i++) {
         snprintf(ids, sizeof ids, "%s.ids.jsonl", whole[i]);
         check_family(whole[i], ids);
+    }
+}
+
+/* The files that a GGUF vocabulary is written as encode as the vocabulary does, with its special tokens, and are all removed
+ * again; a folder's are copied. */
+static void exported(void **state)
+{
+    static const char *const file[] = {"qwen2.gguf", "smollm.gguf", "spm.gguf"};
+    static const char dir[] = "test_tokenizer.export", again[] = "test_tokenizer.export.again";
+    hone_error err = HONE_ERROR_INIT;
+    char path[512], ids[64];
+    size_t f, i, n, m;
+
+    (void)state;
+    for (f = 0; f < HONE_COUNT(file); f++) {
+        hone_tokenizer *t = open_golden(file[f]), *copy = NULL;
+        const hone_added_token *a = hone_tokenizer_added(t, &n), *b;
+        const char *name, *text;
+
+        snprintf(path, sizeof path, FOLDER "%s", file[f]);
+        if (hone_tokenizer_export(path, dir, &err) || hone_tokenizer_export(dir, again, &err) ||
+            hone_tokenizer_open(&copy, again, &err))
+            fail_msg("%s", err.message);
+        snprintf(ids, sizeof ids, "%s.ids.jsonl", file[f]);
+        check_lines(copy, file[f], ids);
+        b = hone_tokenizer_added(copy, &m);
+        assert_int_equal(m, n);
+        for (i = 0; i < n; i++) {
+            assert_int_equal(b[i].id, a[i].id);
+            assert_string_equal(b[i].text, a[i].text);
+            assert_int_equal(b[i].special, a[i].special);
+        }
+        for (i = 0; (name = hone_tokenizer_special_name(t, i, &text)); i++)
+            assert_string_equal(hone_tokenizer_special_text(copy, name), text);
+        assert_int_equal(hone_tokenizer_eos(copy), hone_tokenizer_eos(t));
+        hone_tokenizer_close(copy);
+        hone_tokenizer_close(t);
+        hone_tokenizer_remove_files(dir);
+        hone_tokenizer_remove_files(again);
+        assert_int_equal(rmdir(dir), 0);
+        assert_int_equal(rmdir(again), 0);
     }
 }
 
@@ -712,21 +759,14 @@ static void no_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden),
-        cmocka_unit_test(roles_of_gguf),
-        cmocka_unit_test(plain_ranges),
-        cmocka_unit_test(origins),
-        cmocka_unit_test(long_runs),
-        cmocka_unit_test(threads),
-        cmocka_unit_test(hashes),
-        cmocka_unit_test(bad_json),
-        cmocka_unit_test(truncated),
-        cmocka_unit_test(blank_in_front),
-        cmocka_unit_test(control_pieces),
-        cmocka_unit_test(hash_of_parts),
-        cmocka_unit_test(bad_spm_and_tiktoken),
-        cmocka_unit_test(garbled),
-        cmocka_unit_test(gguf_by_name),
+        cmocka_unit_test(golden),         cmocka_unit_test(exported),
+        cmocka_unit_test(roles_of_gguf),  cmocka_unit_test(plain_ranges),
+        cmocka_unit_test(origins),        cmocka_unit_test(long_runs),
+        cmocka_unit_test(threads),        cmocka_unit_test(hashes),
+        cmocka_unit_test(bad_json),       cmocka_unit_test(truncated),
+        cmocka_unit_test(blank_in_front), cmocka_unit_test(control_pieces),
+        cmocka_unit_test(hash_of_parts),  cmocka_unit_test(bad_spm_and_tiktoken),
+        cmocka_unit_test(garbled),        cmocka_unit_test(gguf_by_name),
         cmocka_unit_test(no_memory),
     };
 
