@@ -92,6 +92,8 @@ typedef struct hone_train_callbacks {
     /* Before `eval` of the same step; only of rows that name tasks. */
     void (*tasks)(void *ud, int64_t step, const hone_task_result *task, size_t n);
     void (*sample)(void *ud, const hone_sample *s);
+    /* Now and then while rows are rendered and tokenised; not with data.streaming. */
+    void (*rows)(void *ud, uint64_t rows);
     const hone_generator
         *generator; /* answers the sample questions (hone_generator_get); NULL: none are asked */
 } hone_train_callbacks;

@@ -97,7 +97,9 @@ void progress_bar(const hone_progress *p)
     rate = elapsed > 0 ? (double)(p->rows - now.rows) / elapsed : 0;
     count_text(rows, (uint64_t)(rate + 0.5));
     if (!p->total || p->done > p->total) {
-        progress("%s  %s rows/s", p->stage, rows);
+        char count[32];
+
+        progress("%s  %s rows  %s rows/s", p->stage, count_text(count, p->rows), rows);
         return;
     }
     share = (double)p->done / (double)p->total;
@@ -113,4 +115,12 @@ void progress_bar(const hone_progress *p)
                  *left ? "  " : "", left, *left ? " left" : "");
     else
         progress("%s ▕%s▏ %2d %%", p->stage, bar, (int)(100 * share));
+}
+
+void progress_rows(void *ud, uint64_t rows)
+{
+    const hone_progress p = {.stage = "tokens", .rows = rows};
+
+    (void)ud;
+    progress_bar(&p);
 }

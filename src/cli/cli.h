@@ -101,6 +101,8 @@ void progress_keep(void); /* the block stays where it is */
 
 /* The same as a bar with rate and remaining time (bar.c). */
 void progress_bar(const hone_progress *p);
+void progress_rows(void *ud,
+                   uint64_t rows); /* that became tokens; nobody knows how many there are. ud: nothing */
 void bar_cells(char *out, int n,
                double share); /* n cells of which `share` are full, to an eighth; 3 n + 1 bytes */
 const char *count_text(char out[32], uint64_t n); /* "41,000"; into out, returned */
@@ -147,6 +149,44 @@ int atomic_close(atomic_file *f, bool keep);
 /* Writes a page whole, "-" = stdout, and says so. Exit code. */
 int page_write(const char *path, const char *html, size_t len);
 const char *now_text(char out[32]); /* "2025-01-31 12:00"; NULL: unknown */
+
+/* The options of the commands that write a page. */
+typedef struct page_options {
+    const char *output; /* the default of the command before parsing */
+    const char *language, *when;
+    bool no_time;
+} page_options;
+#define PAGE_OPTIONS(p, file)                                                                                \
+    {.name = "--output",                                                                                     \
+     .kind = OPTION_TEXT,                                                                                    \
+     .value = &(p).output,                                                                                   \
+     .argument = "FILE.html",                                                                                \
+     .standard = (file),                                                                                     \
+     .help = "Where the page is written; `-` is standard output."},                                          \
+        {.name = "-o",                                                                                       \
+         .kind = OPTION_TEXT,                                                                                \
+         .value = &(p).output,                                                                               \
+         .argument = "FILE.html",                                                                            \
+         .help = "The same."},                                                                               \
+        {.name = "--lang",                                                                                   \
+         .kind = OPTION_CHOICE,                                                                              \
+         .value = &(p).language,                                                                             \
+         .argument = "LANGUAGE",                                                                             \
+         .choices = "en|zh",                                                                                 \
+         .standard = "en",                                                                                   \
+         .help = "Of the page."},                                                                            \
+        {.name = "--time",                                                                                   \
+         .kind = OPTION_TEXT,                                                                                \
+         .value = &(p).when,                                                                                 \
+         .argument = "TEXT",                                                                                 \
+         .standard = "now",                                                                                  \
+         .help = "What the page says of when it was made."},                                                 \
+    {                                                                                                        \
+        .name = "--no-time", .kind = OPTION_FLAG, .value = &(p).no_time,                                     \
+        .help = "The page says nothing of it, so that pages of equal data are equal."                        \
+    }
+hone_language page_language(const page_options *p);
+const char *page_time(const page_options *p, char now[32]); /* NULL: the page says nothing */
 
 /* Reads a whole file, "-" = stdin; 0, or EXIT_FAILURE after a message. Freed with free. */
 int read_file(char **out, size_t *len, const char *path);

@@ -71,55 +71,31 @@ int command_data_report(int argc, char **argv)
 {
     common c = {0};
     text_list set = {0};
-    const char *output = "report.html", *language = "en", *when = NULL, *path;
+    page_options page = {.output = "report.html", .language = "en"};
     int64_t examples = 5, samples = 6;
-    bool no_time = false;
+    const char *path;
     char now[32];
-    const option options[] = {
-        {.name = "--output",
-         .kind = OPTION_TEXT,
-         .value = &output,
-         .argument = "FILE.html",
-         .standard = "report.html",
-         .help = "Where the page is written; `-` is standard output."},
-        {.name = "-o", .kind = OPTION_TEXT, .value = &output, .argument = "FILE.html", .help = "The same."},
-        {.name = "--lang",
-         .kind = OPTION_CHOICE,
-         .value = &language,
-         .argument = "LANGUAGE",
-         .choices = "en|zh",
-         .standard = "en",
-         .help = "Of the page."},
-        {.name = "--examples",
-         .kind = OPTION_INT,
-         .value = &examples,
-         .argument = "N",
-         .max = 1000,
-         .standard = "5",
-         .help = "Examples of every kind of problem."},
-        {.name = "--samples",
-         .kind = OPTION_INT,
-         .value = &samples,
-         .argument = "N",
-         .max = 1000,
-         .standard = "6",
-         .help = "Used rows that are shown as they are trained."},
-        {.name = "--time",
-         .kind = OPTION_TEXT,
-         .value = &when,
-         .argument = "TEXT",
-         .standard = "now",
-         .help = "What the page says of when it was made."},
-        {.name = "--no-time",
-         .kind = OPTION_FLAG,
-         .value = &no_time,
-         .help = "The page says nothing of it, so that pages of equal data are equal."},
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "SECTION.KEY=VALUE",
-         .help = "Overrides a key of the configuration; may be given several times."},
-        {0}};
+    const option options[] = {PAGE_OPTIONS(page, "report.html"),
+                              {.name = "--examples",
+                               .kind = OPTION_INT,
+                               .value = &examples,
+                               .argument = "N",
+                               .max = 1000,
+                               .standard = "5",
+                               .help = "Examples of every kind of problem."},
+                              {.name = "--samples",
+                               .kind = OPTION_INT,
+                               .value = &samples,
+                               .argument = "N",
+                               .max = 1000,
+                               .standard = "6",
+                               .help = "Used rows that are shown as they are trained."},
+                              {.name = "--set",
+                               .kind = OPTION_LIST,
+                               .value = &set,
+                               .argument = "SECTION.KEY=VALUE",
+                               .help = "Overrides a key of the configuration; may be given several times."},
+                              {0}};
     const usage u = {
         "data report",
         "CONFIG.yaml [OPTIONS]",
@@ -138,16 +114,14 @@ int command_data_report(int argc, char **argv)
     if (r != PARSE_RUN) {
         rc = parse_exit(r);
     } else {
-        hone_data_report_options o = {.language = language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH,
-                                      .time = no_time ? NULL
-                                              : when  ? when
-                                                      : now_text(now),
+        hone_data_report_options o = {.language = page_language(&page),
+                                      .time = page_time(&page, now),
                                       .examples = (uint32_t)examples,
                                       .samples = (uint32_t)samples};
 
         rc = data_pass_open(&p, &c, path, &set);
         if (!rc)
-            rc = report(&p, &o, path, output);
+            rc = report(&p, &o, path, page.output);
     }
     data_pass_close(&p);
     text_list_clear(&set);

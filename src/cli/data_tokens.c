@@ -1,14 +1,6 @@
 /* hone data prepare --tokens: the prepared rows rendered and tokenised, as the token shards that hone train finds. */
 #include "cli.h"
 
-static void on_rows(void *ud, uint64_t rows)
-{
-    const hone_progress p = {.stage = "tokens", .rows = rows};
-
-    (void)ud;
-    progress_bar(&p);
-}
-
 static void on_note(void *ud, const char *line)
 {
     (void)ud;
@@ -32,7 +24,7 @@ static int make(const hone_config *c, const hone_chat *chat, const char *path, h
     o.rows.roles = NULL;
     o.max_samples = 0;
     o.note = on_note;
-    o.progress = progress_wanted() ? on_rows : NULL;
+    o.progress = progress_wanted() ? progress_rows : NULL;
     if (!rc)
         rc = hone_dataset_build_cache(&path, 1, chat, &o, &report, &packs, err);
     progress(NULL);

@@ -235,3 +235,13 @@ const char *now_text(char out[32])
         return NULL;
     return out;
 }
+
+hone_language page_language(const page_options *p)
+{
+    return p->language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH;
+}
+
+const char *page_time(const page_options *p, char now[32])
+{
+    return p->no_time ? NULL : p->when ? p->when : now_text(now);
+}

@@ -34,25 +34,12 @@ int train_report_write(const char *output_dir, const char *path, hone_train_repo
 int command_report(int argc, char **argv)
 {
     common c = {0};
-    const char *output = NULL, *language = "en", *when = NULL, *dir;
+    page_options page = {.language = "en"};
     char *standard = NULL, now[32];
-    bool no_time = false;
+    const char *dir;
     int64_t rows = 10;
     const option options[] = {
-        {.name = "--output",
-         .kind = OPTION_TEXT,
-         .value = &output,
-         .argument = "FILE.html",
-         .standard = "OUTPUT_DIR/report.html",
-         .help = "Where the page is written; `-` is standard output."},
-        {.name = "-o", .kind = OPTION_TEXT, .value = &output, .argument = "FILE.html", .help = "The same."},
-        {.name = "--lang",
-         .kind = OPTION_CHOICE,
-         .value = &language,
-         .argument = "LANGUAGE",
-         .choices = "en|zh",
-         .standard = "en",
-         .help = "Of the page."},
+        PAGE_OPTIONS(page, "OUTPUT_DIR/report.html"),
         {.name = "--rows",
          .kind = OPTION_INT,
          .value = &rows,
@@ -60,13 +47,6 @@ int command_report(int argc, char **argv)
          .max = 1000,
          .standard = "10",
          .help = "Rows of each list: the hardest, the memorised, those that changed most."},
-        {.name = "--time",
-         .kind = OPTION_TEXT,
-         .value = &when,
-         .argument = "TEXT",
-         .standard = "now",
-         .help = "What the page says of when it was made."},
-        {.name = "--no-time", .kind = OPTION_FLAG, .value = &no_time, .help = "The page says nothing of it."},
         {0}};
     const usage u = {"report",
                      "OUTPUT_DIR [OPTIONS]",
@@ -84,16 +64,13 @@ int command_report(int argc, char **argv)
     r = options_parse(&u, &c, argc, argv, &dir, &n);
     if (r != PARSE_RUN)
         return parse_exit(r);
-    if (!output && !(output = standard = inside(dir, "report.html")))
+    if (!page.output && !(page.output = standard = inside(dir, "report.html")))
         return fail("out of memory");
-    rc = train_report_write(
-        dir, output,
-        &(hone_train_report_options){.language = language[0] == 'z' ? HONE_CHINESE : HONE_ENGLISH,
-                                     .title = dir,
-                                     .time = no_time ? NULL
-                                             : when  ? when
-                                                     : now_text(now),
-                                     .rows = (uint32_t)rows});
+    rc = train_report_write(dir, page.output,
+                            &(hone_train_report_options){.language = page_language(&page),
+                                                         .title = dir,
+                                                         .time = page_time(&page, now),
+                                                         .rows = (uint32_t)rows});
     free(standard);
     return rc;
 }

@@ -265,7 +265,8 @@ static void dry_print(const hone_config *c, const hone_dry_run *d)
 
 static int dry_run(const common *c, hone_config *config, bool json)
 {
-    hone_train_callbacks callbacks = {.note = on_note, .generator = hone_generator_get()};
+    hone_train_callbacks callbacks = {
+        .note = on_note, .rows = progress_wanted() ? progress_rows : NULL, .generator = hone_generator_get()};
     hone_error err = HONE_ERROR_INIT;
     hone_device *device = NULL;
     hone_dry_run d;
@@ -295,6 +296,7 @@ static int run(const common *c, const hone_config *config, bool json, bool is_li
                                       .step = on_step,
                                       .eval = on_eval,
                                       .stop = on_stop,
+                                      .rows = progress_wanted() ? progress_rows : NULL,
                                       .generator = hone_generator_get()};
     hone_error err = HONE_ERROR_INIT;
     hone_train_result result;

@@ -28,6 +28,7 @@ static int open_data(hone_run *r, hone_error *err)
     int rc = hone_dataset_options_from(&options, &cache_dir, c, err);
 
     options.note = r->cb.note;
+    options.progress = options.streaming ? NULL : r->cb.rows;
     options.ud = r->cb.ud;
     if (!rc)
         rc = hone_dataset_open(&r->data, (const char *const *)c->data.train_data_path.item,
