@@ -237,7 +237,8 @@ typedef struct hone_config {
         bool remove_unused_columns;
     } training;
     struct {
-        hone_strings train_data_path, eval_data_path;
+        hone_strings train_data_path, eval_data_path, replay_data_path;
+        double replay_ratio; /* share of an epoch's rows, (0, 1) */
         double val_size;     /* >= 1 rows, < 1 share */
         int64_t max_samples; /* 0 = all */
         hone_overlong overlong;

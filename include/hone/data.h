@@ -314,6 +314,11 @@ HONE_API int hone_dataset_build_cache(const char *const *paths, size_t n, const 
                                       const hone_dataset_options *options, hone_dataset_report *report,
                                       uint64_t *packs, hone_error *err);
 
+/* Moves what `other` holds behind the sequences of d; both are whole, and `other` is empty then, to be closed. Rows and files
+ * of d keep their numbers, those of `other` go on from them. The report of d stays that of its own rows but for the bytes.
+ * HONE_ENOMEM, or HONE_ELIMIT: more sequences than a uint32_t counts. After an error d is only to be closed. */
+HONE_API int hone_dataset_join(hone_dataset *d, hone_dataset *other, hone_error *err);
+
 HONE_API const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d);
 /* Writes the fate of every row that was read. */
 HONE_API int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_error *err);
@@ -368,6 +373,11 @@ HONE_API int hone_dataset_split(const hone_dataset *d, double val_size, uint64_t
                                 size_t *n_train, uint32_t **val, size_t *n_val, hone_error *err);
 /* The order of an epoch: permutes which[0..n) in place by (seed, epoch) alone. */
 HONE_API void hone_dataset_shuffle(uint32_t *which, size_t n, uint64_t seed, uint64_t epoch);
+/* The draw of an epoch: out[0..n) from the m items first .. first + m - 1. The draws of all epochs, laid end to end, are one
+ * permutation of the items after another, each by the seed and its number alone: no item is drawn again before every other
+ * one was. m > 0; HONE_ENOMEM. */
+HONE_API int hone_dataset_draw(uint32_t *out, size_t n, uint32_t first, size_t m, uint64_t seed,
+                               uint64_t epoch, hone_error *err);
 /* Hash of all ids, masks and weights in order: two runs that agree here train on the same data. */
 HONE_API uint64_t hone_dataset_hash(const hone_dataset *d);
 

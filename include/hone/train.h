@@ -17,8 +17,11 @@ extern "C" {
 typedef struct hone_step {
     int64_t step, total_steps; /* 1-based */
     double epoch;
-    double loss;          /* sum of weight * loss of the step's trained tokens / sum of weights, nats */
-    double weight;        /* that sum; trained_tokens when every weight is 1 */
+    double loss;   /* sum of weight * loss of the step's trained tokens / sum of weights, nats */
+    double weight; /* that sum; trained_tokens when every weight is 1 */
+    double new_loss,
+        replay_loss;      /* the same of the new rows and of those from data.replay_data_path; NaN: the step
+                                   * had none, or nothing is replayed */
     double learning_rate; /* used in this step */
     double grad_norm;     /* before clipping */
     int64_t tokens, trained_tokens; /* of this step */
@@ -83,7 +86,8 @@ typedef struct hone_train_result {
 typedef struct hone_train_callbacks {
     void *ud;
     void (*note)(void *ud, const char *line); /* something the user should read once */
-    void (*data)(void *ud, const char *which, const hone_dataset_report *r); /* which: "train" or "eval" */
+    void (*data)(void *ud, const char *which,
+                 const hone_dataset_report *r);           /* which: "train", "eval" or "replay" */
     void (*plan)(void *ud, const hone_plan *plan);        /* before anything of it is allocated */
     void (*step)(void *ud, const hone_step *s, bool log); /* log: a logging_steps boundary */
     void (*eval)(void *ud, int64_t step, const hone_eval_result *r, bool best);
@@ -145,8 +149,9 @@ typedef struct hone_plan_report {
     int chosen;
     hone_plan_batch batch[HONE_PLAN_BATCHES]; /* ascending */
     int n_batches;
-    char problem[1000]; /* "": it fits */
-    int64_t rows, steps, steps_per_epoch;
+    char problem[1000];                   /* "": it fits */
+    int64_t rows, steps, steps_per_epoch; /* rows, steps and tokens of the first epoch where epochs differ */
+    int64_t replayed_rows;                /* of the rows: drawn from data.replay_data_path */
     int64_t tokens_per_epoch, trained_tokens_per_epoch;
 } hone_plan_report;
 HONE_API int hone_train_plan(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,

@@ -122,7 +122,7 @@ static void print_batches(const hone_plan_report *r)
 /* Every purpose once, in order of appearance; what the lines say in words is the chosen level's. */
 static void print_table(const hone_plan_report *r)
 {
-    char size[32];
+    char size[32], replayed[60] = "";
     int k, i, n;
 
     printf("memory by recomputation level (0 keeps all, 1 recomputes norms and gated products, 2 whole "
@@ -143,8 +143,10 @@ static void print_table(const hone_plan_report *r)
     else
         printf("chosen: level %d, %s, micro-batches of up to %lld tokens\n", r->chosen,
                size_text(size, r->plan[r->chosen].total), (long long)r->plan[r->chosen].tokens);
-    printf("rows: %lld   steps: %lld (%lld an epoch)   tokens an epoch: %lld, %lld of them trained\n",
-           (long long)r->rows, (long long)r->steps, (long long)r->steps_per_epoch,
+    if (r->replayed_rows)
+        snprintf(replayed, sizeof replayed, ", %lld of them replayed", (long long)r->replayed_rows);
+    printf("rows: %lld%s   steps: %lld (%lld an epoch)   tokens an epoch: %lld, %lld of them trained\n",
+           (long long)r->rows, replayed, (long long)r->steps, (long long)r->steps_per_epoch,
            (long long)r->tokens_per_epoch, (long long)r->trained_tokens_per_epoch);
 }
 
@@ -164,11 +166,11 @@ static json_t *report_json(const hone_plan_report *r)
                                         (json_int_t)b->bytes[0], (json_int_t)b->bytes[1],
                                         (json_int_t)b->bytes[2], "fits", b->fits[0], b->fits[1], b->fits[2]));
     }
-    return json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I}", "plans", levels, "batches", batches,
-                     "chosen", r->chosen, "rows", (json_int_t)r->rows, "steps", (json_int_t)r->steps,
-                     "steps_per_epoch", (json_int_t)r->steps_per_epoch, "tokens_per_epoch",
-                     (json_int_t)r->tokens_per_epoch, "trained_tokens_per_epoch",
-                     (json_int_t)r->trained_tokens_per_epoch);
+    return json_pack("{s:o, s:o, s:i, s:I, s:I, s:I, s:I, s:I, s:I}", "plans", levels, "batches", batches,
+                     "chosen", r->chosen, "rows", (json_int_t)r->rows, "replayed_rows",
+                     (json_int_t)r->replayed_rows, "steps", (json_int_t)r->steps, "steps_per_epoch",
+                     (json_int_t)r->steps_per_epoch, "tokens_per_epoch", (json_int_t)r->tokens_per_epoch,
+                     "trained_tokens_per_epoch", (json_int_t)r->trained_tokens_per_epoch);
 }
 
 static void on_note(void *ud, const char *line)

@@ -29,9 +29,12 @@ static void on_data(void *ud, const char *which, const hone_dataset_report *r)
     (void)ud;
     say("%s data: %llu rows read, %llu used, %llu dropped; %llu tokens in %llu sequences, %llu trained (%s "
         "in memory)",
-        strcmp(which, "train") == 0 ? "training" : "evaluation", (unsigned long long)r->rows_read,
-        (unsigned long long)r->rows_used, (unsigned long long)r->rows_dropped, (unsigned long long)r->tokens,
-        (unsigned long long)r->sequences, (unsigned long long)r->trained, size_text(size, r->bytes));
+        strcmp(which, "train") == 0    ? "training"
+        : strcmp(which, "replay") == 0 ? "replayed"
+                                       : "evaluation",
+        (unsigned long long)r->rows_read, (unsigned long long)r->rows_used,
+        (unsigned long long)r->rows_dropped, (unsigned long long)r->tokens, (unsigned long long)r->sequences,
+        (unsigned long long)r->trained, size_text(size, r->bytes));
     say("  lengths: shortest %llu, median %llu, longest %llu; %llu trained turns",
         (unsigned long long)r->shortest, (unsigned long long)r->median, (unsigned long long)r->longest,
         (unsigned long long)r->turns);
@@ -60,7 +63,7 @@ static void on_plan(void *ud, const hone_plan *plan)
 static void on_step(void *ud, const hone_step *s, bool log)
 {
     view *v = ud;
-    char line[400], left[32], size[32];
+    char line[400], parts[60] = "", left[32], size[32];
 
     if (v->live) {
         live_step(v->live, s);
@@ -68,12 +71,15 @@ static void on_step(void *ud, const hone_step *s, bool log)
     }
     if (!log && !progress_wanted())
         return;
-    snprintf(line, sizeof line,
-             "step %lld/%lld  epoch %.2f  loss %.4f  lr %.3g  norm %.3g  %.0f tokens/s  %.0f %% of peak  %s  "
-             "%s left",
-             (long long)s->step, (long long)s->total_steps, s->epoch, s->loss, s->learning_rate, s->grad_norm,
-             s->tokens_per_second, 100 * s->peak_share, size_text(size, s->rss_bytes),
-             duration_text(left, s->remaining_seconds));
+    if (isfinite(s->new_loss) && isfinite(s->replay_loss))
+        snprintf(parts, sizeof parts, " (new %.4f, replayed %.4f)", s->new_loss, s->replay_loss);
+    snprintf(
+        line, sizeof line,
+        "step %lld/%lld  epoch %.2f  loss %.4f%s  lr %.3g  norm %.3g  %.0f tokens/s  %.0f %% of peak  %s  "
+        "%s left",
+        (long long)s->step, (long long)s->total_steps, s->epoch, s->loss, parts, s->learning_rate,
+        s->grad_norm, s->tokens_per_second, 100 * s->peak_share, size_text(size, s->rss_bytes),
+        duration_text(left, s->remaining_seconds));
     if (log)
         say("%s", line);
     else

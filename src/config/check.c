@@ -125,6 +125,8 @@ static int check_streaming(const hone_config *c, hone_error *err)
         reason = "training.max_steps: how many steps an epoch has is not known before all rows are read";
     else if (c->data.val_size > 0 && !c->data.eval_data_path.n)
         reason = "data.eval_data_path instead of data.val_size: rows can not be held out before all are read";
+    else if (c->data.replay_data_path.n)
+        reason = "no data.replay_data_path: how many rows are replayed follows from all new ones";
     else if (c->training.save_strategy == HONE_STRATEGY_EPOCH)
         reason = "training.save_strategy: steps";
     else if (c->training.evaluation_strategy == HONE_STRATEGY_EPOCH)

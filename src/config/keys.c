@@ -417,12 +417,18 @@ const config_key config_keys[] = {
      .help = "Rows to train on: a file, a folder, a glob, or a list of these."},
     {"data", "eval_data_path", "eval_file", KIND_PATHS, AT(data.eval_data_path), .unset = "none",
      .help = "Rows to evaluate on, likewise."},
+    {"data", "replay_data_path", NULL, KIND_PATHS, AT(data.replay_data_path), .unset = "none",
+     .help = "Rows of earlier training to mix among the new ones, likewise (docs/training.md)."},
+    {"data", "replay_ratio", NULL, KIND_NUMBER, AT(data.replay_ratio), "0.1", .min = 0, .max = 1,
+     .flags = KEY_ABOVE_MIN | KEY_BELOW_MAX,
+     .help = "Share of the rows of every epoch that are drawn from replay_data_path."},
     {"data", "val_size", NULL, KIND_NUMBER, AT(data.val_size), "0", .min = 0, .max = INT32_MAX,
      .flags = KEY_STEPS,
      .help =
          "Rows (from 1) or share (below 1) of the training data held out when there is no eval_data_path."},
     {"data", "max_samples", NULL, KIND_INT64, AT(data.max_samples), "all", .min = 0,
-     .max = 9007199254740992.0, .zero = "all", .help = "Only the first n rows; 0 or `all`: all."},
+     .max = 9007199254740992.0, .zero = "all",
+     .help = "Only the first n rows of train_data_path; 0 or `all`: all."},
     {"data", "cache", NULL, KIND_BOOL, AT(data.cache), "false",
      .help =
          "Keep the tokens of the rows as files (docs/shards.md) and use them again while data, tokenizer, "

@@ -369,6 +369,41 @@ int hone_dataset_build_cache(const char *const *paths, size_t n, const hone_chat
     return rc;
 }
 
+/* ---- joining ----------------------------------------------------------------------------------------------------- */
+
+int hone_dataset_join(hone_dataset *d, hone_dataset *other, hone_error *err)
+{
+    const uint64_t rows = d->report.rows_read + d->joined_rows;
+    const size_t n_files = d->n_files, n_sequences = d->n;
+    char **file;
+    size_t i;
+    int rc = 0;
+
+    if (n_sequences + other->n > UINT32_MAX)
+        return hone_error_set(err, HONE_ELIMIT, "more than %u rows", UINT32_MAX);
+    file = hone_realloc_array(d->file, n_files + other->n_files, sizeof *file);
+    if (!file)
+        return out_of_memory(err);
+    d->file = file;
+    memcpy(file + n_files, other->file, other->n_files * sizeof *file);
+    d->n_files += other->n_files;
+    other->n_files = 0; /* the names are d's now */
+    d->joined_rows += other->report.rows_read;
+    for (i = 0; i < other->n_shards; i++) {
+        shard *s = &other->shard[i];
+
+        s->first_file = (uint32_t)n_files;
+        s->first_row += rows;
+        s->first_sequence += n_sequences;
+        if (rc)
+            shard_close(s);
+        else
+            rc = dataset_append(d, s, err);
+    }
+    other->n_shards = 0;
+    return rc;
+}
+
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
 const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d)
@@ -379,6 +414,11 @@ const hone_dataset_report *hone_dataset_get_report(const hone_dataset *d)
 size_t hone_dataset_size(const hone_dataset *d)
 {
     return d->n;
+}
+
+static const char *file_of(const hone_dataset *d, const shard *s, const shard_row *row)
+{
+    return d->file[s->first_file + row->file];
 }
 
 hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
@@ -396,7 +436,7 @@ hone_sequence hone_dataset_get(const hone_dataset *d, size_t i)
     }
     i -= d->shard[low].first_sequence;
     s = shard_get(&d->shard[low], i);
-    s.file = d->file[shard_rows(&d->shard[low])[shard_sequences(&d->shard[low])[i].row].file];
+    s.file = file_of(d, &d->shard[low], shard_rows(&d->shard[low]) + shard_sequences(&d->shard[low])[i].row);
     return s;
 }
 
@@ -418,7 +458,7 @@ int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_erro
     for (k = 0; k < d->n_shards; k++)
         for (i = 0; !rc && i < d->shard[k].n[SHARD_ROWS]; i++) {
             const shard_row *r = shard_rows(&d->shard[k]) + i;
-            hone_ledger_entry e = {.file = d->file[r->file],
+            hone_ledger_entry e = {.file = file_of(d, &d->shard[k], r),
                                    .line = r->line,
                                    .row = d->shard[k].first_row + i,
                                    .fate = fate[r->fate],
@@ -429,7 +469,7 @@ int hone_dataset_write_ledger(const hone_dataset *d, const char *path, hone_erro
             rc = hone_ledger_add(l, &e, err);
         }
     if (!rc)
-        return hone_ledger_commit(l, d->report.rows_read, err);
+        return hone_ledger_commit(l, d->report.rows_read + d->joined_rows, err);
     hone_ledger_abort(l);
     return rc;
 }

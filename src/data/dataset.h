@@ -12,6 +12,7 @@ struct hone_dataset {
     char **file;
     size_t n_files;
     hone_dataset_report report; /* all but the bytes: 0 until every shard is there */
+    uint64_t joined_rows;       /* of datasets that were joined to it: not in the report */
     struct producer *producer;  /* makes further shards on another thread; NULL: all are there */
 };
 

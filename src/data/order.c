@@ -9,6 +9,7 @@
 
 /* High words of the Philox stream number; other layers use other ones for other purposes. */
 #define STREAM_ORDER ((uint64_t)0x6f726465 << 32) /* "orde" */
+#define STREAM_DRAW ((uint64_t)0x64726177 << 32)  /* "draw" */
 
 void data_shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream)
 {
@@ -26,6 +27,29 @@ void data_shuffle(uint32_t *item, size_t n, uint64_t seed, uint64_t stream)
 void hone_dataset_shuffle(uint32_t *which, size_t n, uint64_t seed, uint64_t epoch)
 {
     data_shuffle(which, n, seed, STREAM_ORDER | (epoch & UINT32_MAX));
+}
+
+int hone_dataset_draw(uint32_t *out, size_t n, uint32_t first, size_t m, uint64_t seed, uint64_t epoch,
+                      hone_error *err)
+{
+    uint32_t *item = hone_alloc(m * sizeof *item);
+    uint64_t at = epoch * n, round = at / m;
+    size_t within = (size_t)(at % m), i;
+
+    if (!item)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", m);
+    for (; n > 0; round++, within = 0) {
+        const size_t take = HONE_MIN(n, m - within);
+
+        for (i = 0; i < m; i++)
+            item[i] = first + (uint32_t)i;
+        data_shuffle(item, m, seed, STREAM_DRAW | (round & UINT32_MAX));
+        memcpy(out, item + within, take * sizeof *out);
+        out += take;
+        n -= take;
+    }
+    hone_free(item);
+    return 0;
 }
 
 static uint64_t row_of(const hone_dataset *d, size_t i)

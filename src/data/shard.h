@@ -51,7 +51,8 @@ typedef struct shard {
     const void *data[SHARD_SECTIONS];
     uint64_t n[SHARD_SECTIONS];
     uint64_t first_row, first_sequence;
-    hone_map map; /* size 0: data are on the heap and owned */
+    uint32_t first_file; /* its rows' files count from here */
+    hone_map map;        /* size 0: data are on the heap and owned */
 } shard;
 
 static inline const shard_sequence *shard_sequences(const shard *s)

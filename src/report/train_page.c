@@ -237,6 +237,31 @@ static void one_curve(hone_buf *b, const train_report *r, report_word title, con
     plot_lines(b, &p);
 }
 
+/* The losses of new and replayed rows, where the run tells them apart. */
+static void sources(hone_buf *b, const train_report *r, curve c[3])
+{
+    static const struct {
+        report_word name;
+        const char *tone;
+        size_t offset;
+    } source[] = {{WORD_T_NEW, "after", offsetof(train_step, new_loss)},
+                  {WORD_T_REPLAYED, "contaminated", offsetof(train_step, replay_loss)}};
+    plot p = {.title = word(r, WORD_T_SOURCES),
+              .x_label = word(r, WORD_T_AXIS_STEP),
+              .y_label = word(r, WORD_T_NATS),
+              .marker = NAN};
+    size_t i;
+
+    for (i = 0; i < HONE_COUNT(source); i++) {
+        curve_make(&c[2], r, source[i].offset);
+        if (!c[2].n)
+            return;
+        curve_smooth(&c[i], &c[2]);
+        p.series[p.n_series++] = series(word(r, source[i].name), source[i].tone, &c[i]);
+    }
+    plot_lines(b, &p);
+}
+
 static void curves(hone_buf *b, const train_report *r)
 {
     curve *c = hone_calloc(3, sizeof *c);
@@ -258,6 +283,7 @@ static void curves(hone_buf *b, const train_report *r)
     if (c[2].n)
         p.series[p.n_series++] = series(word(r, WORD_T_HELD_OUT), "contaminated", &c[2]);
     plot_lines(b, &p);
+    sources(b, r, c);
     hone_buf_puts(b, "<div class=twin>\n");
     one_curve(b, r, WORD_T_RATE, NULL, offsetof(train_step, rate), &c[0], false);
     one_curve(b, r, WORD_T_NORM, NULL, offsetof(train_step, norm), &c[0], false);
@@ -382,6 +408,8 @@ static void row_list(hone_buf *b, const train_report *r, report_word title, cons
         hone_buf_puts(b, "<td class=where>");
         html_quote(b, last_part(x->file), strlen(last_part(x->file)));
         hone_buf_printf(b, ":%llu", (unsigned long long)x->line);
+        if (x->replay)
+            hone_buf_printf(b, " (%s)", word(r, WORD_T_REPLAYED));
         html_cell(b, true);
         hone_buf_printf(b, "%.3f", x->first);
         html_cell(b, true);

@@ -69,6 +69,8 @@ static int take_metric(train_report *r, json_t *line, hone_error *err)
         return no_memory(err);
     r->step[r->n_steps++] = (train_step){.step = figure(line, "step"),
                                          .loss = figure(line, "loss"),
+                                         .new_loss = figure(line, "new_loss"),
+                                         .replay_loss = figure(line, "replay_loss"),
                                          .rate = figure(line, "learning_rate"),
                                          .norm = figure(line, "grad_norm"),
                                          .speed = figure(line, "tokens_per_second"),
@@ -116,6 +118,7 @@ static int take_row(train_report *r, json_t *line, hone_error *err)
     const char *file = json_string_value(json_object_get(line, "file"));
     train_row x = {.line = (uint64_t)json_integer_value(json_object_get(line, "line")),
                    .row = (uint64_t)json_integer_value(json_object_get(line, "row")),
+                   .replay = json_is_true(json_object_get(line, "replay")),
                    .first = figure(line, "first_loss"),
                    .last = figure(line, "last_loss")};
     char name[] = "?";
@@ -159,7 +162,7 @@ static char *excerpt_of(const hone_row *row)
     return hone_buf_take(&b);
 }
 
-static void give_excerpt(train_report *r, const hone_row *row, size_t *missing)
+static void give_excerpt(train_report *r, const hone_row *row, bool replay, size_t *missing)
 {
     int k;
     size_t i;
@@ -168,18 +171,18 @@ static void give_excerpt(train_report *r, const hone_row *row, size_t *missing)
         for (i = 0; i < r->list[k].n; i++) {
             train_row *x = &r->list[k].row[i];
 
-            if (x->row != row->index || x->excerpt || strcmp(x->file, row->file) || x->line != row->line)
+            if (x->replay != replay || x->row != row->index || x->excerpt || strcmp(x->file, row->file) ||
+                x->line != row->line)
                 continue;
             x->excerpt = excerpt_of(row);
             (*missing)--;
         }
 }
 
-/* Reads the training rows again, up to the last one that is shown. They may be gone, or others by now: then rows have no
- * excerpts, and that is no error. */
-static void find_excerpts(train_report *r)
+/* Reads rows again, up to the last one that is shown. They may be gone, or others by now: then rows have no excerpts, and
+ * that is no error. */
+static void read_excerpts(train_report *r, const hone_strings *paths, bool replay)
 {
-    const hone_config *c = r->o->config;
     hone_dataset_options options;
     hone_rows *rows = NULL;
     hone_row row;
@@ -188,16 +191,16 @@ static void find_excerpts(train_report *r)
     int k;
 
     for (k = 0; k < N_LISTS; k++)
-        missing += r->list[k].n;
-    for (i = 0; c && i < c->data.train_data_path.n; i++)
-        if (c->data.train_data_path.item[i][0] == '-')
+        for (i = 0; i < r->list[k].n; i++)
+            missing += r->list[k].row[i].replay == replay;
+    for (i = 0; i < paths->n; i++)
+        if (paths->item[i][0] == '-')
             return; /* standard input */
-    if (!c || !missing || hone_dataset_options_from(&options, &cache_dir, c, NULL))
+    if (!missing || hone_dataset_options_from(&options, &cache_dir, r->o->config, NULL))
         return;
-    if (!hone_rows_open(&rows, (const char *const *)c->data.train_data_path.item, c->data.train_data_path.n,
-                        &options.rows, NULL))
+    if (!hone_rows_open(&rows, (const char *const *)paths->item, paths->n, &options.rows, NULL))
         while (missing && hone_rows_next(rows, &row, NULL) == 1)
-            give_excerpt(r, &row, &missing);
+            give_excerpt(r, &row, replay, &missing);
     hone_rows_close(rows);
     hone_free(cache_dir);
 }
@@ -265,7 +268,10 @@ int hone_train_report(char **html, size_t *len, const char *output_dir,
     if (!rc) {
         hone_error page = HONE_ERROR_INIT;
 
-        find_excerpts(&r);
+        if (options->config) {
+            read_excerpts(&r, &options->config->data.train_data_path, false);
+            read_excerpts(&r, &options->config->data.replay_data_path, true);
+        }
         train_page(&b, &r, &page);
         if (page.code)
             rc = hone_error_set(err, page.code, "%s", page.message);

@@ -9,13 +9,14 @@
 #include "report/words.h"
 
 typedef struct train_step {
-    double step, loss, rate, norm, speed, share;
+    double step, loss, new_loss, replay_loss, rate, norm, speed, share; /* NaN: not there */
 } train_step;
 
 /* A row that stands out; only `n` of each list are kept. */
 typedef struct train_row {
     char *file; /* owned */
     uint64_t line, row;
+    bool replay;
     double first, last;
     char *excerpt; /* owned; NULL: not found again */
 } train_row;

@@ -133,6 +133,8 @@
     X(T_CURVES, "Curves", "曲线") \
     X(T_CURVES_LEAD, "Every step, and every evaluation of the rows held out.", "每一步，以及对留出行的每次评测。") \
     X(T_EACH, "each step", "每步") X(T_SMOOTH, "smoothed", "平滑") X(T_HELD_OUT, "evaluation", "评测") \
+    X(T_SOURCES, "Loss of new and replayed rows, smoothed", "新数据行与回放行的损失（平滑）") \
+    X(T_NEW, "new", "新") X(T_REPLAYED, "replayed", "回放") \
     X(T_AXIS_STEP, "step", "步") X(T_NATS, "nats a token", "每 token 奈特") \
     X(T_RATE, "Learning rate", "学习率") X(T_NORM, "Norm of the gradient", "梯度范数") \
     X(T_BY_TASK, "Loss by task", "各任务的损失") \

@@ -2,6 +2,7 @@
  * but what is held to save time. */
 #include "train/feed.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,15 +47,36 @@ void hone_feed_clear(hone_feed *f)
 
 /* ---- windows ----------------------------------------------------------------------------------------------------- */
 
-/* Holds the sequences of window w. 1, or 0 when there is no such window. */
-static int hold(hone_feed *f, uint64_t w, hone_error *err)
+/* The items of an epoch with replay: the new sequences in their order, those drawn for it spread evenly between them. */
+static int mix(hone_feed *f, uint64_t epoch, hone_error *err)
 {
-    size_t first = 0, n = f->p.n, i;
+    const hone_replay *r = &f->p.replay;
+    uint32_t *old = hone_alloc(r->draw * sizeof *old);
+    uint64_t i, drawn = 0;
     int rc;
 
-    if (f->loaded && f->window == w)
+    if (!old)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for %zu rows to replay", r->draw);
+    rc = hone_dataset_draw(old, r->draw, r->first, r->n, f->p.seed, epoch, err);
+    for (i = 0; !rc && i < f->n_items; i++)
+        if ((i + 1) * r->draw / f->n_items > drawn)
+            f->item[i] = old[drawn++];
+        else
+            f->item[i] = f->p.which[i - drawn];
+    hone_free(old);
+    return rc;
+}
+
+/* Holds the sequences of the window of a place; with replay they are those of its epoch. 1, or 0 when there is no such
+ * window. */
+static int hold(hone_feed *f, const hone_position *at, hone_error *err)
+{
+    size_t first = 0, n = f->p.n + f->p.replay.draw, i;
+    int rc;
+
+    if (f->loaded && f->window == at->window && (!f->p.replay.draw || f->drawn == at->epoch))
         return 1;
-    rc = f->p.which ? w == 0 : hone_dataset_wait(f->p.data, w, &first, &n, err);
+    rc = f->p.which ? at->window == 0 : hone_dataset_wait(f->p.data, at->window, &first, &n, err);
     if (rc <= 0)
         return rc;
     drop_window(f);
@@ -62,13 +84,16 @@ static int hold(hone_feed *f, uint64_t w, hone_error *err)
     f->order = hone_alloc((n + 1) * sizeof *f->order);
     if (!f->item || !f->order)
         return hone_error_set(err, HONE_ENOMEM, "out of memory for the order of %zu rows", n);
-    for (i = 0; i < n; i++)
-        f->item[i] = f->p.which ? f->p.which[i] : (uint32_t)(first + i);
     f->n_items = f->n_units = n;
+    if (f->p.replay.draw && (rc = mix(f, at->epoch, err)))
+        return rc;
+    for (i = 0; !f->p.replay.draw && i < n; i++)
+        f->item[i] = f->p.which ? f->p.which[i] : (uint32_t)(first + i);
     if (f->p.pack && (rc = hone_dataset_bin(f->p.data, f->item, n, f->p.pack, &f->start, &f->n_units, err)))
         return rc;
     f->loaded = true;
-    f->window = w;
+    f->window = at->window;
+    f->drawn = at->epoch;
     f->epoch = UINT64_MAX;
     return 1;
 }
@@ -131,7 +156,7 @@ static int group_units(hone_feed *f, hone_error *err)
 /* The same, in the order of an epoch. */
 static int hold_order(hone_feed *f, const hone_position *at, hone_error *err)
 {
-    int rc = hold(f, at->window, err);
+    int rc = hold(f, at, err);
     size_t i;
 
     if (rc <= 0 || f->epoch == at->epoch)
@@ -276,14 +301,18 @@ static int64_t divide_up(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-int hone_feed_count_units(hone_feed *f, int64_t *units, hone_error *err)
+int hone_feed_count(hone_feed *f, uint64_t epoch, hone_feed_epoch *out, hone_error *err)
 {
-    uint64_t w;
+    hone_position at = {.epoch = epoch};
     int rc;
 
-    *units = 0;
-    for (w = 0; (rc = hold(f, w, err)) == 1; w++)
-        *units += (int64_t)f->n_units;
+    *out = (hone_feed_epoch){0};
+    for (; (rc = hold(f, &at, err)) == 1; at.window++) {
+        out->units += (int64_t)f->n_units;
+        out->rows += (int64_t)f->n_items;
+        out->tokens += (int64_t)hone_dataset_tokens(f->p.data, f->item, f->n_items);
+        out->targets += hone_count_targets(f->p.data, f->item, f->n_items);
+    }
     return rc;
 }
 
@@ -292,12 +321,22 @@ int64_t hone_feed_steps(const hone_feed *f, int64_t units)
     return divide_up(divide_up(units, f->p.batch_rows), f->p.accumulation);
 }
 
-hone_position hone_feed_seek(const hone_feed *f, int64_t step)
+int hone_feed_steps_of(hone_feed *f, double epochs, int64_t *steps, hone_error *err)
 {
-    int64_t per_epoch = hone_feed_steps(f, (int64_t)f->n_units);
+    const bool alike =
+        !f->p.pack || !f->p.replay.draw; /* epochs: with replay, packs are made of other rows in each */
+    hone_feed_epoch e;
+    uint64_t k;
+    int rc = hone_feed_count(f, 0, &e, err);
 
-    return (hone_position){.epoch = (uint64_t)(step / per_epoch),
-                           .unit = (uint64_t)((step % per_epoch) * f->p.accumulation * f->p.batch_rows)};
+    *steps = 0;
+    for (k = 0; !rc && !alike && (double)(k + 1) <= epochs; k++) {
+        *steps += hone_feed_steps(f, e.units);
+        rc = hone_feed_count(f, k + 1, &e, err);
+    }
+    if (!rc)
+        *steps += (int64_t)ceil((epochs - (double)k) * (double)hone_feed_steps(f, e.units));
+    return rc;
 }
 
 double hone_feed_epochs(const hone_feed *f, hone_position at)
@@ -310,14 +349,15 @@ double hone_feed_epochs(const hone_feed *f, hone_position at)
 
 int hone_feed_largest(hone_feed *f, int64_t steps, hone_batch_size *out, hone_error *err)
 {
+    hone_position at = {0};
     int64_t step, micro;
     const uint32_t *which;
     size_t n;
     int rc = 0;
 
     *out = (hone_batch_size){0};
-    for (step = 0; !rc && step < steps; step++) {
-        rc = hone_feed_load(f, hone_feed_seek(f, step), err);
+    for (step = 0; !rc && step < steps; step++, at = f->next) {
+        rc = hone_feed_load(f, at, err);
         for (micro = 0; !rc && (which = hone_feed_micro(f, micro, &n)) != NULL; micro++) {
             out->positions = HONE_MAX(out->positions, (int64_t)hone_dataset_tokens(f->p.data, which, n));
             out->sequences = HONE_MAX(out->sequences, (int64_t)n);

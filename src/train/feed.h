@@ -11,11 +11,19 @@ typedef struct hone_position {
     uint64_t unit;   /* of that window's order: the next one */
 } hone_position;
 
+/* Rows of earlier data among the rows to train on: the sequences [first, first + n) of the dataset, of which every epoch
+ * takes `draw` (hone_dataset_draw). draw 0: none. */
+typedef struct hone_replay {
+    uint32_t first;
+    size_t n, draw;
+} hone_replay;
+
 typedef struct hone_feed_params {
     hone_dataset *data;
     const uint32_t
         *which; /* [n] the sequences to train on, in file order; borrowed. NULL: all, shard by shard */
     size_t n;
+    hone_replay replay; /* not with streaming */
     int64_t batch_rows, accumulation;
     size_t pack;         /* tokens of a pack; 0: rows are not packed */
     bool shuffle, group; /* group: hone_feed_group over the units of a window */
@@ -26,9 +34,10 @@ typedef struct hone_feed_params {
  * windows, each window's in its own permutation (or in file order), cut into micro-batches of batch_rows units, of which a
  * step takes `accumulation`; the last micro-batch and the last step of an epoch may be short (transformers' accounting,
  * training-semantics.md 4). Single sequences of a step change places among its micro-batches where that makes the largest
- * one smaller; a step's result is a sum over all of them. There is one window, the whole selection; with streaming (which NULL) every shard is one, in
- * the order of the files, and is waited for when its turn comes: the order of an epoch does not depend on when it was
- * ready. */
+ * one smaller; a step's result is a sum over all of them. There is one window, the whole selection; with streaming (which
+ * NULL) every shard is one, in the order of the files, and is waited for when its turn comes: the order of an epoch does not
+ * depend on when it was ready. With replay, the rows drawn for an epoch stand evenly among the others before packs are made
+ * and units permuted; packs are other ones in every epoch then, and their number may differ. */
 typedef struct feed_place feed_place;
 
 typedef struct hone_feed {
@@ -37,6 +46,7 @@ typedef struct hone_feed {
     /* The window that is held. */
     bool loaded;
     uint64_t window, epoch; /* epoch: whose order */
+    uint64_t drawn;         /* whose items, with replay */
     uint32_t *item;         /* [n_items] its sequences, pack by pack */
     uint32_t *start;        /* [n_units + 1] of the packs; NULL: every sequence is a unit */
     uint32_t *order;        /* [n_units] */
@@ -66,12 +76,15 @@ const uint32_t *hone_feed_micro(const hone_feed *f, int64_t micro, size_t *n);
  * equals as they stood; then the longest of all changes places with the first. HONE_ENOMEM. */
 int hone_feed_group(uint32_t *order, const uint32_t *length, size_t n, size_t batch, hone_error *err);
 
-/* Where step `step` (0-based) begins; not with streaming. */
-hone_position hone_feed_seek(const hone_feed *f, int64_t step);
+/* What one epoch holds; with streaming all shards are waited for. */
+typedef struct hone_feed_epoch {
+    int64_t units, rows, tokens, targets;
+} hone_feed_epoch;
+int hone_feed_count(hone_feed *f, uint64_t epoch, hone_feed_epoch *out, hone_error *err);
 /* Steps that `units` units of one epoch make. */
 int64_t hone_feed_steps(const hone_feed *f, int64_t units);
-/* Units of an epoch; with streaming all shards are waited for. */
-int hone_feed_count_units(hone_feed *f, int64_t *units, hone_error *err);
+/* Steps of that many epochs, the last of which may be a part of one. */
+int hone_feed_steps_of(hone_feed *f, double epochs, int64_t *steps, hone_error *err);
 /* Epochs finished at a place, as a fraction; with streaming the whole ones. */
 double hone_feed_epochs(const hone_feed *f, hone_position at);
 /* The most of each that a micro-batch has. */

@@ -230,6 +230,8 @@ static int open_table(hone_metrics *m, const hone_metrics_params *p, hone_error 
         hone_buf_putc(&head, ',');
         field(&head, name.failed ? "" : name.data);
     }
+    if (m->replay)
+        hone_buf_puts(&head, ",new_loss,replay_loss");
     hone_buf_putc(&head, '\n');
     m->csv_tasks = p->n_tasks;
     if (!rc && ftell(m->csv) == 0)
@@ -242,9 +244,11 @@ static int open_table(hone_metrics *m, const hone_metrics_params *p, hone_error 
 int hone_metrics_open(hone_metrics *m, const hone_metrics_params *p, hone_error *err)
 {
     const hone_config *c = p->c;
-    int rc = open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", p->resumed,
-                       p->eval_due, err);
+    int rc;
 
+    m->replay = p->replay;
+    rc = open_file(&m->json, &m->json_path, c->training.output_dir, "metrics.jsonl", p->resumed, p->eval_due,
+                   err);
     if (!rc && p->samples) /* the answers of an evaluation that is still due will come again */
         rc = open_file(&m->samples, &m->samples_path, c->training.output_dir, "samples.jsonl",
                        p->resumed - p->eval_due, false, err);
@@ -297,7 +301,10 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
                                         {"train/epoch", s->epoch},
                                         {"train/tokens_per_second", s->tokens_per_second},
                                         {"train/peak_share", s->peak_share},
-                                        {"train/rss_bytes", (double)s->rss_bytes}};
+                                        {"train/rss_bytes", (double)s->rss_bytes},
+                                        {"train/new_loss", s->new_loss},
+                                        {"train/replay_loss", s->replay_loss}};
+    const bool both = isfinite(s->new_loss) && isfinite(s->replay_loss);
     hone_buf *line = &m->line;
     size_t i;
     int rc;
@@ -314,6 +321,10 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
     number(line, "seconds", s->seconds);
     integer(line, "rss_bytes", s->rss_bytes);
     number(line, "peak_share", s->peak_share);
+    if (m->replay) {
+        number(line, "new_loss", s->new_loss);
+        number(line, "replay_loss", s->replay_loss);
+    }
     if (s->skipped)
         hone_buf_puts(line, ",\"skipped\":true");
     hone_buf_puts(line, "}\n");
@@ -330,11 +341,17 @@ int hone_metrics_step(hone_metrics *m, const hone_step *s, bool log, hone_error 
         hone_buf_printf(line, "%" PRIu64 ",,,,", s->rss_bytes);
         for (i = 0; i < m->csv_tasks; i++)
             hone_buf_putc(line, ',');
+        if (m->replay) {
+            hone_buf_putc(line, ',');
+            cell(line, s->new_loss);
+            if (isfinite(s->replay_loss))
+                hone_buf_printf(line, "%.17g", s->replay_loss);
+        }
         hone_buf_putc(line, '\n');
         rc = write_line(m->csv, m->csv_path, line, err);
     }
     if (!rc && m->events && log)
-        rc = hone_events_scalars(m->events, s->step, scalar, HONE_COUNT(scalar), err);
+        rc = hone_events_scalars(m->events, s->step, scalar, HONE_COUNT(scalar) - (both ? 0 : 2), err);
     return rc;
 }
 
@@ -399,7 +416,7 @@ int hone_metrics_eval(hone_metrics *m, int64_t step, const hone_eval_result *r, 
         hone_buf_printf(&row, "%" PRId64, r->tokens);
         for (i = 0; i < n_tasks; i++)
             hone_buf_printf(&row, ",%.17g", task[i].loss);
-        hone_buf_putc(&row, '\n');
+        hone_buf_puts(&row, m->replay ? ",,\n" : "\n");
         rc = write_text(m->csv, m->csv_path, &row, err);
     }
     if (!rc && m->events)

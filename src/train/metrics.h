@@ -12,6 +12,7 @@ typedef struct hone_metrics {
     FILE *json, *csv, *samples; /* csv, samples NULL: not wanted */
     char *json_path, *csv_path, *samples_path;
     size_t csv_tasks;    /* columns of tasks in the table */
+    bool replay;         /* steps tell the losses of new and replayed rows */
     hone_events *events; /* NULL: not wanted */
     hone_buf line;       /* of a step, kept so that steps allocate nothing */
 } hone_metrics;
@@ -22,7 +23,7 @@ typedef struct hone_metrics_params {
     bool eval_due;
     const char *const *task; /* [n_tasks] of the evaluation rows; "" is shown as (none) */
     size_t n_tasks;
-    bool samples;
+    bool samples, replay;
 } hone_metrics_params;
 
 /* Starts the files anew in training.output_dir and, for TensorBoard, a run folder in training.logging_dir (output_dir/runs

@@ -147,14 +147,13 @@ int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_erro
 
 void hone_run_estimate(const hone_run *r, int64_t done, hone_train_begin *out)
 {
-    const double rows = (double)HONE_MAX(r->n_train, 1);
-    double tokens, epochs;
+    const double rows = (double)HONE_MAX(r->epoch.rows, 1), tokens = (double)r->epoch.tokens;
+    double epochs;
 
     *out = (hone_train_begin){.steps = r->steps, .done = done, .assumed_share = ASSUMED_SHARE};
     out->peak_gflops = hone_device_peak_gflops(r->dev, r->model->act == HONE_BF16, HONE_PEAK_SECONDS);
     if (!r->train || r->per_epoch < 1)
         return;
-    tokens = (double)hone_dataset_tokens(r->data, r->train, r->n_train);
     epochs = (double)(r->steps - done) / (double)r->per_epoch;
     /* as if all rows were of the mean length, whose pairs are fewest: attention is the small part */
     out->gflop =

@@ -52,6 +52,8 @@ static int open_data(hone_run *r, hone_error *err)
         if (!rc)
             rc = all_sequences(&r->eval, &r->n_eval, r->eval_data, err);
     }
+    if (!rc && c->data.replay_data_path.n)
+        rc = hone_run_add_replay(r, &options, err);
     hone_free(cache_dir);
     return rc;
 }
@@ -143,6 +145,11 @@ int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, i
     return every < 1 ? (int64_t)fmax(1, ceil(every * (double)steps)) : (int64_t)every;
 }
 
+bool hone_run_due(hone_strategy strategy, int64_t every, int64_t done, hone_position at)
+{
+    return strategy == HONE_STRATEGY_EPOCH ? at.unit == 0 : done % every == 0;
+}
+
 /* Of the micro-batches that `f` makes, evaluations included. */
 static int largest(const hone_run *r, hone_feed *f, hone_batch_size *out, hone_error *err)
 {
@@ -177,6 +184,7 @@ static int count_steps(hone_run *r, hone_error *err)
     hone_feed_params p = {.data = r->data,
                           .which = r->train,
                           .n = r->n_train,
+                          .replay = r->replay,
                           .batch_rows = c->training.per_device_train_batch_size,
                           .accumulation = c->training.gradient_accumulation_steps,
                           .pack = bfd ? (size_t)c->model.max_length : 0,
@@ -187,16 +195,16 @@ static int count_steps(hone_run *r, hone_error *err)
                                    c->training.train_sampling_strategy == HONE_SAMPLER_BY_LENGTH,
                           .seed = (uint64_t)c->training.seed};
     hone_batch_size most;
-    int64_t units = 0;
     int rc = hone_feed_init(&r->feed, &p, err);
 
     if (!rc && r->train)
-        rc = hone_feed_count_units(&r->feed, &units, err);
+        rc = hone_feed_count(&r->feed, 0, &r->epoch, err);
+    r->steps = c->training.max_steps;
+    if (!rc && r->steps <= 0)
+        rc = hone_feed_steps_of(&r->feed, c->training.num_train_epochs, &r->steps, err);
     if (rc)
         return rc;
-    r->per_epoch = hone_feed_steps(&r->feed, units);
-    r->steps = c->training.max_steps > 0 ? c->training.max_steps
-                                         : (int64_t)ceil(c->training.num_train_epochs * (double)r->per_epoch);
+    r->per_epoch = hone_feed_steps(&r->feed, r->epoch.units);
     r->warmup = hone_warmup_steps(r->steps, c->training.warmup_steps, c->training.warmup_ratio);
     r->save_every =
         hone_run_interval(c->training.save_strategy, c->training.save_steps, r->steps, r->per_epoch);
@@ -357,7 +365,6 @@ static int plan_one(const hone_config *c, hone_device *dev, const hone_train_cal
 {
     hone_run r;
     hone_error problem = HONE_ERROR_INIT;
-    int64_t units = 0;
     int rc = hone_run_prepare(&r, c, dev, cb, err);
 
     if (rc)
@@ -367,15 +374,14 @@ static int plan_one(const hone_config *c, hone_device *dev, const hone_train_cal
     if (hone_run_choose(&r, out->plan, &out->chosen, &problem))
         snprintf(out->problem, sizeof out->problem, "%s", problem.message);
     rc = plan_batches(&r, out, err);
-    if (!rc && !r.train && !(rc = hone_dataset_finish(r.data, err)))
-        rc = all_sequences(&r.train, &r.n_train, r.data, err);
-    if (!rc)
-        rc = hone_feed_count_units(&r.feed, &units, err);
-    out->rows = (int64_t)r.n_train;
+    if (!rc && !r.train)
+        rc = hone_feed_count(&r.feed, 0, &r.epoch, err);
+    out->rows = r.epoch.rows;
+    out->replayed_rows = (int64_t)r.replay.draw;
     out->steps = r.steps;
-    out->steps_per_epoch = hone_feed_steps(&r.feed, units);
-    out->tokens_per_epoch = (int64_t)hone_dataset_tokens(r.data, r.train, r.n_train);
-    out->trained_tokens_per_epoch = hone_count_targets(r.data, r.train, r.n_train);
+    out->steps_per_epoch = hone_feed_steps(&r.feed, r.epoch.units);
+    out->tokens_per_epoch = r.epoch.tokens;
+    out->trained_tokens_per_epoch = r.epoch.targets;
     hone_run_clear(&r);
     return rc;
 }

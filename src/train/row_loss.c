@@ -106,7 +106,7 @@ int hone_row_losses_load(hone_row_losses *l, const char *dir, hone_error *err)
     return rc;
 }
 
-static void put_line(hone_buf *b, const hone_sequence *q, uint64_t part, const float *value)
+static void put_line(hone_buf *b, const hone_sequence *q, uint64_t part, bool old, const float *value)
 {
     json_t *file = json_string(q->file);
 
@@ -119,14 +119,17 @@ static void put_line(hone_buf *b, const hone_sequence *q, uint64_t part, const f
                     (unsigned long long)q->row);
     if (part)
         hone_buf_printf(b, ",\"part\":%llu", (unsigned long long)part);
+    if (old)
+        hone_buf_puts(b, ",\"replay\":true");
     hone_buf_printf(b, ",\"trained_tokens\":%zu,\"first_loss\":%.9g,\"last_loss\":%.9g}\n", q->n_targets,
                     (double)value[0], (double)value[1]);
     json_decref(file);
 }
 
-int hone_row_losses_write(const hone_row_losses *l, const hone_dataset *data, const char *path,
-                          hone_error *err)
+int hone_row_losses_write(const hone_row_losses *l, const hone_dataset *data, size_t first_old,
+                          const char *path, hone_error *err)
 {
+    const uint64_t n_new = hone_dataset_get_report(data)->rows_read;
     uint64_t row = UINT64_MAX, part = 0;
     hone_writer *w = NULL;
     hone_buf line = {0};
@@ -141,7 +144,8 @@ int hone_row_losses_write(const hone_row_losses *l, const hone_dataset *data, co
         if (isnan(l->value[2 * i]))
             continue;
         line.len = 0;
-        put_line(&line, &q, part, l->value + 2 * i);
+        q.row -= i >= first_old ? n_new : 0;
+        put_line(&line, &q, part, i >= first_old, l->value + 2 * i);
         rc = line.failed ? hone_error_set(err, HONE_ENOMEM, "out of memory")
                          : hone_writer_write(w, line.data, line.len, err);
     }

@@ -28,8 +28,9 @@ void hone_row_losses_take(hone_row_losses *l, const hone_batch *b, const hone_pa
 int hone_row_losses_save(const hone_row_losses *l, const char *dir, hone_error *err);
 int hone_row_losses_load(hone_row_losses *l, const char *dir, hone_error *err);
 
-/* rows.jsonl: a line for every sequence that was trained. */
-int hone_row_losses_write(const hone_row_losses *l, const hone_dataset *data, const char *path,
-                          hone_error *err);
+/* rows.jsonl: a line for every sequence that was trained. Those from first_old on are replayed ones (SIZE_MAX: none), whose
+ * rows count from 0 again. */
+int hone_row_losses_write(const hone_row_losses *l, const hone_dataset *data, size_t first_old,
+                          const char *path, hone_error *err);
 
 #endif

@@ -75,12 +75,13 @@ static void tell_begin(hone_loop *l)
 }
 
 /* Whether an evaluation follows the step that was just made. */
-static bool evaluation_follows(const hone_run *r, const hone_step *s)
+static bool evaluation_follows(const hone_loop *l, const hone_step *s)
 {
-    const bool epochs = r->c->training.evaluation_strategy == HONE_STRATEGY_EPOCH;
+    const hone_run *r = l->r;
+    const hone_strategy strategy = r->c->training.evaluation_strategy;
 
-    return r->eval_every && (s->step == r->steps || s->step % r->eval_every == 0) &&
-           r->c->training.eval_delay <= (epochs ? s->epoch : (double)s->step);
+    return r->eval_every && (s->step == r->steps || hone_run_due(strategy, r->eval_every, s->step, l->at)) &&
+           r->c->training.eval_delay <= (strategy == HONE_STRATEGY_EPOCH ? s->epoch : (double)s->step);
 }
 
 static int all_steps(hone_loop *l, hone_error *err)
@@ -116,12 +117,14 @@ static int all_steps(hone_loop *l, hone_error *err)
             r->cb.step(r->cb.ud, &s, log);
         if (hone_run_stop_wanted(r))
             l->out->stopped = true;
-        l->eval_due = evaluation_follows(r, &s);
+        l->eval_due = evaluation_follows(l, &s);
         if (l->eval_due && !l->out->stopped)
             rc = evaluate_due(l, done, err);
         l->out->stopped_early = hone_best_stops(&l->best, r->c);
         last |= l->out->stopped_early;
-        if (!rc && r->save_every && (last || l->out->stopped || done % r->save_every == 0))
+        if (!rc && r->save_every &&
+            (last || l->out->stopped ||
+             hone_run_due(r->c->training.save_strategy, r->save_every, done, l->at)))
             rc = hone_loop_save(l, done, err);
         if (rc)
             break;
@@ -134,8 +137,9 @@ static int all_steps(hone_loop *l, hone_error *err)
 static int write_rows(const hone_loop *l, hone_error *err)
 {
     const hone_run *r = l->r;
+    const size_t first_old = r->replay.draw ? r->replay.first : SIZE_MAX;
     char *path = hone_path_join(r->c->training.output_dir, "rows.jsonl");
-    int rc = path ? hone_row_losses_write(&l->rows, r->data, path, err)
+    int rc = path ? hone_row_losses_write(&l->rows, r->data, first_old, path, err)
                   : hone_error_set(err, HONE_ENOMEM, "out of memory");
 
     hone_free(path);
@@ -192,7 +196,8 @@ static int open_metrics(hone_loop *l, hone_error *err)
                                    .eval_due = l->eval_due,
                                    .task = (const char *const *)r->held_out.name,
                                    .n_tasks = r->held_out.n_tasks,
-                                   .samples = hone_samples_wanted(r)};
+                                   .samples = hone_samples_wanted(r),
+                                   .replay = r->replay.draw > 0};
 
     return hone_metrics_open(&l->metrics, &p, err);
 }

@@ -16,10 +16,12 @@ typedef struct hone_run {
     hone_dataset *data, *eval_data; /* eval_data: the same object when rows were held out of data, or NULL */
     uint32_t *train, *eval; /* sequences of data to train on (NULL: streaming), of eval_data to evaluate */
     size_t n_train, n_eval;
+    hone_replay replay; /* rows of earlier data, behind those of data; draw 0: none */
     hone_model *model;
     hone_adapter *adapter;
     hone_feed feed;
-    int64_t steps, per_epoch; /* of the whole run; of an epoch, 0 with streaming */
+    hone_feed_epoch epoch;    /* what the first epoch holds; 0 with streaming */
+    int64_t steps, per_epoch; /* of the whole run; of the first epoch, 0 with streaming */
     int64_t warmup;
     int64_t eval_every, save_every;     /* in steps; 0 = never */
     int32_t tokens, max_seq, targets;   /* the most of each in a batch, evaluation included */
@@ -33,12 +35,17 @@ typedef struct hone_run {
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err);
 void hone_run_clear(hone_run *r);
+/* Opens data.replay_data_path with the options of the training rows, whatever the number of samples, joins it to r->data and
+ * sets r->replay. r->train and the evaluation rows are known. HONE_EINVAL: data.replay_ratio makes no row an epoch. */
+int hone_run_add_replay(hone_run *r, const hone_dataset_options *options, hone_error *err);
 /* hone_train_run of a configuration without stages. */
 int hone_run_whole(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                    hone_train_result *out, hone_error *err);
 /* The checkpoint that training.resume_from_checkpoint names or finds, allocated; NULL in *dir: the run begins anew. */
 int hone_resume_folder(char **dir, const hone_config *c, hone_error *err);
-/* An interval given in steps, or below 1 as a share of all steps; 0 = never. */
+/* Whether what comes by that strategy, and every `every` steps, comes after step `done`, which left the run at a place. */
+bool hone_run_due(hone_strategy strategy, int64_t every, int64_t done, hone_position at);
+/* An interval given in steps, or below 1 as a share of all steps; of epochs, the steps of the first; 0 = never. */
 int64_t hone_run_interval(hone_strategy strategy, double every, int64_t steps, int64_t per_epoch);
 
 static inline void hone_run_note(const hone_run *r, const char *line)

@@ -65,6 +65,7 @@ static void describe(char out[600], const hone_run *r)
 {
     const hone_config *c = r->c;
     uint64_t tensors = 0;
+    char replay[64] = "";
     size_t i;
 
     for (i = 0; i < r->adapter->n_params; i++) {
@@ -73,15 +74,17 @@ static void describe(char out[600], const hone_run *r)
 
         tensors = hone_hash64(tensors, shape, sizeof shape);
     }
+    if (r->replay.draw)
+        snprintf(replay, sizeof replay, ", replayed %zu of %zu", r->replay.draw, r->replay.n);
     snprintf(
         out, 600,
         "training.seed %lld, per_device_train_batch_size %d, gradient_accumulation_steps %d, shuffle %s%s, "
-        "packing %d/%d, optim %d, model.max_length %d, rows %016llx, trained tensors %016llx",
+        "packing %d/%d, optim %d, model.max_length %d, rows %016llx%s, trained tensors %016llx",
         (long long)c->training.seed, c->training.per_device_train_batch_size,
         c->training.gradient_accumulation_steps, r->feed.p.shuffle ? "true" : "false",
         r->feed.p.group ? " by length" : "", c->training.packing, (int)c->training.packing_strategy,
         (int)c->training.optim, c->model.max_length,
-        r->train ? (unsigned long long)hone_dataset_hash(r->data) : 0, (unsigned long long)tensors);
+        r->train ? (unsigned long long)hone_dataset_hash(r->data) : 0, replay, (unsigned long long)tensors);
 }
 
 static int write_state(const hone_loop *l, const char *dir, int64_t step, hone_error *err)

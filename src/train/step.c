@@ -143,11 +143,41 @@ static int watch(hone_loop *l, int64_t step, double loss, double norm, bool *ski
     return rc;
 }
 
+/* Sums by where rows come from: new, replayed. */
+typedef struct source_sums {
+    double loss[2], weight[2];
+} source_sums;
+
+/* Adds a pass over the sequences which[0..n). */
+static void add_sources(source_sums *s, const hone_replay *replay, const hone_batch *b, const hone_pass *pass,
+                        const uint32_t *which, size_t n)
+{
+    int32_t i = 0;
+    size_t k;
+
+    for (k = 0; k < n; k++) { /* positions come in order, so sequences are runs of them */
+        const int old = which[k] >= replay->first;
+
+        for (; i < pass->n_trained && pass->position[i] < b->off[k + 1]; i++) {
+            const double weight = pass->weight ? (double)pass->weight[i] : 1;
+
+            s->loss[old] += weight * (double)pass->loss[i];
+            s->weight[old] += weight;
+        }
+    }
+}
+
+static double mean_of(const source_sums *s, int source)
+{
+    return s->weight[source] > 0 ? s->loss[source] / s->weight[source] : NAN;
+}
+
 int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone_error *err)
 {
     hone_run *r = l->r;
     const hone_config *c = r->c;
     int64_t targets = 0, micro;
+    source_sums sources = {0};
     const uint32_t *which;
     size_t n;
     double began = hone_now(), loss = 0, weight = 0, gflop = 0, norm, clip = 1;
@@ -181,6 +211,8 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
             return not_finite(l, step, micro, b.n_tokens, err);
         loss += pass.loss_sum;
         hone_row_losses_take(&l->rows, &b, &pass, which, n);
+        if (r->replay.draw)
+            add_sources(&sources, &r->replay, &b, &pass, which, n);
         gflop += hone_step_gflop(&r->model->w->arch, r->adapter, b.n_tokens, hone_pairs(b.off, b.n_seq));
         s->tokens += b.n_tokens;
         if (hone_run_stop_wanted(r) && micro + 1 < r->feed.p.accumulation) {
@@ -212,6 +244,8 @@ int hone_loop_step(hone_loop *l, int64_t step, hone_step *s, bool *stopped, hone
     s->epoch = hone_feed_epochs(&r->feed, l->at);
     s->loss = loss / weight;
     s->weight = weight;
+    s->new_loss = mean_of(&sources, 0);
+    s->replay_loss = mean_of(&sources, 1);
     s->grad_norm = norm;
     s->trained_tokens = targets;
     s->tokens_per_second = (double)s->tokens / (hone_now() - began);

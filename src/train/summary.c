@@ -52,6 +52,10 @@ int hone_loop_write_summary(const hone_loop *l, const hone_plan *plan, hone_erro
     hone_buf b = {0};
     int rc = 0;
 
+    if (doc && r->replay.draw) {
+        json_object_set_new(doc, "replay_rows", json_integer((json_int_t)r->replay.n));
+        json_object_set_new(doc, "replayed_rows_per_epoch", json_integer((json_int_t)r->replay.draw));
+    }
     if (doc && out->has_eval)
         json_object_set_new(doc, "eval", eval_json(out));
     if (doc)

@@ -598,6 +598,7 @@ static void assert_round_trip(const hone_config *c)
     STRINGS(training.sample_data_path);
     STRINGS(data.train_data_path);
     STRINGS(data.eval_data_path);
+    STRINGS(data.replay_data_path);
     STRINGS(data.contamination_against);
     STRINGS(data.roles.user);
     STRINGS(data.roles.assistant);

@@ -152,9 +152,10 @@ static void check_epochs(const hone_feed_params *p)
 {
     size_t n = p->n, n_packs = n, i;
     uint32_t *seen = hone_calloc(n, sizeof *seen), *copy = hone_alloc(n * sizeof *copy), *start = NULL;
-    int64_t units, per_epoch, step, m, largest = 0, most = 0, most_targets = 0;
+    int64_t per_epoch, step, steps, m, largest = 0, most = 0, most_targets = 0;
+    hone_position at = {0}, place[200];
+    hone_feed_epoch epoch;
     hone_batch_size size;
-    hone_position at = {0};
     uint64_t hash[200];
     hone_feed f;
 
@@ -162,16 +163,20 @@ static void check_epochs(const hone_feed_params *p)
     if (p->pack)
         assert_int_equal(hone_dataset_bin(p->data, copy, n, p->pack, &start, &n_packs, NULL), 0);
     assert_int_equal(hone_feed_init(&f, p, NULL), 0);
-    assert_int_equal(hone_feed_count_units(&f, &units, NULL), 0);
-    assert_int_equal(units, n_packs);
-    per_epoch = hone_feed_steps(&f, units);
+    assert_int_equal(hone_feed_count(&f, 0, &epoch, NULL), 0);
+    assert_int_equal(epoch.units, n_packs);
+    assert_int_equal(epoch.rows, p->n);
+    assert_int_equal(epoch.tokens, hone_dataset_tokens(p->data, p->which, p->n));
+    assert_int_equal(epoch.targets, hone_count_targets(p->data, p->which, p->n));
+    per_epoch = hone_feed_steps(&f, epoch.units);
+    assert_int_equal(hone_feed_steps_of(&f, 1.5, &steps, NULL), 0);
+    assert_int_equal(steps, (3 * per_epoch + 1) / 2);
     assert_true(2 * per_epoch <= 200);
     for (step = 0; step < 2 * per_epoch; step++) {
-        hone_position sought = hone_feed_seek(&f, step);
         const uint32_t *which;
         int64_t taken = 0;
 
-        assert_memory_equal(&sought, &at, sizeof at);
+        place[step] = at;
         load(&f, at);
         for (m = 0; (which = hone_feed_micro(&f, m, &n)); m++) {
             size_t tokens = hone_dataset_tokens(p->data, which, n);
@@ -199,7 +204,7 @@ static void check_epochs(const hone_feed_params *p)
     assert_int_equal(size.sequences, most);
     assert_int_equal(size.targets, most_targets);
     for (step = 2 * per_epoch; step-- > 0;) { /* any step by itself, backwards */
-        load(&f, hone_feed_seek(&f, step));
+        load(&f, place[step]);
         assert_true(hash_step(&f) == hash[step]);
     }
     hone_feed_clear(&f);
@@ -388,6 +393,7 @@ static void a_step_is_cut_evenly(void **state)
                           .shuffle = true,
                           .seed = 5};
     size_t plain_largest = 0, largest = 0, k, m, n, i;
+    hone_position at = {0};
     hone_feed f;
 
     (void)state;
@@ -399,17 +405,18 @@ static void a_step_is_cut_evenly(void **state)
         for (i = 0; i < p.n; i++)
             order[i] = (uint32_t)i;
         hone_dataset_shuffle(order, p.n, p.seed, k / 4);
-        load(&f, hone_feed_seek(&f, (int64_t)k));
+        load(&f, at);
+        at = f.next;
         for (m = 0; m < 3; m++) {
             const uint32_t *step = hone_feed_micro(&f, (int64_t)m, &n);
-            size_t at = first + 4 * m, count = at < p.n ? HONE_MIN((size_t)4, p.n - at) : 0;
+            size_t begin = first + 4 * m, count = begin < p.n ? HONE_MIN((size_t)4, p.n - begin) : 0;
 
             assert_int_equal(step != NULL, count > 0);
-            plain_largest = HONE_MAX(plain_largest, hone_dataset_tokens(d, order + at, count));
+            plain_largest = HONE_MAX(plain_largest, hone_dataset_tokens(d, order + begin, count));
             largest = HONE_MAX(largest, step ? hone_dataset_tokens(d, step, n) : 0);
             rows += n;
             for (i = 0; i < count; i++)
-                want += order[at + i] * order[at + i];
+                want += order[begin + i] * order[begin + i];
             for (i = 0; i < n; i++)
                 got += step[i] * step[i];
         }
@@ -491,10 +498,169 @@ static void groups_every_row_once(void **state)
     hone_dataset_close(d);
 }
 
+/* ---- rows of earlier data ---------------------------------------------------------------------------------------- */
+
+enum { NEW_ROWS = 37, OLD_ROWS = 13, EPOCHS = 6 };
+
+/* What the steps of a run with replay hold. */
+typedef struct replayed {
+    uint32_t count[NEW_ROWS + OLD_ROWS],
+        epoch[EPOCHS][OLD_ROWS]; /* how often a sequence came; of the old by epoch */
+    hone_position place[600];
+    uint64_t hash[600];
+    int64_t steps;
+} replayed;
+
+static void walk_epochs(replayed *out, const hone_feed_params *p)
+{
+    hone_position at = {0};
+    hone_feed f;
+    size_t i;
+
+    memset(out, 0, sizeof *out);
+    assert_int_equal(hone_feed_init(&f, p, NULL), 0);
+    for (; at.epoch < EPOCHS; at = f.next) {
+        load(&f, at);
+        assert_true(out->steps < 600);
+        out->place[out->steps] = at;
+        out->hash[out->steps++] = hash_step(&f);
+        for (i = 0; i < f.n_step; i++) {
+            out->count[f.step[i]]++;
+            if (f.step[i] >= NEW_ROWS)
+                out->epoch[at.epoch][f.step[i] - NEW_ROWS]++;
+        }
+    }
+    hone_feed_clear(&f);
+}
+
+static void check_replay(const hone_feed_params *p)
+{
+    static replayed run;
+    uint32_t low = UINT32_MAX, high = 0, i, e;
+    int64_t steps;
+    hone_feed_epoch count;
+    hone_feed f;
+
+    walk_epochs(&run, p);
+    for (i = 0; i < NEW_ROWS; i++) /* every new row once an epoch */
+        assert_int_equal(run.count[i], EPOCHS);
+    for (e = 0; e < EPOCHS;
+         e++) { /* the share is exact in each, and within one no row comes twice more than another */
+        uint32_t rows = 0, least = UINT32_MAX, most = 0;
+
+        for (i = 0; i < OLD_ROWS; i++) {
+            rows += run.epoch[e][i];
+            least = HONE_MIN(least, run.epoch[e][i]);
+            most = HONE_MAX(most, run.epoch[e][i]);
+        }
+        assert_int_equal(rows, p->replay.draw);
+        assert_true(most - least <= 1 + (e > 0)); /* a permutation may end and another begin in an epoch */
+        if (e && p->replay.draw % OLD_ROWS)
+            assert_memory_not_equal(run.epoch[e], run.epoch[e - 1], sizeof run.epoch[e]);
+    }
+    for (i = NEW_ROWS; i < NEW_ROWS + OLD_ROWS; i++) {
+        low = HONE_MIN(low, run.count[i]);
+        high = HONE_MAX(high, run.count[i]);
+    }
+    assert_true(high - low <= 1);
+
+    assert_int_equal(hone_feed_init(&f, p, NULL), 0);
+    assert_int_equal(hone_feed_steps_of(&f, EPOCHS, &steps, NULL), 0);
+    assert_int_equal(steps, run.steps);
+    for (steps = run.steps;
+         steps-- > 0;) { /* any step by itself, backwards, as a run that goes on finds it */
+        load(&f, run.place[steps]);
+        assert_true(hash_step(&f) == run.hash[steps]);
+    }
+    for (e = 0; e < EPOCHS; e++) {
+        assert_int_equal(hone_feed_count(&f, e, &count, NULL), 0);
+        assert_int_equal(count.rows, NEW_ROWS + p->replay.draw);
+    }
+    hone_feed_clear(&f);
+}
+
+static void replay_keeps_its_share(void **state)
+{
+    static const size_t draw[] = {1, 4, 12, 13, 14, 30, 74}; /* of 13: less than all, all, more than once */
+    char old_rows[80];
+    hone_dataset *d = opened(small_rows, false, NULL), *old;
+    uint32_t *which = all(d);
+    hone_feed_params p = {
+        .data = d, .which = which, .n = NEW_ROWS, .batch_rows = 3, .accumulation = 2, .seed = 11};
+    hone_error err = HONE_ERROR_INIT;
+    size_t i, k;
+
+    (void)state;
+    assert_int_equal(hone_dataset_size(d), NEW_ROWS);
+    snprintf(old_rows, sizeof old_rows, "%s/old.jsonl", folder);
+    put_rows(old_rows, OLD_ROWS, LENGTH / 4);
+    old = opened(old_rows, false, NULL);
+    assert_int_equal(hone_dataset_join(d, old, &err), 0);
+    hone_dataset_close(old);
+    assert_int_equal(hone_dataset_size(d), NEW_ROWS + OLD_ROWS);
+    assert_string_equal(hone_dataset_get(d, NEW_ROWS - 1).file, small_rows);
+    assert_string_equal(hone_dataset_get(d, NEW_ROWS).file, old_rows);
+    assert_int_equal(hone_dataset_get(d, NEW_ROWS).row, NEW_ROWS);
+    assert_int_equal(hone_dataset_get(d, NEW_ROWS).line, 1);
+    assert_int_equal(hone_dataset_get_report(d)->rows_read, NEW_ROWS);
+    for (i = 0; i < HONE_COUNT(draw); i++)
+        for (k = 0; k < 5; k++) {
+            p.replay = (hone_replay){.first = NEW_ROWS, .n = OLD_ROWS, .draw = draw[i]};
+            p.shuffle = k != 1;
+            p.group = k == 2;
+            p.pack = k >= 3 ? LENGTH : 0;
+            p.batch_rows = k == 4 ? 1 : 3;
+            check_replay(&p);
+        }
+    hone_free(which);
+    hone_dataset_close(d);
+}
+
+/* Without a shuffle the old rows stand evenly among the new ones, which keep their order. */
+static void replay_is_spread_evenly(void **state)
+{
+    char old_rows[80];
+    hone_dataset *d = opened(small_rows, false, NULL), *old;
+    uint32_t *which = all(d), next = 0, since = 0;
+    hone_feed_params p = {.data = d,
+                          .which = which,
+                          .n = NEW_ROWS,
+                          .replay = {.first = NEW_ROWS, .n = OLD_ROWS, .draw = 9},
+                          .batch_rows = 1,
+                          .accumulation = 1,
+                          .seed = 11};
+    hone_position at = {0};
+    hone_feed f;
+
+    (void)state;
+    snprintf(old_rows, sizeof old_rows, "%s/old.jsonl", folder);
+    put_rows(old_rows, OLD_ROWS, LENGTH / 4);
+    old = opened(old_rows, false, NULL);
+    assert_int_equal(hone_dataset_join(d, old, NULL), 0);
+    hone_dataset_close(old);
+    assert_int_equal(hone_feed_init(&f, &p, NULL), 0);
+    for (; at.epoch == 0; at = f.next) {
+        load(&f, at);
+        if (f.step[0] >= NEW_ROWS) {
+            assert_in_range(since, 4, 5); /* 37 / 9 */
+            since = 0;
+        } else {
+            assert_int_equal(f.step[0], next++);
+            since++;
+        }
+    }
+    assert_int_equal(next, NEW_ROWS);
+    hone_feed_clear(&f);
+    hone_free(which);
+    hone_dataset_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(groups_as_transformers),
+        cmocka_unit_test(replay_keeps_its_share),
+        cmocka_unit_test(replay_is_spread_evenly),
         cmocka_unit_test(groups_every_row_once),
         cmocka_unit_test(epochs_hold_every_sequence_once),
         cmocka_unit_test(streaming_is_the_order_of_shards),

@@ -387,6 +387,74 @@ static void stages_go_on(void **state)
     hone_free(text);
 }
 
+/* Old rows among the new ones, in packs that differ from epoch to epoch, with evaluations and checkpoints by epoch. */
+static void replay_goes_on(void **state)
+{
+    char path[100], old[140], *a, *rows;
+    const char *const set[] = {old,
+                               "data.replay_ratio=0.5",
+                               "training.packing_strategy=bfd",
+                               "training.max_steps=-1",
+                               "training.num_train_epochs=3",
+                               "training.gradient_accumulation_steps=1",
+                               "training.evaluation_strategy=epoch",
+                               "training.save_strategy=epoch",
+                               "training.resume_from_checkpoint=auto",
+                               NULL};
+    struct run once = {0};
+    hone_error err = HONE_ERROR_INIT;
+    hone_train_result r, s;
+    hone_buf b = {0};
+    size_t n;
+    int k;
+
+    (void)state;
+    for (k = 0; k < 4; k++)
+        hone_buf_printf(&b, "{\"instruction\": \"older %d\", \"output\": \"as it was %d\"}\n", k, k * k);
+    snprintf(path, sizeof path, "%s/old.jsonl", folder);
+    snprintf(old, sizeof old, "data.replay_data_path=%s", path);
+    assert_int_equal(hone_file_write(path, b.data, b.len, &err), 0);
+    hone_buf_clear(&b);
+    must_train(&once, "replay", set, &r);
+    assert_true(r.steps >= 3 && r.has_eval);
+    a = losses("replay");
+    for (k = 1; k < r.steps; k++) {
+        struct run first = {.stop_after = k}, rest = {0};
+        char part[40], *c;
+
+        snprintf(part, sizeof part, "replay-%d", k);
+        must_train(&first, part, set, &s);
+        must_train(&rest, part, set, &s);
+        assert_int_equal(first.steps, k);
+        assert_int_equal(first.steps + rest.steps, r.steps);
+        c = losses(part);
+        assert_string_equal(a, c);
+        hone_free(c);
+        same_file("replay", part, "adapter_model.safetensors");
+        same_file("replay", part, "rows.jsonl");
+    }
+    hone_free(a);
+    rows = read_file("replay", "rows.jsonl", &n);
+    assert_non_null(strstr(rows, "old.jsonl\",\"line\":1,\"row\":0,\"replay\":true,"));
+    hone_free(rows);
+    {
+        const char *const other[] = {old,
+                                     "data.replay_ratio=0.4",
+                                     set[2],
+                                     set[3],
+                                     set[4],
+                                     set[5],
+                                     set[6],
+                                     set[7],
+                                     "training.resume_from_checkpoint=true",
+                                     NULL};
+
+        assert_int_equal(train(&once, "replay", other, &s, &err), HONE_EINVAL); /* of another run */
+        assert_non_null(strstr(err.message, "replayed 5 of 4"));
+        assert_non_null(strstr(err.message, "replayed 3 of 4"));
+    }
+}
+
 static void whole_models_go_on(void **state)
 {
     static const char *const set[] = {"training.finetuning_type=full", "training.save_precision=bf16",
@@ -489,9 +557,13 @@ static void wrong_checkpoints_are_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(goes_on_bit_for_bit),         cmocka_unit_test(schedules_that_react_go_on),
-        cmocka_unit_test(guards_and_patience_go_on),   cmocka_unit_test(stages_go_on),
-        cmocka_unit_test(whole_models_go_on),          cmocka_unit_test(what_a_kill_leaves_does_no_harm),
+        cmocka_unit_test(goes_on_bit_for_bit),
+        cmocka_unit_test(schedules_that_react_go_on),
+        cmocka_unit_test(guards_and_patience_go_on),
+        cmocka_unit_test(stages_go_on),
+        cmocka_unit_test(replay_goes_on),
+        cmocka_unit_test(whole_models_go_on),
+        cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
 
