@@ -169,8 +169,12 @@ static char *losses(const char *out)
     return hone_buf_take(&b);
 }
 
-static const char *const optimisers[] = {"training.optim=adamw_torch", "training.optim=adamw_8bit",
-                                         "training.optim=adafactor", "training.optim=sgd"};
+/* Optimisers, and methods whose weights are made anew when a run goes on. */
+static const char *const methods[][2] = {
+    {"training.optim=adamw_torch"}, {"training.optim=adamw_8bit"},
+    {"training.optim=adafactor"},   {"training.optim=sgd"},
+    {"model.load_in_4bit=true"},    {"model.load_in_8bit=true", "lora.use_dora=true"},
+};
 
 static void goes_on_bit_for_bit(void **state)
 {
@@ -178,9 +182,9 @@ static void goes_on_bit_for_bit(void **state)
     int k;
 
     (void)state;
-    for (o = 0; o < HONE_COUNT(optimisers); o++) {
-        const char *whole_set[] = {optimisers[o], NULL};
-        const char *part_set[] = {optimisers[o], "training.resume_from_checkpoint=auto", NULL};
+    for (o = 0; o < HONE_COUNT(methods); o++) {
+        const char *whole_set[] = {methods[o][0], methods[o][1], NULL};
+        const char *part_set[] = {"training.resume_from_checkpoint=auto", methods[o][0], methods[o][1], NULL};
         char whole[40], part[40], *a, *b;
         hone_train_result r, s;
         struct run once = {0};

@@ -408,6 +408,7 @@ static void sound_kernels_pass(void **state)
         {"lora.modules_to_save=[embed_tokens, norm]", "training.optim=adamw_8bit", NULL},
         {"training.label_smoothing_factor=0.1", "training.neftune_noise_alpha=5", NULL},
         {"training.loss_type=dft", "training.optim=sgd", NULL},
+        {"model.load_in_4bit=true", "lora.use_dora=true", NULL},
     };
     hone_device *dev[] = {open_device(HONE_ISA_AUTO), open_device(HONE_ISA_REF)};
     struct seen seen;
