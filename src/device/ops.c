@@ -2,14 +2,26 @@
  * A failed check is a defect of the caller, except ids, which may come from data. */
 #include "device/ops.h"
 
+#include <math.h>
+
 #include "device/table.h"
 
 bool hone_dropout_keep(uint64_t seed, uint64_t stream, uint64_t index, float p)
 {
     uint32_t word[4];
 
-    hone_philox(word, seed, stream, index / 4);
-    return (double)word[index % 4] >= (double)p * 4294967296.0;
+    hone_philox(word, seed, stream, index / 8);
+    return (word[index % 8 / 2] >> 16 * (index % 2) & 0xffff) >= hone_dropout_limit(p);
+}
+
+uint32_t hone_dropout_limit(float p)
+{
+    return HONE_MIN((uint32_t)lrint((double)p * 65536), 65535u);
+}
+
+float hone_dropout_scale(float p)
+{
+    return 65536.0f / (float)(65536 - hone_dropout_limit(p));
 }
 
 static int bad_type(const char *op, const char *what, hone_dtype t, hone_error *err)

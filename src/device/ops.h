@@ -70,12 +70,12 @@ int hone_weight_quantise(hone_device *dev, hone_weight *w, void *out, hone_dtype
 /* The adapter of one projection: y += scale * drop(x) A^T B^T. Hu et al. 2021, eq. 3; PEFT's names. */
 typedef struct hone_lora {
     int32_t r;
-    float scale;           /* alpha / r */
-    const float *a, *b;    /* [r, in], [out, r] */
-    float *da, *db;        /* += gradients of the same shapes; both NULL when the adapter is frozen */
-    float dropout;         /* probability p of dropping an input; 0 = off (always 0 outside training) */
-    uint64_t seed, stream; /* Philox key of the mask: element (token, i) is word (token * in + i), see
-                                 hone_dropout_keep in ops.c; forward and backward use the same */
+    float scale;        /* alpha / r */
+    const float *a, *b; /* [r, in], [out, r] */
+    float *da, *db;     /* += gradients of the same shapes; both NULL when the adapter is frozen */
+    float dropout;      /* probability p of dropping an input; 0 = off (always 0 outside training) */
+    uint64_t seed,
+        stream; /* Philox key of the mask, see hone_dropout_keep; forward and backward use the same */
     /* DoRA (Liu et al. 2024, 4.3): the row o of W + scale B A is given the length magnitude[o]. All NULL: without. */
     const float *magnitude, *norm; /* [out]; norm is that row's length, a constant to the gradients */
     float *dmagnitude;             /* [out] += its gradient; NULL with da */
@@ -310,9 +310,18 @@ int hone_workspace_reserve(hone_device *dev, const hone_workspace_spec *s, hone_
 
 /* ---- dropout ----------------------------------------------------------------------------------------------------------- */
 
-/* True when element (token, i) of a [*, in] input is kept. One Philox call makes four words, so masks are made four
- * elements at a time: word e of hone_philox(seed, stream, index / 4) belongs to index = token * in + i, e = index % 4;
- * kept when word >= p * 2^32; kept values are multiplied by 1 / (1 - p). */
+/* Whether element (token, i) of an [N, in] input is kept, index = hone_dropout_index(token, in) + i. A draw is 16 bits: one
+ * call of Philox makes the masks of eight elements, and a row begins with a call of its own. Draw e of
+ * hone_philox(seed, stream, index / 8) belongs to element e = index % 8: the lower half of word 0, its upper half, the
+ * lower half of word 1, and so on. Kept when the draw >= hone_dropout_limit(p); kept values are multiplied by
+ * hone_dropout_scale(p). So the probability is p rounded to a multiple of 2^-16, and the mean is exact. */
 bool hone_dropout_keep(uint64_t seed, uint64_t stream, uint64_t index, float p);
+uint32_t hone_dropout_limit(float p);
+float hone_dropout_scale(float p);
+
+static inline uint64_t hone_dropout_index(int64_t token, int64_t in)
+{
+    return (uint64_t)token * (((uint64_t)in + 7) & ~(uint64_t)7);
+}
 
 #endif

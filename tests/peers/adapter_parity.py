@@ -95,10 +95,12 @@ class Mask(torch.nn.Dropout):
 
     def forward(self, x):
         n, width = x.shape[-2:]
-        first = Mask.start * width
-        words = [philox(0, self.stream, q) for q in range(first // 4, (first + n * width + 3) // 4)]
-        words = torch.tensor(words, dtype=torch.int64).flatten()[first % 4 :][: n * width]
-        return x * (words >= self.p * 2**32).view(n, width) / (1 - self.p)
+        calls = (width + 7) // 8
+        words = [philox(0, self.stream, q) for q in range(Mask.start * calls, (Mask.start + n) * calls)]
+        words = torch.tensor(words, dtype=torch.int64)
+        draws = torch.stack((words & 0xFFFF, words >> 16), dim=-1).view(n, calls * 8)[:, :width]
+        limit = round(self.p * 2**16)
+        return x * (draws >= limit) / (1 - limit / 2**16)
 
 
 ORDER = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

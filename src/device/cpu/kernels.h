@@ -36,6 +36,8 @@ typedef struct hone_coder4 {
     uint8_t code[16];
 } hone_coder4;
 
+#define HONE_MASK_BLOCK 64 /* elements whose masks are drawn at once */
+
 typedef struct hone_kernels {
     int nr; /* columns of a panel of B */
     int kc; /* rows of a panel at most */
@@ -74,9 +76,14 @@ typedef struct hone_kernels {
     /* y += a (u x), element by element */
     void (*product_sum)(float *y, const float *u, const float *x, float a, int64_t n);
 
-    /* Dropout of elements index .. index + n of a stream: out = kept ? scale * x : 0. */
-    void (*drop)(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index,
-                 float p);
+    /* Dropout. Draws the mask of n elements from Philox call `counter` on, a bit an element; writes whole blocks of
+     * HONE_MASK_BLOCK of them. */
+    void (*draw)(uint8_t *mask, int64_t n, uint64_t seed, uint64_t stream, uint64_t counter, uint32_t limit);
+    /* out[0..n) = kept ? scale * x : 0; x is f32 or bf16. */
+    void (*keep)(float *out, const void *x, hone_dtype t, int64_t n, const uint8_t *mask, float scale);
+    /* y[m, n] += kept ? scale * x : 0; rows of the mask are ldm bytes apart. */
+    void (*add_kept)(float *y, int64_t ldy, const float *x, int64_t ldx, int m, int n, const uint8_t *mask,
+                     int64_t ldm, float scale);
 
     /* max of x and the lowest index that has it (NaN: any). */
     float (*max)(const float *x, int64_t n, int32_t *where);

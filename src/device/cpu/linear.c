@@ -3,8 +3,8 @@
  *   forward   y_p = [x | u_p] [W_p^T ; scale B_p^T]          u_p = drop(x) A_p^T first
  *   backward  dx  = [dy_1 .. dy_P | du_1 .. du_P] [W_1 .. W_P ; A_1 .. A_P]     du_p = scale dy_p B_p first
  *
- * so an adapter costs a few more rows of K. With dropout its part of dx is masked and therefore added by itself. The
- * adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. A trained
+ * so an adapter costs a few more rows of K. Dropout's mask is drawn once a pass, a bit an element; u, dA and dx's part of
+ * the adapter read it. The adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. A trained
  * projection's own gradient, dW += dy^T x, is a product over the tokens: blocks of dW are dealt to the tasks. */
 #include "device/cpu/product.h"
 
@@ -18,12 +18,23 @@ struct job {
     hone_cut cut;
     int groups[HONE_MAX_PARTS], total_groups;
     int64_t group_cols[HONE_MAX_PARTS];
-    float *du[HONE_MAX_PARTS]; /* [N, r] */
-    hone_mat x;                /* few rows: x in f32 */
+    hone_mask mask[HONE_MAX_PARTS]; /* of x */
+    float *du[HONE_MAX_PARTS];      /* [N, r] */
+    hone_mat x;                     /* few rows: x in f32 */
     int dx_tasks, da_blocks, skinny_tasks;
     hone_cut dw_cut[HONE_MAX_PARTS];
     int dw_tasks[HONE_MAX_PARTS], dw_groups[HONE_MAX_PARTS];
 };
+
+static int64_t mask_ld(int64_t in)
+{
+    return (in + HONE_MASK_BLOCK - 1) / HONE_MASK_BLOCK * (HONE_MASK_BLOCK / 8);
+}
+
+static size_t mask_size(int64_t n, int64_t in)
+{
+    return hone_align((size_t)(n * mask_ld(in)));
+}
 
 hone_need hone_fast_need_linear(int64_t n, int64_t in, int rank)
 {
@@ -33,6 +44,8 @@ hone_need hone_fast_need_linear(int64_t n, int64_t in, int rank)
                           hone_align((size_t)TOKENS * COLS * sizeof(float)),
                       HONE_MAX(hone_align(few), HONE_MAX_PARTS * hone_align(du))};
 
+    if (rank > 0)
+        need.shared += HONE_MAX_PARTS * mask_size(n, in);
     return need;
 }
 
@@ -85,6 +98,36 @@ static int part_of(const struct job *j, int *group)
     return p;
 }
 
+/* Gives every part with dropout room for its mask; returns the shared scratch behind them. */
+static char *place_masks(struct job *j)
+{
+    const hone_mat *x = &j->g->x;
+    char *shared = hone_shared(j->dev);
+    int p;
+
+    for (p = 0; p < j->g->n_parts; p++) {
+        const hone_lora *l = j->g->part[p].lora;
+
+        if (!l || l->dropout == 0)
+            continue;
+        j->mask[p] = (hone_mask){(uint8_t *)shared, mask_ld(x->cols), hone_dropout_scale(l->dropout)};
+        shared += mask_size(x->rows, x->cols);
+    }
+    return shared;
+}
+
+/* The mask of some rows of a part: drawn once a pass, by the first task that needs it. */
+static void draw_mask(const struct job *j, int p, int64_t r0, int64_t r1)
+{
+    const hone_lora *l = j->g->part[p].lora;
+    const hone_mask *mask = &j->mask[p];
+    int64_t r;
+
+    for (r = r0; mask->bits && r < r1; r++)
+        j->dev->kernels->draw(mask->bits + r * mask->ld, j->g->x.cols, l->seed, l->stream,
+                              hone_dropout_index(r, j->g->x.cols) / 8, hone_dropout_limit(l->dropout));
+}
+
 /* ---- forward ------------------------------------------------------------------------------------------------------ */
 
 /* u of a chunk of tokens of one part, in f32 whatever the activations are. */
@@ -101,18 +144,20 @@ static void u_task(void *ctx, int task, int thread)
 
     if (!l)
         return;
+    draw_mask(j, p, r0, r1);
     u = f32_mat(g->part[p].u, g->x.rows, l->r);
     product.term[0] = term_of(&g->x, l->a, HONE_F32, l->r, g->x.cols, true, 1);
-    product.term[0].drop = l->dropout > 0 ? l : NULL;
+    product.term[0].drop = j->mask[p];
     hone_product_store(&product, &s, &u, r0, r1, 0, l->r, NULL, false);
 }
 
 /* y = (x - drop(x)) W^T + bias + gain z, z = drop(x) W^T + scale u B^T, a block of columns at a time. */
-static void dora_store(const struct job *j, const struct hone_linear_part *part,
-                       const hone_product_scratch *s, int64_t r0, int64_t r1, int64_t c0, int64_t c1)
+static void dora_store(const struct job *j, int p, const hone_product_scratch *s, int64_t r0, int64_t r1,
+                       int64_t c0, int64_t c1)
 {
+    const struct hone_linear_part *part = &j->g->part[p];
     const hone_lora *l = part->lora;
-    const bool drop = l->dropout > 0;
+    const bool drop = j->mask[p].bits != NULL;
     hone_product base = product_of(j->dev, j->g->x.dtype), low_rank = base;
     hone_mat u = f32_mat(part->u, j->g->x.rows, l->r);
     int64_t n0, r;
@@ -129,10 +174,10 @@ static void dora_store(const struct job *j, const struct hone_linear_part *part,
             memcpy(bias, part->w->bias + n0, sizeof(float) * (size_t)nn);
         for (i = 0; i < nn; i++)
             gain[i] = hone_dora_gain(l, n0 + i);
-        base.term[0].drop = NULL;
+        base.term[0].drop = (hone_mask){0};
         if (drop)
             hone_product_block(&base, s, r0, r1, n0, nn, s->c, HONE_PRODUCT_COLS, false);
-        base.term[0].drop = drop ? l : NULL;
+        base.term[0].drop = j->mask[p];
         hone_product_block(&base, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
         for (r = 0; r < r1 - r0; r++) {
             float *y = s->c + r * HONE_PRODUCT_COLS, *z = s->t + r * HONE_PRODUCT_COLS;
@@ -166,7 +211,7 @@ static void fwd_task(void *ctx, int task, int thread)
     hone_mat y = part->y, u;
 
     if (hone_is_dora(part->lora)) {
-        dora_store(j, part, &s, r0, r1, c0, c1);
+        dora_store(j, p, &s, r0, r1, c0, c1);
         return;
     }
     product.term[product.n_terms++] = weight_term(&g->x, part->w, true);
@@ -179,8 +224,11 @@ static void fwd_task(void *ctx, int task, int thread)
 }
 
 /* u for few tokens: too little work to share. */
-static void few_u(const hone_kernels *k, const hone_linear *g, const hone_mat *x, float *row)
+static void few_u(const struct job *j, float *row)
 {
+    const hone_kernels *k = j->dev->kernels;
+    const hone_linear *g = j->g;
+    const hone_mat *x = &j->x;
     int64_t t;
     int p, r;
 
@@ -189,6 +237,7 @@ static void few_u(const hone_kernels *k, const hone_linear *g, const hone_mat *x
 
         if (!l)
             continue;
+        draw_mask(j, p, 0, x->rows);
         for (t = 0; t < x->rows; t++) {
             const float *v = (const float *)x->data + t * x->ld;
             int64_t c, n;
@@ -198,8 +247,8 @@ static void few_u(const hone_kernels *k, const hone_linear *g, const hone_mat *x
                 const float *w = v + c;
 
                 n = HONE_MIN(HONE_KC_MAX * HONE_NR_MAX, x->cols - c);
-                if (l->dropout > 0) {
-                    k->drop(row, w, n, l->seed, l->stream, (uint64_t)(t * x->cols + c), l->dropout);
+                if (j->mask[p].bits) {
+                    hone_keep_row(k, row, x, &j->mask[p], t, c, n);
                     w = row;
                 }
                 for (r = 0; r < l->r; r++)
@@ -243,6 +292,7 @@ int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err
     struct job j = {.dev = dev, .g = g};
     int rc = hone_cpu_require(dev, need_of(g), "linear_fwd", err), p, threads = hone_pool_threads(dev->pool);
     int64_t total = 0;
+    char *shared;
     bool lora = false, twice = false; /* the base sees x with and without dropout */
 
     if (rc)
@@ -252,10 +302,11 @@ int hone_fast_linear_fwd(hone_device *dev, const hone_linear *g, hone_error *err
         lora |= g->part[p].lora != NULL;
         twice |= hone_is_dora(g->part[p].lora) && g->part[p].lora->dropout > 0;
     }
+    shared = place_masks(&j);
     if (g->x.rows <= HONE_PRODUCT_FEW && !twice) {
-        j.x = hone_mat_as_f32(dev->kernels, &g->x, hone_shared(dev));
+        j.x = hone_mat_as_f32(dev->kernels, &g->x, (float *)shared);
         if (lora)
-            few_u(dev->kernels, g, &j.x, hone_product_scratch_at(hone_scratch(dev, 0)).rows);
+            few_u(&j, hone_product_scratch_at(hone_scratch(dev, 0)).rows);
         for (p = 0; p < g->n_parts; p++) {
             int64_t bytes = (int64_t)hone_dtype_bytes(g->part[p].w->dtype, g->x.cols);
 
@@ -308,6 +359,7 @@ static void du_task(void *ctx, int task, int thread)
 
     if (!l)
         return;
+    draw_mask(j, p, r0, r1);
     product.term[0] = term_of(inner(&g->part[p]), l->b, HONE_F32, g->part[p].w->rows, l->r, false, l->scale);
     if (lacks_dy(&g->part[p]))
         product.term[product.n_terms++] =
@@ -317,50 +369,42 @@ static void du_task(void *ctx, int task, int thread)
                            j->du[p] + r0 * l->r + n0, l->r, false);
 }
 
-/* dx += undrop(du A), with DoRA undrop(du A + (gain - 1) dy W), of one part, for a block of columns, into c. */
-static void add_dropped(const struct job *j, const hone_product_scratch *s, int p, int64_t r0, int64_t r1,
-                        int64_t n0, int nn, float *c, int64_t ldc)
+/* dx: the base's products first, then the adapters', undropped; with DoRA undrop(du A + (gain - 1) dy W). */
+static hone_product dx_product(const struct job *j)
 {
-    const hone_kernels *k = j->dev->kernels;
-    const struct hone_linear_part *part = &j->g->part[p];
-    const hone_lora *l = part->lora;
-    hone_mat du = f32_mat(j->du[p], j->g->x.rows, l->r);
-    hone_product product = {.k = k, .n_terms = 1}, base = product_of(j->dev, j->g->x.dtype);
-    int64_t r;
+    const hone_linear *g = j->g;
+    hone_product product = product_of(j->dev, g->x.dtype);
+    hone_mat du;
+    int p;
 
-    product.term[0] = term_of(&du, l->a, HONE_F32, l->r, j->g->x.cols, false, 1);
-    base.n_terms = 1;
-    base.term[0] = weight_term(&part->z, part->w, false);
-    if (hone_is_dora(l))
-        hone_product_block(&base, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, false);
-    hone_product_block(&product, s, r0, r1, n0, nn, s->t, HONE_PRODUCT_COLS, hone_is_dora(l));
-    for (r = r0; r < r1; r++) {
-        float *t = s->t + (r - r0) * HONE_PRODUCT_COLS;
+    for (p = 0; p < g->n_parts; p++)
+        product.term[product.n_terms++] =
+            weight_term(lacks_dy(&g->part[p]) ? &g->part[p].dy : inner(&g->part[p]), g->part[p].w, false);
+    for (p = 0; p < g->n_parts; p++) {
+        const hone_lora *l = g->part[p].lora;
 
-        k->drop(t, t, nn, l->seed, l->stream, (uint64_t)(r * j->g->x.cols + n0), l->dropout);
-        k->axpy(c + (r - r0) * ldc, t, 1, nn);
+        if (!l)
+            continue;
+        if (lacks_dy(&g->part[p])) {
+            product.term[product.n_terms] = weight_term(&g->part[p].z, g->part[p].w, false);
+            product.term[product.n_terms++].undrop = j->mask[p];
+        }
+        du = f32_mat(j->du[p], g->x.rows, l->r);
+        product.term[product.n_terms] = term_of(&du, l->a, HONE_F32, l->r, g->x.cols, false, 1);
+        product.term[product.n_terms++].undrop = j->mask[p];
     }
+    return product;
 }
 
 static void dx_task(struct job *j, int task, const hone_product_scratch *s)
 {
     const hone_linear *g = j->g;
-    int group = task % j->total_groups, p, nn;
+    int group = task % j->total_groups, nn;
     int64_t r0 = task / j->total_groups * j->cut.rows, r1 = HONE_MIN(r0 + j->cut.rows, g->x.rows), n0, r, i;
     int64_t c0 = group * j->cut.cols, c1 = HONE_MIN(c0 + j->cut.cols, g->x.cols), ldc;
-    hone_product product = product_of(j->dev, g->x.dtype);
-    hone_mat du;
+    hone_product product = dx_product(j);
     float *c;
 
-    for (p = 0; p < g->n_parts; p++)
-        product.term[product.n_terms++] =
-            weight_term(lacks_dy(&g->part[p]) ? &g->part[p].dy : inner(&g->part[p]), g->part[p].w, false);
-    for (p = 0; p < g->n_parts; p++)
-        if (g->part[p].lora && g->part[p].lora->dropout == 0) {
-            du = f32_mat(j->du[p], g->x.rows, g->part[p].lora->r);
-            product.term[product.n_terms++] =
-                term_of(&du, g->part[p].lora->a, HONE_F32, g->part[p].lora->r, g->x.cols, false, 1);
-        }
     for (n0 = c0; n0 < c1; n0 += nn) {
         bool direct = g->dx.dtype == HONE_F32;
 
@@ -368,9 +412,6 @@ static void dx_task(struct job *j, int task, const hone_product_scratch *s)
         c = direct ? (float *)hone_mat_row(&g->dx, r0) + n0 : s->c;
         ldc = direct ? g->dx.ld : HONE_PRODUCT_COLS;
         hone_product_block(&product, s, r0, r1, n0, nn, c, ldc, direct && g->add_dx);
-        for (p = 0; p < g->n_parts; p++)
-            if (g->part[p].lora && g->part[p].lora->dropout > 0)
-                add_dropped(j, s, p, r0, r1, n0, nn, c, ldc);
         for (r = r0; r < r1 && !direct; r++) {
             uint16_t *to = (uint16_t *)hone_mat_row(&g->dx, r) + n0;
             float *row = c + (r - r0) * ldc;
@@ -385,7 +426,7 @@ static void dx_task(struct job *j, int task, const hone_product_scratch *s)
 
 /* t[r, n] (+)= left^T m[:, c..c+n) over all tokens; left is [N, r], m a matrix that may need converting or dropout. */
 static void skinny(const struct job *j, float *t, int64_t ldt, const float *left, int rank, const hone_mat *m,
-                   const hone_lora *drop, int64_t c, int n, float *copy, bool add)
+                   const hone_mask *drop, int64_t c, int n, float *copy, bool add)
 {
     const hone_kernels *k = j->dev->kernels;
     int64_t t0, tn, i, ldb;
@@ -397,18 +438,11 @@ static void skinny(const struct job *j, float *t, int64_t ldt, const float *left
         tn = HONE_MIN(TOKENS, m->rows - t0);
         ldb = m->ld;
         if (m->dtype != HONE_F32 || drop) {
-            for (i = 0; i < tn; i++) {
-                float *row = copy + i * COLS;
-                const float *x = (const float *)hone_mat_row(m, t0 + i) + c;
-
-                if (m->dtype == HONE_BF16) {
-                    k->to_f32(row, (const uint16_t *)hone_mat_row(m, t0 + i) + c, n);
-                    x = row;
-                }
+            for (i = 0; i < tn; i++)
                 if (drop)
-                    k->drop(row, x, n, drop->seed, drop->stream, (uint64_t)((t0 + i) * m->cols + c),
-                            drop->dropout);
-            }
+                    hone_keep_row(k, copy + i * COLS, m, drop, t0 + i, c, n);
+                else
+                    k->to_f32(copy + i * COLS, (const uint16_t *)hone_mat_row(m, t0 + i) + c, n);
             b = copy;
             ldb = COLS;
         }
@@ -427,7 +461,7 @@ static void da_task(struct job *j, int task, float *copy)
     int64_t c = (int64_t)(task % j->da_blocks) * COLS;
 
     if (l && l->da)
-        skinny(j, l->da + c, g->x.cols, j->du[p], l->r, &g->x, l->dropout > 0 ? l : NULL, c,
+        skinny(j, l->da + c, g->x.cols, j->du[p], l->r, &g->x, j->mask[p].bits ? &j->mask[p] : NULL, c,
                (int)HONE_MIN(COLS, g->x.cols - c), copy, true);
 }
 
@@ -542,11 +576,12 @@ int hone_fast_linear_bwd(hone_device *dev, const hone_linear *g, hone_error *err
 {
     struct job j = {.dev = dev, .g = g};
     int rc = hone_cpu_require(dev, need_of(g), "linear_bwd", err), p, tasks = 0;
-    char *shared = hone_shared(dev);
+    char *shared;
     bool lora = false, train = false;
 
     if (rc)
         return rc;
+    shared = place_masks(&j);
     for (p = 0; p < g->n_parts; p++)
         if (g->part[p].lora) {
             lora = true;

@@ -50,15 +50,15 @@ static float dot(const void *x, hone_dtype t, const float *w, int64_t n)
 static void drop_row(float *out, const hone_linear *g, const hone_lora *l, int64_t t, int64_t c, int64_t n)
 {
     const void *x = hone_mat_row(&g->x, t);
-    float keep = 1.0f / (1.0f - l->dropout);
+    const uint64_t index = hone_dropout_index(t, g->x.cols) + (uint64_t)c;
+    const float keep = hone_dropout_scale(l->dropout);
     int64_t i;
 
     for (i = 0; i < n; i++) {
         out[i] = hone_elem_get(x, g->x.dtype, c + i);
         if (l->dropout > 0)
-            out[i] = hone_dropout_keep(l->seed, l->stream, (uint64_t)(t * g->x.cols + c + i), l->dropout)
-                         ? out[i] * keep
-                         : 0.0f;
+            out[i] =
+                hone_dropout_keep(l->seed, l->stream, index + (uint64_t)i, l->dropout) ? out[i] * keep : 0.0f;
     }
 }
 
@@ -204,7 +204,8 @@ static void dx_task(void *ctx, int task, int thread)
         if (!l)
             continue;
         for (t = t0; t < t1; t++) {
-            float *a = acc + (t - t0) * in, keep = 1.0f / (1.0f - l->dropout);
+            const uint64_t index = hone_dropout_index(t, in);
+            float *a = acc + (t - t0) * in, keep = hone_dropout_scale(l->dropout);
 
             memcpy(row, dropped + (t - t0) * in, (size_t)in * sizeof *row);
             for (r = 0; r < l->r; r++)
@@ -213,7 +214,7 @@ static void dx_task(void *ctx, int task, int thread)
             for (i = 0; i < in; i++) {
                 if (l->dropout == 0)
                     a[i] += row[i];
-                else if (hone_dropout_keep(l->seed, l->stream, (uint64_t)(t * in + i), l->dropout))
+                else if (hone_dropout_keep(l->seed, l->stream, index + (uint64_t)i, l->dropout))
                     a[i] += row[i] * keep;
             }
         }

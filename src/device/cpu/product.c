@@ -155,28 +155,30 @@ static const float *a_turned(const hone_product *p, const hone_term *t, float *o
     return out;
 }
 
+void hone_keep_row(const hone_kernels *k, float *out, const hone_mat *x, const hone_mask *mask, int64_t r,
+                   int64_t c, int64_t n)
+{
+    const char *row = (const char *)hone_mat_row(x, r) + (size_t)c * hone_elem_size(x->dtype);
+
+    k->keep(out, row, x->dtype, n, mask->bits + r * mask->ld + c / 8, mask->scale);
+}
+
 /* A[r..r+m, k0..k0+kn) in f32: where it lies, or a copy in scratch. */
 static const float *a_block(const hone_product *p, const hone_term *t, float *copy, int64_t r, int64_t m,
                             int64_t k0, int64_t kn, int64_t *ra)
 {
     int64_t i;
 
-    if (t->a.dtype == HONE_F32 && !t->drop) {
+    if (t->a.dtype == HONE_F32 && !t->drop.bits) {
         *ra = t->a.ld;
         return (const float *)hone_mat_row(&t->a, r) + k0;
     }
     *ra = kn;
-    for (i = 0; i < m; i++) {
-        const float *x = (const float *)hone_mat_row(&t->a, r + i) + k0;
-
-        if (t->a.dtype == HONE_BF16) {
+    for (i = 0; i < m; i++)
+        if (t->drop.bits)
+            hone_keep_row(p->k, copy + i * kn, &t->a, &t->drop, r + i, k0, kn);
+        else
             p->k->to_f32(copy + i * kn, (const uint16_t *)hone_mat_row(&t->a, r + i) + k0, kn);
-            x = copy + i * kn;
-        }
-        if (t->drop)
-            p->k->drop(copy + i * kn, x, kn, t->drop->seed, t->drop->stream,
-                       (uint64_t)((r + i) * t->a.cols + k0), t->drop->dropout);
-    }
     return copy;
 }
 
@@ -193,22 +195,19 @@ static const uint16_t *a_block_bf16(const hone_product *p, const hone_term *t, c
             p->k->to_bf16(out + i * *ra, f + i * *ra, *ra);
         return out;
     }
-    if (t->a.dtype == HONE_BF16 && !t->drop) {
+    if (t->a.dtype == HONE_BF16 && !t->drop.bits) {
         *ra = t->a.ld;
         return (const uint16_t *)hone_mat_row(&t->a, r) + k0;
     }
     *ra = kn;
     for (i = 0; i < m; i++) {
-        const void *x = hone_mat_row(&t->a, r + i);
-        float row[HONE_KC_MAX];
+        float kept[HONE_KC_MAX];
+        const float *row = kept;
 
-        if (t->a.dtype == HONE_BF16)
-            p->k->to_f32(row, (const uint16_t *)x + k0, kn);
+        if (t->drop.bits)
+            hone_keep_row(p->k, kept, &t->a, &t->drop, r + i, k0, kn);
         else
-            memcpy(row, (const float *)x + k0, sizeof(float) * (size_t)kn);
-        if (t->drop)
-            p->k->drop(row, row, kn, t->drop->seed, t->drop->stream, (uint64_t)((r + i) * t->a.cols + k0),
-                       t->drop->dropout);
+            row = (const float *)hone_mat_row(&t->a, r + i) + k0;
         p->k->to_bf16(out + i * kn, row, kn);
     }
     return out;
@@ -227,12 +226,44 @@ static int64_t k_step(const hone_product *p, const hone_term *t, int64_t k)
     return HONE_MIN(step, most / align * align);
 }
 
+/* C[m0..m0+m, n0..n0+nn) (+)= A[.., k0..k0+kn) times the panels; c points there. */
+static void rows_of_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
+                          int64_t stride, int64_t m0, int m, int64_t k0, int64_t kn, int64_t n0, int nn,
+                          float *c, int64_t ldc, bool add)
+{
+    const int nr = p->k->nr;
+    const uint16_t *pairs = NULL;
+    const float *a = NULL;
+    int64_t ra;
+    int q;
+
+    if (p->pairs)
+        pairs = a_block_bf16(p, t, s, m0, m, k0, kn, &ra);
+    else
+        a = t->turned ? a_turned(p, t, s->a, s->t, m0, m, k0, kn, &ra)
+                      : a_block(p, t, s->a, m0, m, k0, kn, &ra);
+    for (q = 0; q < nn; q += nr) {
+        const int n = HONE_MIN(nr, nn - q);
+        const bool apart = t->undrop.bits != NULL;
+        float *panel = s->panels + q / nr * stride, *out = apart ? s->t : c + q;
+        const int64_t ldo = apart ? nr : ldc;
+
+        if (pairs)
+            p->k->gemm_bf16(out, ldo, pairs, ra, (uint16_t *)panel, m, n, kn, add && !apart);
+        else
+            p->k->gemm(out, ldo, a, ra, 1, panel, nr, true, m, n, kn, add && !apart);
+        if (apart)
+            p->k->add_kept(c + q, ldc, out, ldo, m, n, t->undrop.bits + m0 * t->undrop.ld + (n0 + q) / 8,
+                           t->undrop.ld, t->undrop.scale);
+    }
+}
+
 void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1,
                         int64_t n0, int nn, float *c, int64_t ldc, bool add)
 {
     const int nr = p->k->nr;
-    int64_t k0, kn, m0, m, ra, stride;
-    int i, q;
+    int64_t k0, kn, m0, m, stride;
+    int i;
 
     for (i = 0; i < p->n_terms; i++) {
         const hone_term *t = &p->term[i];
@@ -246,23 +277,8 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
             else
                 expand_straight(p, t, s, stride, k0, kn, n0, nn);
             for (m0 = r0; m0 < r1; m0 += m) {
-                float *out = c + (m0 - r0) * ldc;
-
                 m = HONE_MIN(HONE_MC, r1 - m0);
-                if (p->pairs) {
-                    const uint16_t *a = a_block_bf16(p, t, s, m0, m, k0, kn, &ra);
-
-                    for (q = 0; q < nn; q += nr)
-                        p->k->gemm_bf16(out + q, ldc, a, ra, (uint16_t *)(s->panels + q / nr * stride),
-                                        (int)m, HONE_MIN(nr, nn - q), kn, add);
-                } else {
-                    const float *a = t->turned ? a_turned(p, t, s->a, s->t, m0, m, k0, kn, &ra)
-                                               : a_block(p, t, s->a, m0, m, k0, kn, &ra);
-
-                    for (q = 0; q < nn; q += nr)
-                        p->k->gemm(out + q, ldc, a, ra, 1, s->panels + q / nr * stride, nr, true, (int)m,
-                                   HONE_MIN(nr, nn - q), kn, add);
-                }
+                rows_of_block(p, t, s, stride, m0, (int)m, k0, kn, n0, nn, c + (m0 - r0) * ldc, ldc, add);
             }
             add = true;
         }

@@ -12,12 +12,20 @@
 #define HONE_PRODUCT_ROWS 256 /* rows of A that share one expansion of B, at most */
 #define HONE_PRODUCT_COLS 256 /* columns of a block of B: a whole number of blocks of every format */
 #define HONE_PRODUCT_FEW 16   /* up to so many rows, dot products along the stored rows of B are faster */
-#define HONE_MAX_TERMS (2 * HONE_MAX_PARTS)
+#define HONE_MAX_TERMS (3 * HONE_MAX_PARTS)
+
+/* The mask of a dropout over a matrix: a bit an element, rows `ld` bytes apart; what is kept is multiplied by scale. */
+typedef struct hone_mask {
+    uint8_t *bits; /* NULL: everything is kept as it is */
+    int64_t ld;
+    float scale;
+} hone_mask;
 
 typedef struct hone_term {
-    hone_mat a;            /* [M, K], or [K, M] when turned */
-    const hone_lora *drop; /* NULL, or the dropout that A goes through */
-    hone_weight b;         /* [K, N], or [N, K] when transposed */
+    hone_mat a;       /* [M, K], or [K, M] when turned */
+    hone_mask drop;   /* the dropout that A goes through */
+    hone_mask undrop; /* the dropout, over [M, N], that this term of C goes through; not of the first term */
+    hone_weight b;    /* [K, N], or [N, K] when transposed */
     bool transposed;
     bool frozen; /* rounded to bf16 when `round`: a weight of the model, not of an adapter */
     float scale; /* of B */
@@ -65,6 +73,10 @@ typedef struct hone_cut {
 } hone_cut;
 
 hone_cut hone_product_cut(int64_t m, int64_t cols, int threads);
+
+/* out[0..n) = elements [c, c + n) of row r of x through the dropout; c is a multiple of 8. */
+void hone_keep_row(const hone_kernels *k, float *out, const hone_mat *x, const hone_mask *mask, int64_t r,
+                   int64_t c, int64_t n);
 
 /* x as f32: itself, or converted into tmp with rows next to each other. */
 hone_mat hone_mat_as_f32(const hone_kernels *k, const hone_mat *x, float *tmp);

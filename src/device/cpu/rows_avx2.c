@@ -372,56 +372,74 @@ INLINE void philox(__m256i out[SETS][4], uint64_t seed, uint64_t stream, uint64_
     }
 }
 
-#define DROP (16 * SETS)
-
-/* DROP elements whose first is element 0 of counter `counter`. */
-INLINE void drop_block(float *out, const float *x, uint64_t seed, uint64_t stream, uint64_t counter,
-                       __m256i limit, __m256 keep)
+/* A block is two sets of four counters of eight draws. */
+static void draw(uint8_t *mask, int64_t n, uint64_t seed, uint64_t stream, uint64_t counter, uint32_t limit)
 {
-    const __m256i flip = _mm256_set1_epi32((int32_t)0x80000000u); /* compares are signed */
+    const __m256i least = _mm256_set1_epi16((int16_t)limit);
     __m256i w[SETS][4];
+    int64_t i;
     int s;
 
-    philox(w, seed, stream, counter);
-    for (s = 0; s < SETS; s++, x += 16, out += 16) {
-        /* words 0 1 of each counter, and 2 3; then the counters 0 and 2, 1 and 3; then in order */
-        __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
-        __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
-        __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
-        __m256i first = _mm256_permute2x128_si256(even, odd, 0x20),
-                last = _mm256_permute2x128_si256(even, odd, 0x31);
+    for (i = 0; i < n; i += HONE_MASK_BLOCK, counter += HONE_MASK_BLOCK / 8) {
+        philox(w, seed, stream, counter);
+        for (s = 0; s < SETS; s++, mask += 4) {
+            /* words 0 1 of each counter, and 2 3; then the counters 0 and 2, 1 and 3; then in order */
+            __m256i a = _mm256_blend_epi32(w[s][0], _mm256_slli_epi64(w[s][1], 32), 0xaa);
+            __m256i b = _mm256_blend_epi32(w[s][2], _mm256_slli_epi64(w[s][3], 32), 0xaa);
+            __m256i even = _mm256_unpacklo_epi64(a, b), odd = _mm256_unpackhi_epi64(a, b);
+            int32_t bits;
 
-        first = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(first, flip)); /* all ones: dropped */
-        last = _mm256_cmpgt_epi32(limit, _mm256_xor_si256(last, flip));
-        _mm256_storeu_ps(
-            out, _mm256_andnot_ps(_mm256_castsi256_ps(first), _mm256_mul_ps(_mm256_loadu_ps(x), keep)));
-        _mm256_storeu_ps(out + 8, _mm256_andnot_ps(_mm256_castsi256_ps(last),
-                                                   _mm256_mul_ps(_mm256_loadu_ps(x + 8), keep)));
+            even = _mm256_cmpeq_epi16(_mm256_max_epu16(even, least), even);
+            odd = _mm256_cmpeq_epi16(_mm256_max_epu16(odd, least), odd);
+            bits = _mm256_movemask_epi8(_mm256_packs_epi16(even, odd));
+            memcpy(mask, &bits, 4);
+        }
     }
 }
 
-static void drop(float *out, const float *x, int64_t n, uint64_t seed, uint64_t stream, uint64_t index,
-                 float p)
+/* Eight bits as lanes of ones or zeros. */
+INLINE __m256 lanes_of(uint8_t bits)
 {
-    uint32_t threshold = (uint32_t)ceil((double)p * 4294967296.0); /* word >= p 2^32 is word >= its ceiling */
-    const __m256i limit = _mm256_set1_epi32((int32_t)(threshold ^ 0x80000000u));
-    const __m256 keep = _mm256_set1_ps(1.0f / (1.0f - p));
-    float block[DROP] = {0};
-    int64_t i = 0, lead = (int64_t)(index % 4), part;
+    const __m256i lane = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
 
-    if (lead) { /* begins inside a counter */
-        part = HONE_MIN(n, DROP - lead);
-        memcpy(block + lead, x, sizeof *x * (size_t)part);
-        drop_block(block, block, seed, stream, index / 4, limit, keep);
-        memcpy(out, block + lead, sizeof *x * (size_t)part);
-        i = part;
-    }
-    for (; i + DROP <= n; i += DROP)
-        drop_block(out + i, x + i, seed, stream, (index + (uint64_t)i) / 4, limit, keep);
-    if (i < n) {
-        memcpy(block, x + i, sizeof *x * (size_t)(n - i));
-        drop_block(block, block, seed, stream, (index + (uint64_t)i) / 4, limit, keep);
-        memcpy(out + i, block, sizeof *x * (size_t)(n - i));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(bits), lane), lane));
+}
+
+INLINE float kept(float x, const uint8_t *mask, int64_t i, float scale)
+{
+    return mask[i / 8] >> i % 8 & 1 ? scale * x : 0.0f;
+}
+
+INLINE void keep_of(float *out, const void *x, const hone_dtype t, int64_t n, const uint8_t *mask,
+                    float scale)
+{
+    const __m256 by = _mm256_set1_ps(scale);
+    int64_t i = 0;
+
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(out + i, _mm256_and_ps(lanes_of(mask[i / 8]), _mm256_mul_ps(by, load(x, i, 8, t))));
+    for (; i < n; i++)
+        out[i] = kept(hone_elem_get(x, t, i), mask, i, scale);
+}
+
+static void keep(float *out, const void *x, hone_dtype t, int64_t n, const uint8_t *mask, float scale)
+{
+    BY_TYPE(keep_of(out, x, HONE_F32, n, mask, scale), keep_of(out, x, HONE_BF16, n, mask, scale));
+}
+
+static void add_kept(float *y, int64_t ldy, const float *x, int64_t ldx, int m, int n, const uint8_t *mask,
+                     int64_t ldm, float scale)
+{
+    const __m256 by = _mm256_set1_ps(scale);
+    int i, r;
+
+    for (r = 0; r < m; r++, y += ldy, x += ldx, mask += ldm) {
+        for (i = 0; i + 8 <= n; i += 8)
+            _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i),
+                                                  _mm256_and_ps(lanes_of(mask[i / 8]),
+                                                                _mm256_mul_ps(by, _mm256_loadu_ps(x + i)))));
+        for (; i < n; i++)
+            y[i] += kept(x[i], mask, i, scale);
     }
 }
 
@@ -482,7 +500,9 @@ void hone_rows_avx2(hone_kernels *k)
     k->scale = scale;
     k->softcap = softcap;
     k->softmax_grad = softmax_grad;
-    k->drop = drop;
+    k->draw = draw;
+    k->keep = keep;
+    k->add_kept = add_kept;
     k->sum_squares = sum_squares;
     k->adamw = adamw;
 }

@@ -98,26 +98,44 @@ static void exponential(void **state)
 
 static void dropout_is_its_definition(void **state)
 {
-    static const float p[] = {0.05f, 0.5f, 0.9f};
-    float x[300], out[300];
-    uint64_t index;
+    static const float p[] = {1e-6f, 0.05f, 0.5f, 0.9f, 0.999999f};
+    const uint64_t seed = 0x123456789abcdefull, stream = 0xfedcba987654321ull;
+    float x[300], out[300], sum[2][300];
+    uint16_t half[300];
+    uint8_t mask[320 / 8];
+    uint64_t counter;
     size_t k;
     int i, n;
 
     (void)state;
-    for (i = 0; i < 300; i++)
-        x[i] = uniform(1, 2);
+    for (i = 0; i < 300; i++) {
+        half[i] = hone_f32_to_bf16(uniform(1, 2));
+        x[i] = hone_bf16_to_f32(half[i]);
+    }
     FOR_EACH_ISA(dev, 1)
         for (k = 0; dev->kernels && k < HONE_COUNT(p); k++)
             for (n = 1; n < 300; n += 13) {
-                /* across the carry of a 32-bit counter too */
-                index = (uint64_t)n * 7 + (n % 2 ? 0xffffffffull * 4 - 100 : 0);
-                dev->kernels->drop(out, x, n, 0x123456789abcdefull, 0xfedcba987654321ull, index, p[k]);
-                for (i = 0; i < n; i++) {
-                    bool keep = hone_dropout_keep(0x123456789abcdefull, 0xfedcba987654321ull,
-                                                  index + (uint64_t)i, p[k]);
+                const float scale = hone_dropout_scale(p[k]);
 
-                    assert_true(out[i] == (keep ? x[i] * (1.0f / (1.0f - p[k])) : 0.0f));
+                /* across the carry of a 32-bit counter too */
+                counter = (uint64_t)n * 7 + (n % 2 ? 0xffffffffull - 100 : 0);
+                dev->kernels->draw(mask, n, seed, stream, counter, hone_dropout_limit(p[k]));
+                for (i = 0; i < 2 * n; i++)
+                    sum[i / n][i % n] = 1;
+                /* two rows with the same mask */
+                dev->kernels->add_kept(sum[0], 300, x, 0, 2, n, mask, 0, scale);
+                dev->kernels->keep(out, half, HONE_BF16, n, mask, scale);
+                for (i = 0; i < n; i++) {
+                    float want =
+                        hone_dropout_keep(seed, stream, 8 * counter + (uint64_t)i, p[k]) ? x[i] * scale : 0;
+
+                    assert_true(out[i] == want);
+                    assert_true(sum[0][i] == 1 + want && sum[1][i] == 1 + want);
+                }
+                dev->kernels->keep(x, x, HONE_F32, n, mask, 1);
+                for (i = 0; i < n; i++) {
+                    assert_true(x[i] * scale == out[i]);
+                    x[i] = hone_bf16_to_f32(half[i]);
                 }
             }
 }

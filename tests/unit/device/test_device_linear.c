@@ -137,8 +137,8 @@ static double dropped(const struct lrun *r, int p, int t, int i, double v)
 
     if (l->dropout == 0)
         return v;
-    return hone_dropout_keep(l->seed, l->stream, (uint64_t)t * (uint64_t)r->c.in + (uint64_t)i, l->dropout)
-               ? v / (1.0 - (double)l->dropout)
+    return hone_dropout_keep(l->seed, l->stream, hone_dropout_index(t, r->c.in) + (uint64_t)i, l->dropout)
+               ? v * (double)hone_dropout_scale(l->dropout)
                : 0;
 }
 
@@ -597,6 +597,8 @@ static void dropout_keeps_its_share(void **state)
     assert_true(fabs(kept / (double)n - 0.9) < 0.003);
     assert_true(fabs(pairs / (double)n - 0.81) < 0.004);
     assert_true(hone_dropout_keep(1, 2, 0, 0.0f));
+    assert_true(hone_dropout_limit(0.05f) == 3277 && hone_dropout_limit(0.9999999f) == 65535);
+    assert_true(hone_dropout_scale(0.75f) == 4 && hone_dropout_scale(0) == 1);
 }
 
 static void wrong_shapes_are_refused(void **state)
