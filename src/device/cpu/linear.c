@@ -3,9 +3,10 @@
  *   forward   y_p = [x | u_p] [W_p^T ; scale B_p^T]          u_p = drop(x) A_p^T first
  *   backward  dx  = [dy_1 .. dy_P | du_1 .. du_P] [W_1 .. W_P ; A_1 .. A_P]     du_p = scale dy_p B_p first
  *
- * so an adapter costs a few more rows of K. Dropout's mask is drawn once a pass, a bit an element; u, dA and dx's part of
- * the adapter read it. The adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in order. A trained
- * projection's own gradient, dW += dy^T x, is a product over the tokens: blocks of dW are dealt to the tasks. */
+ * so an adapter costs a few more rows of K. Dropout's mask is drawn once a pass, a bit an element; u, dA and the adapter's
+ * part of dx read it. The adapters' gradients are skinny: columns are dealt to the tasks, each runs over all tokens in
+ * order. A trained projection's own gradient, dW += dy^T x, is a product over the tokens: blocks of dW are dealt to the
+ * tasks. */
 #include "device/cpu/product.h"
 
 #define COLS 64    /* columns of a gradient task */
