@@ -435,14 +435,14 @@ int main(int argc, char **argv)
                                  .group_out = 9728,
                                  .width = 896,
                                  .vocab = 151936,
-                                 .n_head = 14,
-                                 .n_kv = 2,
-                                 .head_size = 64,
+                                 .n_head = 32,
+                                 .n_kv = 32,
+                                 .head_size = 256,
                                  .max_kv = 2048 + 512,
                                  .max_rank = 16,
                                  .activation = b.act,
                                  .training = true};
-    spec.tokens = HONE_MAX(spec.tokens, 512);
+    spec.tokens = HONE_MAX(spec.tokens, 2048);
     if (hone_workspace_reserve(b.dev, &spec, &err))
         fail(&err);
     printf("op,case,value,unit,percent of peak (%s, %d threads, %s activations)\n", hone_device_name(b.dev),
@@ -469,7 +469,13 @@ int main(int argc, char **argv)
         linear(&b, "wide", "o", HONE_BF16, 2048, (const int[]){2048}, 1, 0, 0);
         attention(&b, "smol", 9, 3, 64, 512, 0);
         attention(&b, "qwen", 14, 2, 64, 512, 0);
+        attention(&b, "smol", 9, 3, 64, 2048, 0);
+        attention(&b, "phi", 8, 8, 80, 512, 0);
+        attention(&b, "phi3", 8, 8, 96, 512, 0);
+        attention(&b, "qwen3", 8, 4, 128, 512, 0);
+        attention(&b, "qwen3", 8, 4, 128, 2048, 0);
         attention(&b, "wide", 8, 8, 128, 512, 0);
+        attention(&b, "gemma", 4, 1, 256, 512, 0);
         head(&b, "smol", HONE_Q8_0, 576, 49152);
         head(&b, "qwen", HONE_Q8_0, 896, 151936);
         rows(&b, 1536);

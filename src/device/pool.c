@@ -204,3 +204,15 @@ void hone_pool_run(hone_pool *p, int n_tasks, hone_task_fn fn, void *ctx)
             sleep_while(&p->busy, busy);
     }
 }
+
+void hone_pool_await(atomic_int *word, int value)
+{
+    int spin;
+
+    for (spin = 0; atomic_load_explicit(word, memory_order_acquire) != value; spin++) {
+        if (spin < SPIN)
+            relax();
+        else
+            sched_yield(); /* the other thread may want this processor */
+    }
+}

@@ -188,6 +188,9 @@ static void shapes(void **state)
         {4, 2, 64, 17, 2, {150, 10}, {0}, HONE_F32, 0},
         {4, 2, 16, 2, 1, {70}, {0}, HONE_F32, 0},
         {4, 2, 32, 64, 1, {200}, {0}, HONE_F32, 0},
+        /* several tiles of keys, the first of a query's among the later ones */
+        {3, 1, 16, 150, 2, {460, 140}, {0}, HONE_F32, 0},
+        {14, 2, 16, 0, 2, {390, 140}, {0}, HONE_BF16, 0},
         /* decoding: one query, a few queries, many keys */
         {14, 2, 64, 0, 1, {1}, {300}, HONE_F32, 0},
         {14, 2, 64, 0, 1, {1}, {300}, HONE_BF16, 0},
@@ -424,6 +427,8 @@ static void threads_do_not_change_bits(void **state)
     static const int threads[] = {1, 2, 3, 5};
     static const struct acase cases[] = {{6, 2, 64, 0, 2, {150, 31}, {0}, HONE_F32, 0},
                                          {6, 2, 64, 0, 2, {150, 31}, {0}, HONE_BF16, 0},
+                                         {3, 1, 16, 0, 1, {600}, {0}, HONE_F32, 0},
+                                         {3, 1, 16, 200, 1, {600}, {0}, HONE_BF16, 0},
                                          {6, 2, 64, 0, 1, {1}, {333}, HONE_F32, 0}};
     size_t i, k;
     int isa;
