@@ -205,6 +205,7 @@ typedef struct hone_bench_params {
     int r;
     int32_t tokens;
     int steps;     /* timed, after one warm-up */
+    bool cold;     /* no warm-up: for steps of minutes */
     int recompute; /* 0..2: what backward recomputes instead of keeping it */
     double dropout;
     hone_model_params open;

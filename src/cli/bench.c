@@ -75,7 +75,7 @@ int command_bench(int argc, char **argv)
                *what = NULL;
     int64_t r = 8, tokens = 512, steps = 5, seed = 42, recompute = 0;
     double dropout = 0;
-    bool json = false;
+    bool json = false, cold = false;
     const option options[] = {
         {.name = "--model",
          .kind = OPTION_TEXT,
@@ -119,6 +119,10 @@ int command_bench(int argc, char **argv)
          .max = 1e6,
          .standard = "5",
          .help = "Steps timed, after one to warm up."},
+        {.name = "--cold",
+         .kind = OPTION_FLAG,
+         .value = &cold,
+         .help = "No step to warm up: for steps of minutes."},
         {.name = "--recompute",
          .kind = OPTION_INT,
          .value = &recompute,
@@ -179,6 +183,7 @@ int command_bench(int argc, char **argv)
     p.r = (int)r;
     p.tokens = (int32_t)tokens;
     p.steps = (int)steps;
+    p.cold = cold;
     p.recompute = (int)recompute;
     p.dropout = dropout;
     p.open = model_params_of(precision, quant);

@@ -100,7 +100,8 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
     out->planned_bytes = program + m->w->mapped_bytes + m->w->copied_bytes + m->w->quantised_bytes +
                          4 * bytes + hone_activations_size(m, a, &sizes) + hone_workspace_size(dev, &ws);
 
-    rc = one_step(m, a, act, &b, ids, target, &rng, &adam, &out->loss_first, err); /* warm-up */
+    if (!p->cold)
+        rc = one_step(m, a, act, &b, ids, target, &rng, &adam, &out->loss_first, err);
     for (step = 0; !rc && step < p->steps; step++) {
         double began, seconds;
 
@@ -108,6 +109,8 @@ int hone_bench_step(const hone_bench_params *p, hone_device *dev, hone_bench_res
         began = hone_now();
         rc = one_step(m, a, act, &b, ids, target, &rng, &adam, &loss, err);
         seconds = hone_now() - began;
+        if (p->cold && step == 0)
+            out->loss_first = loss;
         after = hone_device_peak_gflops(dev, m->act == HONE_BF16, HONE_PEAK_SECONDS);
         speed[step] = p->tokens / seconds;
         peak[step] = (before + after) / 2;
