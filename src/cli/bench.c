@@ -77,11 +77,7 @@ int command_bench(int argc, char **argv)
     double dropout = 0;
     bool json = false, cold = false;
     const option options[] = {
-        {.name = "--model",
-         .kind = OPTION_TEXT,
-         .value = &model,
-         .argument = "PATH",
-         .help = "GGUF file or Hugging Face directory."},
+        MODEL_OPTION(model),
         {.name = "--shape",
          .kind = OPTION_CHOICE,
          .value = &shape,
@@ -153,7 +149,7 @@ int command_bench(int argc, char **argv)
          .max = 9e15,
          .standard = "42",
          .help = "Seed of ids, weights and adapter."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {"bench",
                      "step --model PATH | --shape smol|qwen [OPTIONS]",

@@ -297,11 +297,7 @@ int command_chat(int argc, char **argv)
                *system = NULL, *system_file = NULL, *notice = NULL;
     sampling_options sampling = sampling_options_default();
     int64_t context = 0;
-    const option options[] = {{.name = "--model",
-                               .kind = OPTION_TEXT,
-                               .value = &model,
-                               .argument = "PATH",
-                               .help = "GGUF file or Hugging Face directory."},
+    const option options[] = {MODEL_OPTION(model),
                               {.name = "--adapter",
                                .kind = OPTION_TEXT,
                                .value = &adapter,

@@ -60,6 +60,22 @@ typedef struct common {
     bool pin, quiet, no_color;
 } common;
 
+/* Options of several commands; the variable is what `value` of the kind points to. */
+#define MODEL_OPTION(variable)                                                                               \
+    {                                                                                                        \
+        .name = "--model", .kind = OPTION_TEXT, .value = &(variable), .argument = "PATH",                    \
+        .help = "GGUF file or Hugging Face directory."                                                       \
+    }
+#define SET_OPTION(variable)                                                                                 \
+    {                                                                                                        \
+        .name = "--set", .kind = OPTION_LIST, .value = &(variable), .argument = "SECTION.KEY=VALUE",         \
+        .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."           \
+    }
+#define JSON_OPTION(variable)                                                                                \
+    {                                                                                                        \
+        .name = "--json", .kind = OPTION_FLAG, .value = &(variable), .help = "Prints one JSON document."     \
+    }
+
 typedef enum parse_result { PARSE_RUN, PARSE_HELP, PARSE_WRONG } parse_result;
 
 /* Parses argv[1..argc) (argv[0] is the command). Plain arguments are stored in args[0..*n_args) and borrowed.

@@ -106,11 +106,7 @@ static int prepare(int argc, char **argv)
          .argument = "FOLDER",
          .standard = "the folder `prepared` in training.output_dir",
          .help = "Where train.jsonl, validation.jsonl, summary.json and ledger.jsonl are written."},
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "SECTION.KEY=VALUE",
-         .help = "Overrides a key of the configuration; may be given several times."},
+        SET_OPTION(set),
         {.name = "--examples",
          .kind = OPTION_INT,
          .value = &examples,
@@ -123,7 +119,7 @@ static int prepare(int argc, char **argv)
          .value = &tokens,
          .help = "Also renders and tokenises the prepared rows into data.cache_dir, where `hone train` with "
                  "data.cache finds them."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {
         "data prepare",

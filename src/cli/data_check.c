@@ -269,7 +269,7 @@ int command_data_check(int argc, char **argv)
          .max = 1e6,
          .standard = "3",
          .help = "Examples of every kind of problem."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &w.json, .help = "Prints one JSON document."},
+        JSON_OPTION(w.json),
         {0}};
     const usage u = {
         "data check",

@@ -90,11 +90,7 @@ int command_data_report(int argc, char **argv)
                                .max = 1000,
                                .standard = "6",
                                .help = "Used rows that are shown as they are trained."},
-                              {.name = "--set",
-                               .kind = OPTION_LIST,
-                               .value = &set,
-                               .argument = "SECTION.KEY=VALUE",
-                               .help = "Overrides a key of the configuration; may be given several times."},
+                              SET_OPTION(set),
                               {0}};
     const usage u = {
         "data report",

@@ -492,12 +492,8 @@ int command_data_show(int argc, char **argv)
          .kind = OPTION_FLAG,
          .value = &o.scores,
          .help = "Scores the row by the model of the configuration: perplexity, perplexity_alone, ifd."},
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "SECTION.KEY=VALUE",
-         .help = "Overrides a key of the configuration; may be given several times."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &o.json, .help = "Prints one JSON document."},
+        SET_OPTION(set),
+        JSON_OPTION(o.json),
         {0}};
     const usage u = {
         "data show",

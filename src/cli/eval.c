@@ -151,11 +151,7 @@ int command_eval(int argc, char **argv)
     int64_t max_length = 0, batch_tokens = 0;
     bool json = false;
     const option options[] = {
-        {.name = "--model",
-         .kind = OPTION_TEXT,
-         .value = &model,
-         .argument = "PATH",
-         .help = "GGUF file or Hugging Face directory."},
+        MODEL_OPTION(model),
         {.name = "--adapter",
          .kind = OPTION_TEXT,
          .value = &adapter,
@@ -189,7 +185,7 @@ int command_eval(int argc, char **argv)
          .help = "Writes one line per row in input order: {\"row\",\"loss_sum\",\"tokens\"} of the tuned "
                  "model, with "
                  "\"base_loss_sum\" beside it; without an adapter, of the base."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {
         "eval",

@@ -142,11 +142,7 @@ static int merge(int argc, char **argv)
     const char *model = NULL, *adapter = NULL, *output = NULL, *precision = "auto", *quant = "auto";
     bool json = false;
     const option options[] = {
-        {.name = "--model",
-         .kind = OPTION_TEXT,
-         .value = &model,
-         .argument = "PATH",
-         .help = "GGUF file or Hugging Face directory."},
+        MODEL_OPTION(model),
         {.name = "--adapter",
          .kind = OPTION_TEXT,
          .value = &adapter,
@@ -172,7 +168,7 @@ static int merge(int argc, char **argv)
          .help = "Rows (file, folder or glob; may be repeated) on which the loss with the adapter is "
                  "compared with that "
                  "of what was written."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {
         "export merge",

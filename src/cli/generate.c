@@ -188,11 +188,7 @@ int command_generate(int argc, char **argv)
     int64_t context = 0;
     bool raw = false, json = false;
     const option options[] = {
-        {.name = "--model",
-         .kind = OPTION_TEXT,
-         .value = &model,
-         .argument = "PATH",
-         .help = "GGUF file or Hugging Face directory."},
+        MODEL_OPTION(model),
         {.name = "--adapter",
          .kind = OPTION_TEXT,
          .value = &adapter,

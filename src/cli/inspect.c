@@ -111,7 +111,7 @@ int command_inspect(int argc, char **argv)
          .kind = OPTION_FLAG,
          .value = &tensors,
          .help = "Lists every tensor with type, shape and bytes (the JSON document always does)."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {
         "inspect",

@@ -186,27 +186,22 @@ int command_plan(int argc, char **argv)
     const char *precision = NULL, *path;
     bool json = false;
     double memory = 0;
-    const option options[] = {
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "KEY=VALUE",
-         .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."},
-        {.name = "--precision",
-         .kind = OPTION_CHOICE,
-         .value = &precision,
-         .argument = "P",
-         .choices = PRECISIONS,
-         .help = "Overrides training.precision."},
-        {.name = "--memory",
-         .kind = OPTION_NUMBER,
-         .value = &memory,
-         .argument = "GB",
-         .max = 1e9,
-         .standard = "0, what is available, a container's limit included",
-         .help = "Memory that the run may take in all."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
-        {0}};
+    const option options[] = {SET_OPTION(set),
+                              {.name = "--precision",
+                               .kind = OPTION_CHOICE,
+                               .value = &precision,
+                               .argument = "P",
+                               .choices = PRECISIONS,
+                               .help = "Overrides training.precision."},
+                              {.name = "--memory",
+                               .kind = OPTION_NUMBER,
+                               .value = &memory,
+                               .argument = "GB",
+                               .max = 1e9,
+                               .standard = "0, what is available, a container's limit included",
+                               .help = "Memory that the run may take in all."},
+                              JSON_OPTION(json),
+                              {0}};
     const usage u = {
         "plan",
         "CONFIG.yaml [OPTIONS]",

@@ -348,11 +348,7 @@ int command_train(int argc, char **argv)
     const char *precision = NULL, *path = NULL, *report = "en";
     bool json = false, reference = false, resume = false, dry = false, is_live = false;
     const option options[] = {
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "KEY=VALUE",
-         .help = "Overrides a key of the file, as in --set training.max_steps=10. May be repeated."},
+        SET_OPTION(set),
         {.name = "--resume",
          .kind = OPTION_FLAG,
          .value = &resume,

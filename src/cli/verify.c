@@ -89,11 +89,7 @@ int command_verify(int argc, char **argv)
     int64_t rows = 4, tokens = 256, plain = 64;
     bool json = false;
     const option options[] = {
-        {.name = "--set",
-         .kind = OPTION_LIST,
-         .value = &set,
-         .argument = "KEY=VALUE",
-         .help = "Overrides a key of the file, as in --set lora.r=16. May be repeated."},
+        SET_OPTION(set),
         {.name = "--rows",
          .kind = OPTION_INT,
          .value = &rows,
@@ -118,7 +114,7 @@ int command_verify(int argc, char **argv)
          .max = 1e7,
          .standard = "64",
          .help = "Tokens that the plain C kernels, which are slow, compute."},
-        {.name = "--json", .kind = OPTION_FLAG, .value = &json, .help = "Prints one JSON document."},
+        JSON_OPTION(json),
         {0}};
     const usage u = {
         "verify",
