@@ -129,6 +129,7 @@ typedef struct plot {
     const char *marker_label;
     bool log_x;   /* lines only; every x > 0 */
     double y_top; /* lines only; 0: as high as the data */
+    bool cropped; /* lines only: y begins below the data, not at 0 */
     bool percent; /* lines only: y in [0, 1], shown in percent */
 } plot;
 

@@ -85,8 +85,8 @@ static void tick_text(hone_buf *b, double x, bool percent)
         html_number(b, x);
 }
 
-/* Grid lines and labels of y in [0, top]; the drawing's SVG is open afterwards. */
-static void frame_begin(hone_buf *b, const plot *p, double top, double step)
+/* Grid lines and labels of y in [bottom, top]; the drawing's SVG is open afterwards. */
+static void frame_begin(hone_buf *b, const plot *p, double bottom, double top, double step)
 {
     double y;
 
@@ -98,8 +98,8 @@ static void frame_begin(hone_buf *b, const plot *p, double top, double step)
         hone_buf_puts(b, "</small>");
     }
     hone_buf_puts(b, "</figcaption>\n<div class=frame><div class=y aria-hidden=true>");
-    for (y = 0; y <= top * 1.0001; y += step) {
-        hone_buf_printf(b, "<span style=\"bottom:%.4g%%\">", 100 * y / top);
+    for (y = bottom; y <= top + 1e-4 * step; y += step) {
+        hone_buf_printf(b, "<span style=\"bottom:%.4g%%\">", 100 * (y - bottom) / (top - bottom));
         tick_text(b, y, p->percent);
         hone_buf_puts(b, "</span>");
     }
@@ -107,8 +107,8 @@ static void frame_begin(hone_buf *b, const plot *p, double top, double step)
                      "aria-label=\"");
     html_puts(b, p->title);
     hone_buf_puts(b, "\">\n<g class=grid>");
-    for (y = step; y <= top * 1.0001; y += step)
-        hone_buf_printf(b, "<path d=\"M0 %.4gH100\"/>", 100 - 100 * y / top);
+    for (y = bottom + step; y <= top + 1e-4 * step; y += step)
+        hone_buf_printf(b, "<path d=\"M0 %.4gH100\"/>", 100 - 100 * (y - bottom) / (top - bottom));
     hone_buf_puts(b, "</g>\n");
 }
 
@@ -242,7 +242,7 @@ void plot_histogram(hone_buf *b, const plot *p, const plot_bins *bins)
             most = HONE_MAX(most, p->series[s].count[i]);
     step = HONE_MAX(1, round_up((double)most / 4));
     top = step * ceil((double)most / step);
-    frame_begin(b, p, top, step);
+    frame_begin(b, p, 0, top, step);
     histogram_bars(b, p, bins, top);
     if (marked)
         marker(b, at);
@@ -293,7 +293,7 @@ static void line_ticks(hone_buf *b, const plot *p, double low, double high)
 
 void plot_lines(hone_buf *b, const plot *p)
 {
-    double low = INFINITY, high = -INFINITY, top = p->y_top, most = 0, step, at;
+    double low = INFINITY, high = -INFINITY, top = p->y_top, bottom = 0, least = INFINITY, most = 0, step, at;
     bool marked;
     size_t s, i;
 
@@ -301,6 +301,7 @@ void plot_lines(hone_buf *b, const plot *p)
         for (i = 0; i < p->series[s].n; i++) {
             low = fmin(low, scaled(p, p->series[s].x[i]));
             high = fmax(high, scaled(p, p->series[s].x[i]));
+            least = fmin(least, p->series[s].y[i]);
             most = fmax(most, p->series[s].y[i]);
         }
     if (!(high > low)) { /* nothing, or one point */
@@ -308,17 +309,19 @@ void plot_lines(hone_buf *b, const plot *p)
         high = low + 1;
     }
     top = top > 0 ? top : most > 0 ? most : 1;
-    step = p->percent && top == 1 ? 0.25 : round_up(top / 4);
+    step = p->percent && top == 1 ? 0.25 : round_up((p->cropped && most > least ? most - least : top) / 4);
+    if (p->cropped && most > least)
+        bottom = step * floor(least / step);
     top = p->y_top > 0 ? top : step * ceil(top / step);
     at = p->marker > 0 || !p->log_x ? 100 * (scaled(p, p->marker) - low) / (high - low) : NAN;
     marked = at >= 0 && at <= 100;
-    frame_begin(b, p, top, step);
+    frame_begin(b, p, bottom, top, step);
     for (s = 0; s < p->n_series; s++) {
         hone_buf_printf(b, "<path class=\"line t-%s\" d=\"", p->series[s].tone);
         for (i = 0; i < p->series[s].n; i++)
             hone_buf_printf(b, "%s%.5g %.5g", i ? "L" : "M",
                             100 * (scaled(p, p->series[s].x[i]) - low) / (high - low),
-                            100 - 100 * p->series[s].y[i] / top);
+                            100 - 100 * (p->series[s].y[i] - bottom) / (top - bottom));
         hone_buf_puts(b, "\"/>\n");
     }
     if (marked)

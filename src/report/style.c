@@ -161,6 +161,8 @@ const char html_style[] =
     ".good{color:var(--c-used);font-weight:600}.notice{border-left:3px solid "
     "var(--c-warning);padding-left:.75rem;"
     "margin-top:1rem;font-size:.9375rem;overflow-wrap:anywhere}\n"
+    "@media(min-width:50rem){.figures:has(>:nth-child(8):last-child){grid-template-columns:repeat(4,"
+    "1fr)}}\n"
     "@media(max-width:38rem){body{padding:1.25rem 1rem 2rem}section{margin-top:2.25rem}"
     ".figures{grid-template-columns:1fr 1fr}.figure dd{font-size:1.375rem}"
     ".frame{grid-template-columns:2.625rem 1fr}.area,.y{height:10.5rem}"

@@ -249,7 +249,8 @@ static void sources(hone_buf *b, const train_report *r, curve c[3])
     plot p = {.title = word(r, WORD_T_SOURCES),
               .x_label = word(r, WORD_T_AXIS_STEP),
               .y_label = word(r, WORD_T_NATS),
-              .marker = NAN};
+              .marker = NAN,
+              .cropped = true};
     size_t i;
 
     for (i = 0; i < HONE_COUNT(source); i++) {
@@ -268,7 +269,8 @@ static void curves(hone_buf *b, const train_report *r)
     plot p = {.title = word(r, WORD_T_LOSS_TITLE),
               .x_label = word(r, WORD_T_AXIS_STEP),
               .y_label = word(r, WORD_T_NATS),
-              .marker = NAN};
+              .marker = NAN,
+              .cropped = true};
 
     if (!c) {
         b->failed = true;
