@@ -126,9 +126,10 @@ typedef struct hone_plan {
     hone_plan_item item[HONE_PLAN_MAX];
     int n;
     uint64_t total;
-    uint64_t available; /* memory this process may use */
-    int recompute;      /* level chosen: 0 none, 1 norms and gated product, 2 whole block */
-    int64_t tokens;     /* positions of the largest micro-batch */
+    uint64_t file_bytes; /* in temporary files instead of memory; not in total */
+    uint64_t available;  /* memory this process may use */
+    int recompute;       /* level chosen: 0 none, 1 norms and gated product, 2 whole block */
+    int64_t tokens;      /* positions of the largest micro-batch */
 } hone_plan;
 
 #ifdef __cplusplus

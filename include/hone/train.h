@@ -126,7 +126,7 @@ typedef struct hone_dry_run {
     int64_t eval_rows, questions;
     uint64_t result_bytes, checkpoint_bytes; /* on the disk, of one */
     int64_t checkpoints;                     /* most at once */
-    uint64_t disk_bytes, disk_free;
+    uint64_t disk_bytes, disk_free;          /* free: when off-loaded memory has its files there */
 } hone_dry_run;
 HONE_API int hone_train_dry_run(const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                                 hone_dry_run *out, hone_error *err);

@@ -134,6 +134,23 @@ void hone_writer_abort(hone_writer *w); /* NULL is fine */
 /* The three steps at once. */
 int hone_file_write(const char *path, const void *bytes, size_t n, hone_error *err);
 
+/* Zeroed room in a file that has no name, on the file system of hone_path_nearest(dir); it is gone when it is closed or the
+ * process ends, in whatever way. All of it is reserved at once: HONE_EIO (dir, `what` it is for, bytes needed) when the
+ * disk is too small or the folder can not be written; HONE_ENOMEM. */
+typedef struct hone_spill {
+    char *data; /* page-aligned */
+    size_t size;
+} hone_spill;
+
+int hone_spill_open(hone_spill *out, const char *dir, const char *what, size_t size, hone_error *err);
+void hone_spill_close(hone_spill *s); /* a zeroed one is fine */
+
+/* The pages of n bytes of a hone_spill or hone_map leave this process; they come back when somebody looks at them, with
+ * what was written there. Never for heap memory or hone_big_alloc's, whose contents would be lost. */
+void hone_pages_release(const void *bytes, size_t n);
+/* The pages of n bytes of a hone_spill come to this process at once, to be written: a quarter of the cost of one by one. */
+void hone_pages_fetch(void *bytes, size_t n);
+
 bool hone_path_is_dir(const char *path);
 bool hone_path_exists(const char *path);
 /* "a/b" from "a" and "b"; b alone when absolute. Allocated; NULL on ENOMEM. */
@@ -141,6 +158,10 @@ char *hone_path_join(const char *a, const char *b);
 /* The folder part of a path ("." when none). Allocated. */
 char *hone_path_dir(const char *path);
 int hone_mkdirs(const char *path, hone_error *err); /* like mkdir -p */
+/* The path itself, or the nearest folder above it that is there. Allocated; NULL on ENOMEM. */
+char *hone_path_nearest(const char *path);
+/* Whether the file system of hone_path_nearest(path) keeps its files in memory (tmpfs). */
+bool hone_path_in_memory(const char *path);
 /* Renames a file or folder and makes that durable. HONE_EIO: also when `to` is a folder that is not empty. */
 int hone_path_rename(const char *from, const char *to, hone_error *err);
 

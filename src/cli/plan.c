@@ -53,9 +53,10 @@ json_t *plan_json(const hone_plan *plan)
         json_array_append_new(items, json_pack("{s:s, s:o, s:I}", "purpose", plan->item[i].purpose, "detail",
                                                json_text(plan->item[i].detail, strlen(plan->item[i].detail)),
                                                "bytes", (json_int_t)plan->item[i].bytes));
-    return json_pack("{s:i, s:I, s:I, s:I, s:o}", "recompute", plan->recompute, "micro_batch_tokens",
-                     (json_int_t)plan->tokens, "total_bytes", (json_int_t)plan->total, "available_bytes",
-                     (json_int_t)plan->available, "items", items);
+    return json_pack("{s:i, s:I, s:I, s:I, s:I, s:o}", "recompute", plan->recompute, "micro_batch_tokens",
+                     (json_int_t)plan->tokens, "total_bytes", (json_int_t)plan->total, "file_bytes",
+                     (json_int_t)plan->file_bytes, "available_bytes", (json_int_t)plan->available, "items",
+                     items);
 }
 
 /* The n-th line of a purpose in a plan, or NULL. */

@@ -327,6 +327,11 @@ const config_key config_keys[] = {
      .help = "What the backward pass recomputes to save memory: 0 or `false` nothing, 1 cheap operations, 2 "
              "or `true` "
              "whole blocks; `auto` lets the memory plan decide."},
+    {"training", "offload_optimizer", NULL, KIND_BOOL, AT(training.offload_optimizer), "false",
+     .help = "Keeps the optimiser's states in a temporary file instead of memory. Same result; a step takes "
+             "longer."},
+    {"training", "offload_dir", NULL, KIND_PATH, AT(training.offload_dir), .unset = "output_dir",
+     .help = "Folder of such files; on a disk, not in memory (tmpfs)."},
     {"training", "save_precision", NULL, KIND_CHOICE, AT(training.save_precision), "auto",
      .choice = precision_choice,
      .help = "Type of the matrices of a full result; `auto`: as the base stores them, bf16 when that is "

@@ -4,21 +4,12 @@
  * keeps it: coding codes again would lose for nothing. When a matrix is done, the pages of the mapping that it came from
  * are let go, so a model never stands in memory twice. */
 #include <string.h>
-#include <sys/mman.h>
 
 #include "model/weights_own.h"
 
 static bool is_plain(hone_dtype t)
 {
     return t == HONE_F32 || t == HONE_F16 || t == HONE_BF16;
-}
-
-/* The pages come back when somebody reads what else lies on them. */
-static void let_go(const void *bytes, size_t n)
-{
-    uintptr_t first = (uintptr_t)bytes & ~(uintptr_t)4095;
-
-    madvise((void *)first, (uintptr_t)bytes + n - first, MADV_DONTNEED);
 }
 
 int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, const void *source,
@@ -47,7 +38,7 @@ int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, con
     w->n_quantised++;
     w->quantised_bytes += size;
     if (source) {
-        let_go(source, from);
+        hone_pages_release(source, from);
         w->mapped_bytes -= from;
     }
     if (source && copy != source) {

@@ -3,6 +3,9 @@
  * precision the adapter or model beside them is saved in, so that a run that goes on has the bits of one that never
  * stopped. Numbers are little-endian; the file is for the same build of the program, which the size of the state checks.
  *
+ * States can be larger than the memory left, in a file or here in the checkpoint: both are gone through in pieces whose
+ * pages are let go.
+ *
  * A checkpoint is made in checkpoint-N.partial, and renamed when everything in it is synced: a folder called checkpoint-N
  * is whole at any moment. */
 #include "train/checkpoint.h"
@@ -20,11 +23,28 @@ typedef struct header {
     uint64_t state, text, value, optimizer; /* bytes of what follows */
 } header;
 
+#define PIECE ((size_t)1 << 22) /* bytes */
+
 /* Writes and sums up. */
 static int put(hone_writer *w, hone_xxh64 *sum, const void *bytes, size_t n, hone_error *err)
 {
     hone_xxh64_add(sum, bytes, n);
     return hone_writer_write(w, bytes, n, err);
+}
+
+static int put_optimizer(hone_writer *w, hone_xxh64 *sum, const hone_checkpoint *c, hone_error *err)
+{
+    const char *bytes = c->optimizer;
+    size_t at, n;
+    int rc = 0;
+
+    for (at = 0; !rc && at < c->optimizer_bytes; at += n) {
+        n = HONE_MIN(PIECE, c->optimizer_bytes - at);
+        rc = put(w, sum, bytes + at, n, err);
+        if (c->optimizer_in_file)
+            hone_pages_release(bytes + at, n);
+    }
+    return rc;
 }
 
 int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error *err)
@@ -42,8 +62,7 @@ int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error 
     memcpy(h.magic, magic, sizeof magic);
     if (!rc && !(rc = put(w, &sum, &h, sizeof h, err)) &&
         !(rc = put(w, &sum, &c->state, sizeof c->state, err)) && !(rc = put(w, &sum, c->text, h.text, err)) &&
-        !(rc = put(w, &sum, c->value, c->value_bytes, err)) &&
-        !(rc = put(w, &sum, c->optimizer, c->optimizer_bytes, err))) {
+        !(rc = put(w, &sum, c->value, c->value_bytes, err)) && !(rc = put_optimizer(w, &sum, c, err))) {
         checksum = hone_xxh64_end(&sum);
         rc = hone_writer_write(w, &checksum, sizeof checksum, err);
     }
@@ -58,6 +77,33 @@ int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error 
 static int broken(const char *path, const char *why, hone_error *err)
 {
     return hone_error_set(err, HONE_EFORMAT, "%s: %s: the checkpoint can not be continued", path, why);
+}
+
+static uint64_t checksum_of(const uint8_t *bytes, size_t size)
+{
+    hone_xxh64 sum = hone_xxh64_begin(0);
+    size_t at, n;
+
+    for (at = 0; at < size; at += n) {
+        n = HONE_MIN(PIECE, size - at);
+        hone_xxh64_add(&sum, bytes + at, n);
+        hone_pages_release(bytes + at, n);
+    }
+    return hone_xxh64_end(&sum);
+}
+
+/* Copies out of the mapped file; `in_file`: into a hone_spill. */
+static void take(void *to, const uint8_t *from, size_t size, bool in_file)
+{
+    size_t at, n;
+
+    for (at = 0; at < size; at += n) {
+        n = HONE_MIN(PIECE, size - at);
+        memcpy((char *)to + at, from + at, n);
+        hone_pages_release(from + at, n);
+        if (in_file)
+            hone_pages_release((char *)to + at, n);
+    }
 }
 
 /* Maps the file and checks it as a whole. */
@@ -79,13 +125,12 @@ static int open_state(hone_map *map, header *h, const char *path, hone_error *er
         h->optimizer != room - h->state - h->text - h->value)
         return broken(path, "its size is not what its header says", err);
     memcpy(&checksum, map->data + map->size - sizeof checksum, sizeof checksum);
-    if (checksum != hone_xxh64_of(0, map->data, map->size - sizeof checksum))
+    if (checksum != checksum_of(map->data, map->size - sizeof checksum))
         return broken(path, "its bytes do not match their checksum", err);
     return 0;
 }
 
-int hone_checkpoint_read(hone_checkpoint_state *out, const char *dir, const char *text, void *value,
-                         size_t value_bytes, void *optimizer, size_t optimizer_bytes, hone_error *err)
+int hone_checkpoint_read(hone_checkpoint *c, const char *dir, hone_error *err)
 {
     char *path = hone_path_join(dir, HONE_CHECKPOINT_FILE);
     hone_map map = {0};
@@ -96,23 +141,24 @@ int hone_checkpoint_read(hone_checkpoint_state *out, const char *dir, const char
     if (rc)
         goto out;
     at = map.data + sizeof h + h.state;
-    if (h.state != sizeof *out)
+    if (h.state != sizeof c->state)
         rc = broken(path, "it was written by another version", err);
-    else if (h.text != strlen(text) || memcmp(at, text, h.text) != 0)
+    else if (h.text != strlen(c->text) || memcmp(at, c->text, h.text) != 0)
         rc = hone_error_set(err, HONE_EINVAL,
                             "%s: belongs to another run: it was made with %.*s, this one has %s", path,
-                            (int)HONE_MIN(h.text, (uint64_t)600), (const char *)at, text);
-    else if (h.value != value_bytes || h.optimizer != optimizer_bytes)
+                            (int)HONE_MIN(h.text, (uint64_t)600), (const char *)at, c->text);
+    else if (h.value != c->value_bytes || h.optimizer != c->optimizer_bytes)
         rc = hone_error_set(
             err, HONE_EINVAL,
             "%s: belongs to another run: it holds %llu bytes of trained values and %llu of the "
             "optimiser, this one has %zu and %zu",
-            path, (unsigned long long)h.value, (unsigned long long)h.optimizer, value_bytes, optimizer_bytes);
+            path, (unsigned long long)h.value, (unsigned long long)h.optimizer, c->value_bytes,
+            c->optimizer_bytes);
     if (rc)
         goto out;
-    memcpy(out, map.data + sizeof h, sizeof *out);
-    memcpy(value, at + h.text, value_bytes);
-    memcpy(optimizer, at + h.text + h.value, optimizer_bytes);
+    memcpy(&c->state, map.data + sizeof h, sizeof c->state);
+    take(c->value, at + h.text, c->value_bytes, false);
+    take(c->optimizer, at + h.text + h.value, c->optimizer_bytes, c->optimizer_in_file);
 out:
     hone_map_close(&map);
     hone_free(path);

@@ -29,18 +29,18 @@ typedef struct hone_checkpoint_state {
 typedef struct hone_checkpoint {
     hone_checkpoint_state state;
     const char *text;
-    const void *value, *optimizer;
+    void *value, *optimizer;
     size_t value_bytes, optimizer_bytes;
+    bool optimizer_in_file; /* `optimizer` is a hone_spill: its pages are let go after use */
 } hone_checkpoint;
 
 /* Writes dir/training_state.bin, synced and renamed into place. */
 int hone_checkpoint_write(const char *dir, const hone_checkpoint *c, hone_error *err);
 
-/* Reads dir/training_state.bin into out->state and the given blocks, whose sizes must be those of the file. HONE_ENOENT;
- * HONE_EFORMAT: cut or changed bytes, or another version; HONE_EINVAL: `text` differs (the message holds both) or the
- * sizes do: it belongs to another run. */
-int hone_checkpoint_read(hone_checkpoint_state *out, const char *dir, const char *text, void *value,
-                         size_t value_bytes, void *optimizer, size_t optimizer_bytes, hone_error *err);
+/* Reads dir/training_state.bin into c->state, c->value and c->optimizer, whose sizes must be those of the file. HONE_ENOENT;
+ * HONE_EFORMAT: cut or changed bytes, or another version; HONE_EINVAL: the text is not c->text (the message holds both) or
+ * the sizes differ: it belongs to another run. */
+int hone_checkpoint_read(hone_checkpoint *c, const char *dir, hone_error *err);
 
 /* A checkpoint comes to be in a folder "checkpoint-N.partial": removes what a killed run, or a full disk, left in
  * output_dir of such. */

@@ -3,6 +3,7 @@
  * written, and whether the disk holds its checkpoints. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -10,28 +11,10 @@
 #include "train/row_loss.h"
 #include "train/run.h"
 
-/* The folder itself, or the nearest above it that is there; allocated. NULL: no memory. */
-static char *nearest_folder(const char *path)
-{
-    char *at = hone_strdup(path);
-
-    while (at && !hone_path_exists(at)) {
-        char *above = hone_path_dir(at);
-
-        if (above && !strcmp(above, at)) {
-            hone_free(above);
-            break;
-        }
-        hone_free(at);
-        at = above;
-    }
-    return at;
-}
-
 /* That files can be written in a folder that may still have to be made. */
 static int check_folder(const char *key, const char *path, uint64_t *free_bytes, hone_error *err)
 {
-    char *at = nearest_folder(path);
+    char *at = hone_path_nearest(path);
     struct statvfs s;
     int rc = 0;
 
@@ -56,12 +39,42 @@ static void checkpoint_sizes(const hone_run *r, hone_dry_run *out)
 
     out->result_bytes =
         hone_adapter_is_low_rank(r->adapter) ? values : r->model->w->mapped_bytes + r->model->w->copied_bytes;
-    out->checkpoint_bytes = out->result_bytes + values + hone_optimizer_size(r->adapter, r->c, NULL) +
+    out->checkpoint_bytes = out->result_bytes + values + hone_optimizer_measure(r->adapter, r->c).states +
                             hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0);
     if (limit > 0) /* one more before the oldest goes */
         points = HONE_MIN(points, limit + 1);
     out->checkpoints = points;
     out->disk_bytes = out->result_bytes + (uint64_t)points * out->checkpoint_bytes;
+}
+
+static bool same_disk(const char *a, const char *b)
+{
+    char *x = hone_path_nearest(a), *y = hone_path_nearest(b);
+    struct stat s, t;
+    const bool same = x && y && stat(x, &s) == 0 && stat(y, &t) == 0 && s.st_dev == t.st_dev;
+
+    hone_free(x);
+    hone_free(y);
+    return same;
+}
+
+/* Room for the files that the run would still make; what it takes of the disk of the checkpoints is not free for them. */
+static int check_offload(const hone_run *r, hone_dry_run *out, hone_error *err)
+{
+    const char *dir = hone_config_offload_dir(r->c);
+    const uint64_t need = hone_optimizer_measure(r->adapter, r->c).file;
+    uint64_t left;
+    int rc = need ? check_folder("training.offload_dir", dir, &left, err) : 0;
+
+    if (rc || !need)
+        return rc;
+    if (need > left)
+        return hone_error_set(
+            err, HONE_EIO, "training.offload_dir %s: the optimiser's states need %.2f GB, %.2f GB are free",
+            dir, (double)need / 1e9, (double)left / 1e9);
+    if (same_disk(dir, r->c->training.output_dir))
+        out->disk_free -= HONE_MIN(need, out->disk_free);
+    return 0;
 }
 
 static int first_micro_batch(hone_run *r, hone_dry_run *out, hone_error *err)
@@ -112,6 +125,8 @@ static int dry_run_one(const hone_config *c, hone_device *dev, const hone_train_
         rc = first_micro_batch(&r, out, err);
     if (!rc)
         rc = check_places(c, out, err);
+    if (!rc)
+        rc = check_offload(&r, out, err);
     if (!rc) {
         out->plan = plan[chosen];
         out->eval_rows = (int64_t)r.n_eval;

@@ -3,7 +3,11 @@
  * are one line of the memory plan and one run of bytes in a checkpoint.
  *
  * Neighbours in the adapter's list that share a learning rate and weight decay are updated in one call where an update
- * treats every value alike (AdamW, SGD): an adapter of 420 small tensors is one run, as a whole model is a few. */
+ * treats every value alike (AdamW, SGD): an adapter of 420 small tensors is one run, as a whole model is a few.
+ *
+ * With training.offload_optimizer the states are a hone_spill of the same layout. Then a run is updated in pieces of a
+ * fixed number of values, and a piece's pages are let go when it is done, so that no more than two pieces are resident. The
+ * length of a piece is a multiple of what the kernels cut their work into: the bits are those of one call. */
 #include "train/optimizer.h"
 
 #include <string.h>
@@ -13,8 +17,9 @@ typedef struct tensor_step {
     const hone_config *c;
     const hone_param *p; /* the first of the run */
     size_t n;            /* values of the run */
-    float *value, *grad;
-    char *state;
+    size_t from, count;  /* the piece of them that is updated: all, unless the states are in a file */
+    float *value, *grad; /* of the piece */
+    char *state;         /* of the run */
     void *scratch;
     int64_t t;
     double lr, decay, clip;
@@ -25,6 +30,9 @@ typedef struct optimizer_kind {
     bool runs; /* neighbours may be one call; their state is n values times a constant */
     size_t (*state)(const hone_config *c, const hone_param *p);
     size_t (*scratch)(const hone_param *p); /* the largest of all tensors is kept */
+    /* A run's state ends with so many arrays of n elements of width bytes; 0: a tensor is updated whole. */
+    int arrays;
+    size_t (*width)(const hone_param *p);
     int (*step)(const tensor_step *s, hone_error *err);
 } optimizer_kind;
 
@@ -34,8 +42,12 @@ struct hone_optimizer {
     const hone_config *c;
     const optimizer_kind *kind;
     char *state, *scratch;
-    size_t state_size, scratch_size;
+    size_t state_size, memory_size; /* memory: of scratch, and of the states unless they are in the file */
+    char *memory;
+    hone_spill file;
 };
+
+#define PIECE (1 << 20) /* values */
 
 static size_t align(size_t n)
 {
@@ -43,6 +55,12 @@ static size_t align(size_t n)
 }
 
 /* ---- AdamW -------------------------------------------------------------------------------------------------------- */
+
+static size_t four_bytes(const hone_param *p)
+{
+    (void)p;
+    return sizeof(float);
+}
 
 static size_t adamw_state(const hone_config *c, const hone_param *p)
 {
@@ -54,9 +72,9 @@ static int adamw_step(const tensor_step *s, hone_error *err)
 {
     const hone_adamw a = {.p = s->value,
                           .g = s->grad,
-                          .m = (float *)s->state,
-                          .v = (float *)s->state + s->n,
-                          .n = s->n,
+                          .m = (float *)s->state + s->from,
+                          .v = (float *)s->state + s->n + s->from,
+                          .n = s->count,
                           .lr = s->lr,
                           .beta1 = s->c->training.adam_beta1,
                           .beta2 = s->c->training.adam_beta2,
@@ -88,6 +106,11 @@ static size_t adamw8_state(const hone_config *c, const hone_param *p)
     return in_bytes(p) ? 2 * blocks(p) * sizeof(float) + 2 * p->n : adamw_state(c, p);
 }
 
+static size_t adamw8_width(const hone_param *p)
+{
+    return in_bytes(p) ? 1 : sizeof(float);
+}
+
 static size_t adamw8_scratch(const hone_param *p)
 {
     (void)p;
@@ -96,8 +119,8 @@ static size_t adamw8_scratch(const hone_param *p)
 
 static int adamw8_step(const tensor_step *s, hone_error *err)
 {
-    float *const max = (float *)s->state;
-    uint8_t *const codes = (uint8_t *)(max + 2 * blocks(s->p));
+    float *const max = (float *)s->state + s->from / HONE_ADAMW8_BLOCK;
+    uint8_t *const codes = (uint8_t *)s->state + 2 * blocks(s->p) * sizeof(float) + s->from;
     const hone_adamw8 a = {.p = s->value,
                            .g = s->grad,
                            .m = codes,
@@ -105,7 +128,7 @@ static int adamw8_step(const tensor_step *s, hone_error *err)
                            .m_max = max,
                            .v_max = max + blocks(s->p),
                            .maps = s->scratch,
-                           .n = s->n,
+                           .n = s->count,
                            .lr = s->lr,
                            .beta1 = s->c->training.adam_beta1,
                            .beta2 = s->c->training.adam_beta2,
@@ -158,8 +181,8 @@ static int sgd_step(const tensor_step *s, hone_error *err)
 {
     const hone_sgd a = {.p = s->value,
                         .g = s->grad,
-                        .m = s->c->training.sgd_momentum > 0 ? (float *)s->state : NULL,
-                        .n = s->n,
+                        .m = s->c->training.sgd_momentum > 0 ? (float *)s->state + s->from : NULL,
+                        .n = s->count,
                         .lr = s->lr,
                         .momentum = s->c->training.sgd_momentum,
                         .weight_decay = s->decay,
@@ -172,12 +195,24 @@ static int sgd_step(const tensor_step *s, hone_error *err)
 /* ---- the table ------------------------------------------------------------------------------------------------------------ */
 
 static const optimizer_kind kinds[] = {
-    [HONE_OPTIM_ADAMW] = {"AdamW, two moments, f32", true, adamw_state, NULL, adamw_step},
-    [HONE_OPTIM_ADAMW_8BIT] = {"AdamW, two moments of a byte", false, adamw8_state, adamw8_scratch,
-                               adamw8_step},
-    [HONE_OPTIM_ADAFACTOR] = {"Adafactor, means of rows and columns", false, adafactor_state,
-                              adafactor_scratch, adafactor_step},
-    [HONE_OPTIM_SGD] = {"SGD", true, sgd_state, NULL, sgd_step},
+    [HONE_OPTIM_ADAMW] = {.name = "AdamW, two moments, f32",
+                          .runs = true,
+                          .state = adamw_state,
+                          .arrays = 2,
+                          .width = four_bytes,
+                          .step = adamw_step},
+    [HONE_OPTIM_ADAMW_8BIT] = {.name = "AdamW, two moments of a byte",
+                               .state = adamw8_state,
+                               .scratch = adamw8_scratch,
+                               .arrays = 2,
+                               .width = adamw8_width,
+                               .step = adamw8_step},
+    [HONE_OPTIM_ADAFACTOR] = {.name = "Adafactor, means of rows and columns",
+                              .state = adafactor_state,
+                              .scratch = adafactor_scratch,
+                              .step = adafactor_step},
+    [HONE_OPTIM_SGD] =
+        {.name = "SGD", .runs = true, .state = sgd_state, .arrays = 1, .width = four_bytes, .step = sgd_step},
 };
 
 /* The tensors from `i` on that one call updates: [i, end), `n` values with `bytes` of state. */
@@ -196,36 +231,61 @@ static size_t run_end(const optimizer_kind *k, const hone_adapter *a, const hone
     return i;
 }
 
-static void measure(const optimizer_kind *k, const hone_adapter *a, const hone_config *c, size_t *state,
-                    size_t *scratch)
+/* Bytes at the beginning of a run's state that belong to all of its pieces. */
+static size_t head_of(const optimizer_kind *k, const hone_param *p, size_t n, size_t bytes)
 {
-    size_t i, n, bytes;
-
-    *state = *scratch = 0;
-    for (i = 0; i < a->n_params; i = run_end(k, a, c, i, &n, &bytes)) {
-        run_end(k, a, c, i, &n, &bytes);
-        *state += align(bytes);
-        if (k->scratch)
-            *scratch = HONE_MAX(*scratch, align(k->scratch(&a->param[i])));
-    }
-    *scratch = HONE_MAX(*scratch, 64); /* so that there is a block to point into */
+    return bytes && k->arrays ? bytes - (size_t)k->arrays * k->width(p) * n : bytes;
 }
 
-size_t hone_optimizer_size(const hone_adapter *a, const hone_config *c, char detail[96])
+hone_optimizer_size hone_optimizer_measure(const hone_adapter *a, const hone_config *c)
 {
     const optimizer_kind *k = &kinds[c->training.optim];
-    size_t state, scratch;
+    hone_optimizer_size out = {.name = k->name, .scratch = 64}; /* so that there is a block to point into */
+    size_t i, next, n, bytes, window = 0;
 
-    measure(k, a, c, &state, &scratch);
-    if (detail)
-        snprintf(detail, 96, "%s", k->name);
-    return state + scratch;
+    for (i = 0; i < a->n_params; i = next) {
+        const hone_param *p = &a->param[i];
+        size_t head;
+
+        next = run_end(k, a, c, i, &n, &bytes);
+        head = head_of(k, p, n, bytes);
+        out.states += align(bytes);
+        window = HONE_MAX(window, head + (bytes - head) / n * HONE_MIN(n, (size_t)PIECE));
+        if (k->scratch)
+            out.scratch = HONE_MAX(out.scratch, align(k->scratch(p)));
+    }
+    out.file = c->training.offload_optimizer ? out.states : 0;
+    out.memory = out.scratch + (out.file ? window : out.states);
+    return out;
+}
+
+static int place(hone_optimizer *o, hone_error *err)
+{
+    const hone_optimizer_size size = hone_optimizer_measure(o->a, o->c);
+    int rc;
+
+    o->state_size = size.states;
+    o->memory_size = size.file ? size.scratch : size.memory;
+    if (size.file) {
+        rc = hone_spill_open(&o->file, hone_config_offload_dir(o->c),
+                             "the optimiser's states (training.offload_optimizer)", size.file, err);
+        if (rc)
+            return rc;
+    }
+    o->memory = hone_big_alloc(o->memory_size);
+    if (!o->memory)
+        return hone_error_set(err, HONE_ENOMEM, "out of memory for the optimiser's states (%zu bytes)",
+                              o->memory_size);
+    o->state = size.file ? o->file.data : o->memory;
+    o->scratch = size.file ? o->memory : o->memory + size.states;
+    return 0;
 }
 
 int hone_optimizer_new(hone_optimizer **out, hone_device *dev, hone_adapter *a, const hone_config *c,
                        hone_error *err)
 {
     hone_optimizer *o = hone_calloc(1, sizeof *o);
+    int rc;
 
     *out = NULL;
     if (!o)
@@ -234,13 +294,10 @@ int hone_optimizer_new(hone_optimizer **out, hone_device *dev, hone_adapter *a, 
     o->a = a;
     o->c = c;
     o->kind = &kinds[c->training.optim];
-    measure(o->kind, a, c, &o->state_size, &o->scratch_size);
-    if (!(o->state = hone_big_alloc(o->state_size + o->scratch_size))) {
-        hone_free(o);
-        return hone_error_set(err, HONE_ENOMEM, "out of memory for the optimiser's states (%zu bytes)",
-                              o->state_size + o->scratch_size);
+    if ((rc = place(o, err))) {
+        hone_optimizer_free(o);
+        return rc;
     }
-    o->scratch = o->state + o->state_size;
     if (c->training.optim == HONE_OPTIM_ADAMW_8BIT)
         hone_adamw8_maps(o->scratch);
     *out = o;
@@ -251,8 +308,48 @@ void hone_optimizer_free(hone_optimizer *o)
 {
     if (!o)
         return;
-    hone_big_free(o->state, o->state_size + o->scratch_size);
+    hone_spill_close(&o->file);
+    hone_big_free(o->memory, o->memory_size);
     hone_free(o);
+}
+
+/* Fetches or releases the pages of the piece's elements in the arrays of a run's state. */
+static void move_piece(const optimizer_kind *k, const tensor_step *s, size_t head, bool fetch)
+{
+    int i;
+
+    for (i = 0; i < k->arrays; i++) {
+        const size_t width = k->width(s->p);
+        char *const at = s->state + head + ((size_t)i * s->n + s->from) * width;
+
+        if (fetch)
+            hone_pages_fetch(at, s->count * width);
+        else
+            hone_pages_release(at, s->count * width);
+    }
+}
+
+/* Updates the run that `s` describes, piece by piece when its states are in a file. */
+static int update_run(const hone_optimizer *o, tensor_step *s, size_t bytes, hone_error *err)
+{
+    const optimizer_kind *k = o->kind;
+    const size_t head = head_of(k, s->p, s->n, bytes), piece = k->arrays ? PIECE : s->n;
+    float *const value = s->value, *const grad = s->grad;
+    int rc = 0;
+
+    s->count = s->n;
+    if (!o->file.data)
+        return k->step(s, err);
+    for (; !rc && s->from < s->n; s->from += piece) {
+        s->count = HONE_MIN(piece, s->n - s->from);
+        s->value = value + s->from;
+        s->grad = grad + s->from;
+        move_piece(k, s, head, true);
+        rc = k->step(s, err);
+        move_piece(k, s, head, false);
+    }
+    hone_pages_release(s->state, head);
+    return rc;
 }
 
 int hone_optimizer_step(hone_optimizer *o, int64_t t, double lr, double clip, hone_error *err)
@@ -279,15 +376,16 @@ int hone_optimizer_step(hone_optimizer *o, int64_t t, double lr, double clip, ho
                           .lr = lr * (double)p->lr_factor,
                           .decay = p->decay ? o->c->training.weight_decay : 0,
                           .clip = clip};
-        if ((rc = o->kind->step(&s, err)) < 0)
+        if ((rc = update_run(o, &s, bytes, err)) < 0)
             return rc;
         state += align(bytes);
     }
     return hone_adapter_update(a, err);
 }
 
-void *hone_optimizer_state(hone_optimizer *o, size_t *bytes)
+void *hone_optimizer_state(hone_optimizer *o, size_t *bytes, bool *in_file)
 {
     *bytes = o->state_size;
+    *in_file = o->file.data != NULL;
     return o->state;
 }

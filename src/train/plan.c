@@ -22,8 +22,8 @@ static void activation_params(const hone_run *r, int recompute, hone_activation_
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 {
     const hone_weights *w = r->model->w;
-    uint64_t n = r->adapter->n * sizeof(float), states;
-    char detail[96];
+    const hone_optimizer_size optimizer = hone_optimizer_measure(r->adapter, r->c);
+    const uint64_t n = r->adapter->n * sizeof(float);
     hone_activation_params ap;
     hone_workspace_spec ws;
 
@@ -53,8 +53,12 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
         hone_plan_add(plan, "trained weights", n, "%zu values of %zu tensors, f32", r->adapter->n,
                       r->adapter->n_params);
     hone_plan_add(plan, "gradients", n, "f32");
-    states = hone_optimizer_size(r->adapter, r->c, detail);
-    hone_plan_add(plan, "optimiser", states, "%s", detail);
+    if (optimizer.file)
+        hone_plan_add(plan, "optimiser", optimizer.memory, "%s; %.3g GB in a file", optimizer.name,
+                      (double)optimizer.file / 1e9);
+    else
+        hone_plan_add(plan, "optimiser", optimizer.memory, "%s", optimizer.name);
+    plan->file_bytes = optimizer.file;
     hone_activations_plan(plan, r->model, r->adapter, &ap);
     hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
     hone_plan_add(plan, "row losses", hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0),
@@ -92,7 +96,8 @@ static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int
 {
     const hone_config *c = r->c;
     const uint64_t now = plan[level].total, n = r->adapter->n * sizeof(float);
-    hone_config eight = *c;
+    const uint64_t optimizer = hone_optimizer_measure(r->adapter, c).memory;
+    hone_config eight = *c, away = *c;
     hone_run half = *r;
     hone_plan other;
     char setting[80];
@@ -110,11 +115,11 @@ static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int
     offer(b, setting, now, other.total);
     eight.training.optim = HONE_OPTIM_ADAMW_8BIT;
     if (c->training.optim == HONE_OPTIM_ADAMW)
-        offer(b, "training.optim: adamw_8bit", hone_optimizer_size(r->adapter, c, NULL),
-              hone_optimizer_size(r->adapter, &eight, NULL));
+        offer(b, "training.optim: adamw_8bit", optimizer, hone_optimizer_measure(r->adapter, &eight).memory);
+    away.training.offload_optimizer = true;
+    offer(b, "training.offload_optimizer: true", optimizer, hone_optimizer_measure(r->adapter, &away).memory);
     if (!hone_adapter_is_low_rank(r->adapter)) /* factors are about a hundredth */
-        offer(b, "training.finetuning_type: lora", now,
-              now - (2 * n + hone_optimizer_size(r->adapter, c, NULL)) / 100 * 99);
+        offer(b, "training.finetuning_type: lora", now, now - (2 * n + optimizer) / 100 * 99);
 }
 
 int hone_run_choose(const hone_run *r, hone_plan plan[3], int *chosen, hone_error *err)

@@ -255,6 +255,19 @@ static void note_schedule(hone_run *r)
     hone_run_note(r, line);
 }
 
+static void note_offload(hone_run *r)
+{
+    const char *dir = hone_config_offload_dir(r->c);
+    char line[400];
+
+    if (!r->c->training.offload_optimizer || !hone_path_in_memory(dir))
+        return;
+    snprintf(line, sizeof line,
+             "training.offload_dir: %.200s keeps its files in memory (tmpfs): off-loading there saves none",
+             dir);
+    hone_run_note(r, line);
+}
+
 int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const hone_train_callbacks *cb,
                      hone_error *err)
 {
@@ -274,6 +287,7 @@ int hone_run_prepare(hone_run *r, const hone_config *c, hone_device *dev, const 
         goto out;
     hone_run_note(r, hone_chat_notice(r->chat));
     note_schedule(r);
+    note_offload(r);
     if ((rc = open_data(r, err)))
         goto out;
     r->text_bytes = hone_mem_used() - heap;

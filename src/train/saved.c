@@ -87,28 +87,35 @@ static void describe(char out[600], const hone_run *r)
         r->train ? (unsigned long long)hone_dataset_hash(r->data) : 0, replay, (unsigned long long)tensors);
 }
 
+/* The blocks of a checkpoint, where they lie. */
+static hone_checkpoint blocks_of(const hone_loop *l, char text[600])
+{
+    hone_checkpoint c = {
+        .text = text, .value = l->r->adapter->value, .value_bytes = l->r->adapter->n * sizeof(float)};
+
+    describe(text, l->r);
+    c.optimizer = hone_optimizer_state(l->optimizer, &c.optimizer_bytes, &c.optimizer_in_file);
+    return c;
+}
+
 static int write_state(const hone_loop *l, const char *dir, int64_t step, hone_error *err)
 {
     char text[600];
-    hone_checkpoint c = {.state = {.step = step,
-                                   .at = l->at,
-                                   .tokens = l->out->tokens,
-                                   .trained_tokens = l->out->trained_tokens,
-                                   .loss = l->loss,
-                                   .weight = l->weight,
-                                   .best = l->best,
-                                   .evaluated = l->out->has_eval,
-                                   .kept = l->kept,
-                                   .guard = l->guard,
-                                   .plateau = l->plateau,
-                                   .seconds = hone_now() - l->started,
-                                   .eval_due = l->eval_due},
-                         .text = text,
-                         .value = l->r->adapter->value,
-                         .value_bytes = l->r->adapter->n * sizeof(float)};
+    hone_checkpoint c = blocks_of(l, text);
 
-    describe(text, l->r);
-    c.optimizer = hone_optimizer_state(l->optimizer, &c.optimizer_bytes);
+    c.state = (hone_checkpoint_state){.step = step,
+                                      .at = l->at,
+                                      .tokens = l->out->tokens,
+                                      .trained_tokens = l->out->trained_tokens,
+                                      .loss = l->loss,
+                                      .weight = l->weight,
+                                      .best = l->best,
+                                      .evaluated = l->out->has_eval,
+                                      .kept = l->kept,
+                                      .guard = l->guard,
+                                      .plateau = l->plateau,
+                                      .seconds = hone_now() - l->started,
+                                      .eval_due = l->eval_due};
     return hone_checkpoint_write(dir, &c, err);
 }
 
@@ -231,19 +238,18 @@ int hone_loop_resume(hone_loop *l, hone_error *err)
 {
     hone_run *r = l->r;
     char text[600], line[300], *dir;
-    hone_checkpoint_state s;
-    size_t bytes;
-    void *states = hone_optimizer_state(l->optimizer, &bytes);
+    hone_checkpoint c;
     int rc = hone_resume_folder(&dir, r->c, err);
 
     if (rc || !dir)
         return rc;
-    describe(text, r);
-    rc = hone_checkpoint_read(&s, dir, text, r->adapter->value, r->adapter->n * sizeof(float), states, bytes,
-                              err);
+    c = blocks_of(l, text);
+    rc = hone_checkpoint_read(&c, dir, err);
     if (!rc)
         rc = hone_adapter_update(r->adapter, err);
     if (!rc) {
+        const hone_checkpoint_state s = c.state;
+
         snprintf(line, sizeof line, "going on after step %lld from %.200s", (long long)s.step, dir);
         hone_run_note(r, line);
         l->resumed = l->out->steps = s.step;

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The memory plan against the peak that the system saw (VmHWM), for a model of 50 MB: within 2 % + 16 MB. Two configurations;
-# with "all" as second argument the twelve of make test-long. Values do not matter here, so the model is zeros.
+# The memory plan against the peak that the system saw (VmHWM), for a model of 50 MB: within 2 % + 16 MB. Three configurations;
+# with "all" as second argument the sixteen of make test-long. Values do not matter here, so the model is zeros.
 . "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
 if grep -q __asan_init "$hone"; then
     echo "skipped: a sanitizer has memory of its own"
@@ -51,9 +51,9 @@ done >rows.jsonl
 make_model bf16 BF16 2
 
 printf '%-58s %10s %10s %8s\n' configuration planned peak off
-# measured NAME MODEL [KEY=VALUE]...: one run of three steps.
+# measured NAME MODEL [KEY=VALUE]...: one run of three steps; its peak in $peak. keep: what lies in out stays.
 measured() {
-    local name=$1 base=$2 set=() key planned peak
+    local name=$1 base=$2 set=() key planned
     shift 2
     for key in "$@"; do set+=(--set "$key"); done
     cat >c.yaml <<YAML
@@ -62,7 +62,7 @@ training: {output_dir: out, max_steps: 3, per_device_train_batch_size: 2, gradie
   evaluation_strategy: "no", report_to: none, save_strategy: "no"}
 data: {train_data_path: rows.jsonl}
 YAML
-    rm -rf out
+    [ "${keep:-}" ] || rm -rf out
     ok "$hone" train c.yaml --json --threads 2 "${set[@]}"
     planned=$(value planned_bytes)
     peak=$(value peak_bytes)
@@ -75,6 +75,13 @@ YAML
 
 measured "LoRA, bf16 checkpoint, f32 activations" bf16
 measured "full, AdamW" bf16 training.finetuning_type=full
+plain=$peak
+states=$((25445376 * 8)) # two moments of every value of the model, f32
+measured "full, AdamW, off-loaded states" bf16 training.finetuning_type=full training.offload_optimizer=true
+checks=$((checks + 1))
+[ $((plain - peak)) -ge $((states * 9 / 10)) ] || wrong "peak $peak with off-loaded states, $plain without: most of $states bytes less"
+run "$hone" plan c.yaml --memory 0.1 --set training.finetuning_type=full
+err_has "training.offload_optimizer: true saves 0.195 GB"
 [ "${2:-}" = all ] || finish
 
 make_model f32 F32 4
@@ -87,6 +94,11 @@ measured "full, Adafactor, bf16 activations" bf16 training.finetuning_type=full 
 measured "full, SGD, f32 checkpoint" f32 training.finetuning_type=full training.optim=sgd
 measured "full, 8-bit AdamW, checkpoints" bf16 training.finetuning_type=full training.optim=adamw_8bit training.save_strategy=steps \
     training.save_steps=1
+measured "full, AdamW, off-loaded states, checkpoints" bf16 training.finetuning_type=full training.offload_optimizer=true \
+    training.save_strategy=steps training.save_steps=2
+rm -rf out/checkpoint-3
+keep=out measured "the same, going on from a checkpoint" bf16 training.finetuning_type=full training.offload_optimizer=true \
+    training.save_strategy=steps training.save_steps=2 training.resume_from_checkpoint=true
 measured "last two layers, AdamW" bf16 training.finetuning_type=freeze training.freeze_trainable_layers=2
 measured "LoRA, cached token shards" bf16 data.cache=true training.shuffle=false
 measured "LoRA, GGUF" "$gguf" training.precision=bf16 training.gradient_checkpointing=2

@@ -135,6 +135,11 @@ one_document
 same 20 "$(value steps)" "steps"
 refused 1 "is not a folder" "$hone" train c.yaml --dry-run --quiet --set training.output_dir=train.jsonl/x
 refused 1 "train.jsonl" "$hone" train c.yaml --dry-run --quiet --set model.max_length=8
+refused 1 "training.offload_dir" "$hone" train c.yaml --dry-run --quiet --set training.offload_optimizer=true \
+    --set training.offload_dir=train.jsonl
+ok "$hone" train c.yaml --dry-run --json --set training.offload_optimizer=true --set training.output_dir=deep/dry
+[ "$(value file_bytes)" -gt 0 ] || wrong "the plan should count the file"
+[ ! -e deep ] || wrong "nothing should be written"
 
 ok "$hone" train c.yaml --set training.output_dir=own --set 'training.sample_prompts=[question 5, question 6]' --set training.sample_count=1
 same "question 5" "$(grep -o '"prompt":"[^"]*' own/samples.jsonl | head -n 1 | cut -d'"' -f4)" "the question"

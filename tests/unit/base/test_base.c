@@ -4,10 +4,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+#include <dirent.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -148,6 +150,62 @@ static void failed_write_keeps_the_old_file(void **state)
     hone_free(path);
 }
 
+static int entries(const char *dir)
+{
+    DIR *d = opendir(dir);
+    int n = 0;
+
+    assert_non_null(d);
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n - 2;
+}
+
+/* Memory in a file: zeroed, keeps what was written when its pages are let go, has no name, and is refused before the first
+ * byte when the disk is too small for all of it. */
+static void a_spill_keeps_what_was_let_go(void **state)
+{
+    char dir[] = "spill_test_XXXXXX", deep[64];
+    hone_error err = HONE_ERROR_INIT;
+    const size_t size = 5 << 20;
+    struct statvfs disk;
+    hone_spill s;
+    uint64_t before;
+    size_t i;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    snprintf(deep, sizeof deep, "%s/not/there/yet", dir);
+    assert_int_equal(hone_spill_open(&s, deep, "the test", size, &err), 0);
+    assert_int_equal(s.size, size);
+    assert_int_equal(entries(dir), 0);
+    for (i = 0; i < size; i += 4096)
+        assert_int_equal(s.data[i], 0);
+    hone_pages_fetch(s.data, size);
+    for (i = 0; i < size; i++)
+        s.data[i] = (char)(i * 31 >> 3);
+    before = hone_rss();
+    hone_pages_release(s.data + 1, size - 1);
+    assert_true(hone_rss() + size - (1 << 20) < before);
+    for (i = 0; i < size; i++)
+        if (s.data[i] != (char)(i * 31 >> 3))
+            fail_msg("byte %zu was lost", i);
+    hone_spill_close(&s);
+    assert_null(s.data);
+    hone_spill_close(&s);
+
+    assert_int_equal(statvfs(dir, &disk), 0);
+    assert_int_equal(
+        hone_spill_open(&s, dir, "the test", (size_t)disk.f_bavail * disk.f_frsize + ((size_t)1 << 30), &err),
+        HONE_EIO);
+    assert_non_null(strstr(err.message, dir));
+    assert_non_null(strstr(err.message, "no room for the test: "));
+    assert_null(s.data);
+    assert_int_equal(entries(dir), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void memory_is_accounted(void **state)
 {
     size_t before = hone_mem_used();
@@ -262,6 +320,7 @@ int main(void)
         cmocka_unit_test(buffer_limit_sticks),
         cmocka_unit_test(atomic_write_keeps_old_on_abort),
         cmocka_unit_test(failed_write_keeps_the_old_file),
+        cmocka_unit_test(a_spill_keeps_what_was_let_go),
         cmocka_unit_test(memory_is_accounted),
         cmocka_unit_test(a_growing_array_keeps_what_it_holds),
         cmocka_unit_test(below_is_uniform_enough),

@@ -55,6 +55,7 @@ static void steps_allocate_nothing(void **state)
         {"training.packing_strategy=bfd", "model.max_length=96", NULL},
         {"training.finetuning_type=full", "training.optim=adafactor", "training.gradient_checkpointing=2",
          NULL},
+        {"training.finetuning_type=full", "training.offload_optimizer=true", NULL},
         {"training.optim=adamw_8bit", "training.neftune_noise_alpha=5", "training.report_to=csv", NULL},
     };
     size_t i, k;

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "format/safetensors.h"
 #include "train/optimizer.h"
@@ -190,6 +191,7 @@ static void moments_of_a_byte(void **state)
     uint8_t *m, *v;
     char *held;
     size_t size;
+    bool in_file;
     double e, whole;
     bare b;
     int t;
@@ -211,7 +213,7 @@ static void moments_of_a_byte(void **state)
     m_max = values("bnb.m_max", NULL);
     v_max = values("bnb.v_max", NULL);
     want = values("bnb.after", NULL);
-    held = hone_optimizer_state(b.o, &size);
+    held = hone_optimizer_state(b.o, &size, &in_file);
     assert_int_equal(size, 2 * n + 2 * blocks * sizeof(float));
     memcpy(b.a.value, before, n * sizeof(float));
     memcpy(held, m_max, blocks * sizeof(float));
@@ -239,6 +241,7 @@ static void codes_are_the_nearest(void **state)
     float map[256], *want, *max, m[256], v[256];
     uint8_t *codes;
     size_t size, i, k;
+    bool in_file;
     bare b;
 
     (void)state;
@@ -257,7 +260,7 @@ static void codes_are_the_nearest(void **state)
     want = hone_alloc(n * sizeof *want);
     memcpy(want, b.a.grad, n * sizeof *want);
     assert_int_equal(hone_optimizer_step(b.o, 1, 0.1, 1, NULL), 0);
-    max = hone_optimizer_state(b.o, &size);
+    max = hone_optimizer_state(b.o, &size, &in_file);
     codes = (uint8_t *)(max + 80);
     for (i = 0; i < n; i++) {
         const size_t block = i / 256;
@@ -306,6 +309,71 @@ static void threads_do_not_change_bits(void **state)
     }
 }
 
+/* Bytes of a mapping's pages that are in this process's memory, from the bits of /proc/self/pagemap. */
+static size_t resident(const void *at, size_t size)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uint64_t entry;
+    size_t i, n = 0;
+    FILE *f = fopen("/proc/self/pagemap", "rb");
+
+    assert_non_null(f);
+    for (i = 0; i < size; i += page) {
+        assert_int_equal(fseek(f, (long)(((uintptr_t)at + i) / page * sizeof entry), SEEK_SET), 0);
+        assert_int_equal(fread(&entry, sizeof entry, 1, f), 1);
+        n += entry >> 63 ? page : 0;
+    }
+    fclose(f);
+    return n;
+}
+
+/* States in a file: same bits of values and states, over several pieces and a part of one, and resident no longer than they
+ * are used. */
+static void a_file_does_not_change_bits(void **state)
+{
+    static const char *const optim[] = {"training.optim=adamw_torch", "training.optim=adamw_8bit",
+                                        "training.optim=adafactor", "training.optim=sgd"};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(optim); i++) {
+        const char *const set[] = {optim[i], "training.sgd_momentum=0.9", "training.offload_dir=.", NULL};
+        const char *const away[] = {set[0], set[1], set[2], "training.offload_optimizer=true", NULL};
+        hone_optimizer_size inside, outside;
+        size_t held_bytes, file_bytes, n;
+        bool held_in_file, in_file;
+        void *held, *file;
+        bare here, there;
+        int t;
+
+        bare_open(&here, 2, 2003, 1030, 5001, set);
+        bare_open(&there, 2, 2003, 1030, 5001, away);
+        for (t = 1; t <= 2; t++) {
+            step(&here, t);
+            step(&there, t);
+        }
+        assert_memory_equal(here.a.value, there.a.value, here.a.n * sizeof(float));
+        held = hone_optimizer_state(here.o, &held_bytes, &held_in_file);
+        file = hone_optimizer_state(there.o, &file_bytes, &in_file);
+        assert_false(held_in_file);
+        assert_true(in_file);
+        assert_int_equal(held_bytes, file_bytes);
+        inside = hone_optimizer_measure(&here.a, here.c);
+        outside = hone_optimizer_measure(&there.a, there.c);
+        assert_int_equal(inside.states, held_bytes);
+        assert_int_equal(inside.memory, inside.states + inside.scratch);
+        assert_int_equal(inside.file, 0);
+        assert_int_equal(outside.file, outside.states);
+        assert_true(outside.memory <= outside.scratch + HONE_MIN(outside.states, (size_t)9 << 20));
+        n = resident(file, file_bytes);
+        print_message("%s: %zu bytes of states, %zu resident after a step\n", optim[i] + 15, file_bytes, n);
+        assert_true(n <= 65536);
+        assert_memory_equal(held, file, held_bytes);
+        bare_close(&here);
+        bare_close(&there);
+    }
+}
+
 /* LoRA+: a tensor's factor multiplies its rate, and ends a run of tensors that are updated together. */
 static void factors_multiply_the_rate(void **state)
 {
@@ -332,6 +400,7 @@ int main(void)
         cmocka_unit_test(moments_of_a_byte),
         cmocka_unit_test(codes_are_the_nearest),
         cmocka_unit_test(threads_do_not_change_bits),
+        cmocka_unit_test(a_file_does_not_change_bits),
         cmocka_unit_test(factors_multiply_the_rate),
     };
 

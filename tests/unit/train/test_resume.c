@@ -474,6 +474,37 @@ static void whole_models_go_on(void **state)
     same_file("full", "full-part", "model.safetensors");
 }
 
+/* Whether states lie in memory or in a file is no part of a checkpoint: from either one goes on with either. */
+static void off_loaded_states_go_on(void **state)
+{
+    static const char *const optimisers[] = {"training.optim=adamw_torch", "training.optim=adamw_8bit"};
+    static const char *const way[] = {"training.offload_optimizer=false", "training.offload_optimizer=true"};
+    size_t o, i;
+
+    (void)state;
+    for (o = 0; o < 2; o++) {
+        const char *whole_set[] = {"training.finetuning_type=full", optimisers[o], NULL};
+        char whole[40], part[40];
+        struct run once = {0};
+        hone_train_result r;
+
+        snprintf(whole, sizeof whole, "off-whole%zu", o);
+        must_train(&once, whole, whole_set, &r);
+        for (i = 1; i < 4; i++) { /* at least one of the two parts with a file */
+            const char *first_set[] = {whole_set[0], optimisers[o], way[i & 1], NULL};
+            const char *rest_set[] = {whole_set[0], optimisers[o], way[i >> 1],
+                                      "training.resume_from_checkpoint=true", NULL};
+            struct run first = {.stop_after = 3}, rest = {0};
+
+            snprintf(part, sizeof part, "off-part%zu-%zu", o, i);
+            must_train(&first, part, first_set, &r);
+            must_train(&rest, part, rest_set, &r);
+            assert_int_equal(rest.steps, STEPS - 3);
+            same_file(whole, part, "model.safetensors");
+        }
+    }
+}
+
 /* What a kill may leave: a folder on its way, a cut line of metrics, lines of steps after the checkpoint. */
 static void what_a_kill_leaves_does_no_harm(void **state)
 {
@@ -567,6 +598,7 @@ int main(void)
         cmocka_unit_test(stages_go_on),
         cmocka_unit_test(replay_goes_on),
         cmocka_unit_test(whole_models_go_on),
+        cmocka_unit_test(off_loaded_states_go_on),
         cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
