@@ -203,12 +203,12 @@ typedef struct hone_config {
         double adam_beta1, adam_beta2, adam_epsilon, sgd_momentum;
         double label_smoothing_factor, z_loss, neftune_noise_alpha;
         hone_loss_type loss_type;
-        bool bf16, fp16;                      /* bf16 follows precision; fp16 only makes a notice */
-        hone_precision precision;             /* the one field to ask */
-        int32_t gradient_checkpointing;       /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
-        bool offload_optimizer, offload_base; /* into temporary files of offload_dir */
-        char *offload_dir;                    /* NULL: output_dir; hone_config_offload_dir */
-        hone_precision save_precision;        /* of a full result; AUTO: as the base stores it */
+        bool bf16, fp16;                /* bf16 follows precision; fp16 only makes a notice */
+        hone_precision precision;       /* the one field to ask */
+        int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
+        bool offload_optimizer;         /* into a temporary file of offload_dir */
+        char *offload_dir;              /* NULL: output_dir; hone_config_offload_dir */
+        hone_precision save_precision;  /* of a full result; AUTO: as the base stores it */
         hone_strategy save_strategy;
         double save_steps;        /* < 1: share of all steps */
         int32_t save_total_limit; /* 0 = keep all */

@@ -177,6 +177,8 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_int_equal(c->training.loss_type, HONE_LOSS_DFT);
     assert_true(c->training.neftune_noise_alpha == 5);
     assert_int_equal(c->training.save_precision, HONE_PRECISION_F32);
+    assert_true(c->training.offload_optimizer);
+    assert_string_equal(hone_config_offload_dir(c), FOLDER "away");
     assert_string_equal(c->distributed.backend, "nccl");
     assert_false(c->distributed.deepspeed_enabled);
     assert_string_equal(c->distributed.deepspeed_config_file, FOLDER "ds_config.json");
@@ -587,6 +589,7 @@ static void assert_round_trip(const hone_config *c)
     TEXT(training.freeze_trainable_pattern);
     TEXT(training.output_dir);
     TEXT(training.logging_dir);
+    TEXT(training.offload_dir);
     TEXT(training.metric_for_best_model);
     TEXT(distributed.backend);
     TEXT(distributed.deepspeed_config_file);
