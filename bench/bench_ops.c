@@ -216,6 +216,40 @@ static void linear(struct bench *b, const char *model, const char *layer, hone_d
     mat_drop(&g.dx);
 }
 
+/* Gradient of projections that are trained themselves: dx and dW. */
+static void linear_full(struct bench *b, const char *model, const char *layer, int in, const int *out,
+                        int parts)
+{
+    hone_linear g = {.n_parts = parts};
+    hone_weight w[HONE_MAX_PARTS];
+    hone_mat dw[HONE_MAX_PARTS];
+    char name[200];
+    double flops = 0;
+    int p;
+
+    snprintf(name, sizeof name, "linear_full,%s %s %dx%d", model, layer, b->tokens, in);
+    if (!wanted(b, name))
+        return;
+    g.x = mat(b, b->act, b->tokens, in);
+    g.dx = mat(b, b->act, b->tokens, in);
+    for (p = 0; p < parts; p++) {
+        w[p] = weight(b, HONE_F32, out[p], in);
+        dw[p] = mat(b, HONE_F32, out[p], in);
+        g.part[p].w = &w[p];
+        g.part[p].dw = dw[p].data;
+        g.part[p].dy = mat(b, b->act, b->tokens, out[p]);
+        flops += 4.0 * b->tokens * in * out[p];
+    }
+    measure(b, name, run_bwd, &g, flops, 0);
+    for (p = 0; p < parts; p++) {
+        weight_drop(&w[p]);
+        mat_drop(&dw[p]);
+        mat_drop(&g.part[p].dy);
+    }
+    mat_drop(&g.x);
+    mat_drop(&g.dx);
+}
+
 static void run_attention_fwd(struct bench *b, void *ctx)
 {
     hone_error err = HONE_ERROR_INIT;
@@ -467,6 +501,10 @@ int main(int argc, char **argv)
         linear(&b, "qwen", "down", HONE_Q4_K, 4864, (const int[]){896}, 1, 8, 0);
         linear(&b, "qwen", "down", HONE_Q6_K, 4864, (const int[]){896}, 1, 8, 0);
         linear(&b, "wide", "o", HONE_BF16, 2048, (const int[]){2048}, 1, 0, 0);
+        linear_full(&b, "smol", "qkv", 576, (const int[]){576, 192, 192}, 3);
+        linear_full(&b, "smol", "gate_up", 576, (const int[]){1536, 1536}, 2);
+        linear_full(&b, "smol", "down", 1536, (const int[]){576}, 1);
+        linear_full(&b, "qwen", "gate_up", 896, (const int[]){4864, 4864}, 2);
         attention(&b, "smol", 9, 3, 64, 512, 0);
         attention(&b, "qwen", 14, 2, 64, 512, 0);
         attention(&b, "smol", 9, 3, 64, 2048, 0);

@@ -51,6 +51,8 @@ static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, i
         sum[r] = 0;
     }
     for (j = j0; j < j1; j += n) {
+        int ahead = past + i0 - j;
+
         n = HONE_MIN(KEYS, j1 - j);
         copy_tile(k, keys, &a->k, a->kv_row[s] + j, n, (int64_t)kv * d, d);
         if (rows <= HONE_PRODUCT_FEW) { /* transposing would cost more than it saves */
@@ -63,7 +65,7 @@ static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, i
             }
         } else {
             make_panels(k, panels, keys, n, d);
-            product_transposed(k, p, q, rows, panels, n, d);
+            product_scores(k, p, q, group, bq, ahead, panels, n, d);
         }
         for (r = 0; r < rows; r++) {
             float *x = p + r * LD_SCORES, top, by;
@@ -86,7 +88,9 @@ static void fwd_tile(const struct job *job, int s, int kv, int32_t i0, int bq, i
             sum[r] += k->exp_sum(x + from, to - from, 1, max[r]);
         }
         copy_tile(k, keys, &a->v, a->kv_row[s] + j, n, (int64_t)kv * d, d);
-        product_straight(k, o, d, p, LD_SCORES, 1, rows, keys, n, d, !first);
+        for (r = 0; r < (ahead + 1 >= n ? 1 : group); r++)
+            product_by_keys(k, o + (size_t)r * bq * d, d, p + r * bq * LD_SCORES, ahead + 1 >= n ? rows : bq,
+                            ahead, keys, n, d, !first);
         first = false;
     }
     if (first)

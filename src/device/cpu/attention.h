@@ -24,7 +24,7 @@ static inline int rows_of_tile(int d)
 
 static inline int queries_of_tile(int group, int d)
 {
-    return HONE_MAX(8, HONE_MIN(64, rows_of_tile(d) / group));
+    return HONE_MAX(8, HONE_MIN(128, rows_of_tile(d) / group));
 }
 
 /* Floats of a tile of panels: KEYS rows rounded up to whole panels. */
@@ -70,15 +70,27 @@ static inline void make_panels(const hone_kernels *k, float *panels, const float
         k->transpose(panels + (int64_t)q * d, rows + q * tile_ld(d), tile_ld(d), HONE_MIN(k->nr, n - q), d);
 }
 
-/* scores[rows, n] = a[rows, d] b[n, d]^T, b by way of panels. */
-static inline void product_transposed(const hone_kernels *k, float *scores, const float *a, int rows,
-                                      const float *panels, int n, int d)
-{
-    int q;
+/* In what follows a tile of nq queries of each of `group` heads meets a tile of n keys; `ahead` is the number of keys before
+ * the first query's own, so that query r sees keys [0, ahead + r] at most. Products leave out most of what no query sees. */
+#define TRIM 24 /* rows that are trimmed together */
 
-    for (q = 0; q < n; q += k->nr)
-        k->gemm(scores + q, LD_SCORES, a, tile_ld(d), 1, panels + (int64_t)q * d, k->nr, true, rows,
-                HONE_MIN(k->nr, n - q), d, false);
+/* scores[group nq, n] = a[group nq, d] b[n, d]^T, b by way of panels. What a query does not see is left as it was. */
+static inline void product_scores(const hone_kernels *k, float *scores, const float *a, int group, int nq,
+                                  int ahead, const float *panels, int n, int d)
+{
+    const int64_t ld = tile_ld(d);
+    int q, g;
+
+    for (q = 0; q < n; q += k->nr) {
+        int blind = HONE_MAX(0, q - ahead), calls = blind ? group : 1, rows = group * nq / calls - blind;
+
+        for (g = 0; g < calls && rows > 0; g++) {
+            int64_t r = (int64_t)g * nq + blind;
+
+            k->gemm(scores + r * LD_SCORES + q, LD_SCORES, a + r * ld, ld, 1, panels + (int64_t)q * d, k->nr,
+                    true, rows, HONE_MIN(k->nr, n - q), d, false);
+        }
+    }
 }
 
 /* out[m, d] (+)= a[m, n] b[n, d]; element (i, p) of a at a[i * ra + p * ca], b in scratch. */
@@ -89,6 +101,41 @@ static inline void product_straight(const hone_kernels *k, float *out, int64_t l
 
     for (c = 0; c < d; c += k->nr)
         k->gemm(out + c, ldo, a, ra, ca, b + c, tile_ld(d), false, m, HONE_MIN(k->nr, d - c), n, add);
+}
+
+/* out[nq, d] (+)= scores[nq, n] b[n, d] of one head, or of all whose rows follow each other when the first query sees all
+ * keys. Where nothing is added, every query sees a key. */
+static inline void product_by_keys(const hone_kernels *k, float *out, int64_t ldo, const float *scores,
+                                   int rows, int ahead, const float *b, int n, int d, bool add)
+{
+    int r, m, seen;
+
+    for (r = 0; r < rows; r += m) {
+        m = ahead + 1 >= n ? rows : HONE_MIN(TRIM, rows - r);
+        seen = HONE_MIN(n, ahead + r + m);
+        if (seen > 0)
+            product_straight(k, out + r * ldo, ldo, scores + r * LD_SCORES, LD_SCORES, 1, m, b, seen, d, add);
+    }
+}
+
+/* out[n, d] += scores[group nq, n]^T b[group nq, d]. */
+static inline void product_by_queries(const hone_kernels *k, float *out, const float *scores, int group,
+                                      int nq, int ahead, const float *b, int n, int d)
+{
+    const int64_t ld = tile_ld(d);
+    int c, m, g;
+
+    for (c = 0; c < n; c += m) {
+        int blind = HONE_MAX(0, c - ahead), calls = blind ? group : 1, rows = group * nq / calls - blind;
+
+        m = ahead + 1 >= n ? n : HONE_MIN(TRIM, n - c);
+        for (g = 0; g < calls && rows > 0; g++) {
+            int64_t r = (int64_t)g * nq + blind;
+
+            product_straight(k, out + c * ld, ld, scores + r * LD_SCORES + c, 1, LD_SCORES, m, b + r * ld,
+                             rows, d, true);
+        }
+    }
 }
 
 /* Keys [*from, *to) of the tile [j0, j0 + n) that the query at position `pos` sees. */

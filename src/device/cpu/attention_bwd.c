@@ -118,8 +118,8 @@ static void make_scores(const struct job *job, const struct tile *t, int32_t i, 
         copy_tile(k, t->q + skip, &a->q, row, nq, c, d);
         copy_tile(k, t->go + skip, &a->do_, row, nq, c, d);
     }
-    product_transposed(k, t->ds, t->q, group * nq, t->kp, nk, d);
-    product_transposed(k, t->p, t->go, group * nq, t->vp, nk, d);
+    product_scores(k, t->ds, t->q, group, nq, i - t->j, t->kp, nk, d);
+    product_scores(k, t->p, t->go, group, nq, i - t->j, t->vp, nk, d);
     for (r = 0; r < group * nq; r++) {
         float *x = t->ds + r * LD_SCORES, *y = t->p + r * LD_SCORES;
 
@@ -146,8 +146,8 @@ static void add_dq(const struct job *job, const struct tile *t, int32_t i, int n
     for (g = 0; g < group; g++) {
         int64_t c = (int64_t)(t->kv * group + g) * d;
 
-        product_straight(k, (float *)hone_mat_row(&job->dq, row) + c, job->dq.ld, t->ds + g * nq * LD_SCORES,
-                         LD_SCORES, 1, nq, t->keys, nk, d, t->block != first_tile(a, i));
+        product_by_keys(k, (float *)hone_mat_row(&job->dq, row) + c, job->dq.ld, t->ds + g * nq * LD_SCORES,
+                        nq, i - t->j, t->keys, nk, d, t->block != first_tile(a, i));
         if (a->dq.dtype != HONE_F32 && t->block == (i + nq - 1) / KEYS)
             for (r = 0; r < nq; r++)
                 store_row(k, &a->dq, row + r, c, (float *)hone_mat_row(&job->dq, row + r) + c, d);
@@ -185,8 +185,8 @@ static void keys_task(void *ctx, int task, int thread)
         nq = HONE_MIN(job->bq, n - i);
         nk = HONE_MIN(t.n_keys, i + nq - t.j); /* these queries see no key after them */
         make_scores(job, &t, i, nq, nk);
-        product_straight(k, t.dv, tile_ld(d), t.p, 1, LD_SCORES, nk, t.go, group * nq, d, true);
-        product_straight(k, t.dk, tile_ld(d), t.ds, 1, LD_SCORES, nk, t.q, group * nq, d, true);
+        product_by_queries(k, t.dv, t.p, group, nq, i - t.j, t.go, nk, d);
+        product_by_queries(k, t.dk, t.ds, group, nq, i - t.j, t.q, nk, d);
         add_dq(job, &t, i, nq, nk);
     }
     for (r = 0; r < t.n_keys; r++) {

@@ -87,12 +87,12 @@ typedef struct hone_kernels {
 
     /* max of x and the lowest index that has it (NaN: any). */
     float (*max)(const float *x, int64_t n, int32_t *where);
-    /* x[i] = exp(x[i] * scale - shift), their sum. */
+    /* x[i] = exp(x[i] * scale - shift), their sum; exponents up to 88. */
     float (*exp_sum)(float *x, int64_t n, float scale, float shift);
     void (*scale)(float *x, int64_t n, float scale);
     /* x[i] = cap tanh(x[i] scale / cap) */
     void (*softcap)(float *x, int64_t n, float scale, float cap);
-    /* dS of attention backward: p = exp(s scale - lse); s = p (dp - delta) scale; dp = p. */
+    /* dS of attention backward: p = exp(s scale - lse); s = p (dp - delta) scale; dp = p. Exponents up to 88. */
     void (*softmax_grad)(float *s, float *dp, int64_t n, float scale, float lse, float delta);
 
     void (*rmsnorm_fwd)(void *y, float *rstd, const void *x, const float *w, int64_t n, float eps,

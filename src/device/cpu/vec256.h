@@ -56,13 +56,11 @@ INLINE void bf16_store(uint16_t *p, __m256 v)
     _mm_storeu_si128((__m128i *)p, _mm256_castsi256_si128(packed));
 }
 
-/* e^x to about 1 ulp: x = n ln 2 + r in two steps, a polynomial of degree 7 (Cephes), 2^n by the exponent bits. Zero
- * below -87.3, infinity above 88.7; NaN stays NaN. */
-INLINE __m256 exp8(__m256 x)
+/* e^c = p 2^n for c between -87.3 and 88.7, p near 1, to about 1 ulp: c = n ln 2 + r in two steps, a polynomial of degree 7
+ * (Cephes). */
+INLINE __m256 exp_parts(__m256 c, __m256i *power)
 {
-    const __m256 hi = _mm256_set1_ps(88.72283935546875f), lo = _mm256_set1_ps(-87.33654022216796875f);
-    __m256 c = _mm256_min_ps(hi, _mm256_max_ps(lo, x)), n, r, p, e;
-    __m256i i, half;
+    __m256 n, r, p;
 
     n = _mm256_round_ps(_mm256_mul_ps(c, _mm256_set1_ps(1.44269504088896341f)), 8);
     r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375f), c);
@@ -73,17 +71,42 @@ INLINE __m256 exp8(__m256 x)
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(4.1665795894e-2f));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(1.6666665459e-1f));
     p = _mm256_fmadd_ps(p, r, _mm256_set1_ps(5.0000001201e-1f));
-    p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
-    /* 2^n in two factors, so that n = 128 does not overflow before p shrinks it */
-    i = _mm256_cvtps_epi32(n);
-    half = _mm256_srai_epi32(i, 1);
-    e = _mm256_mul_ps(
-        p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, _mm256_set1_epi32(127)), 23)));
-    e = _mm256_mul_ps(e, _mm256_castsi256_ps(_mm256_slli_epi32(
-                             _mm256_add_epi32(_mm256_sub_epi32(i, half), _mm256_set1_epi32(127)), 23)));
+    *power = _mm256_cvtps_epi32(n);
+    return _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), _mm256_set1_ps(1.0f));
+}
+
+/* p 2^n by the exponent bits, n in -126..127. */
+INLINE __m256 times_power(__m256 p, __m256i n)
+{
+    return _mm256_mul_ps(
+        p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(n, _mm256_set1_epi32(127)), 23)));
+}
+
+#define EXP_LOW -87.33654022216796875f
+
+/* e^x, zero below -87.3, infinity above 88.7; NaN stays NaN. */
+INLINE __m256 exp8(__m256 x)
+{
+    const __m256 hi = _mm256_set1_ps(88.72283935546875f), lo = _mm256_set1_ps(EXP_LOW);
+    __m256i n, half;
+    __m256 e = exp_parts(_mm256_min_ps(hi, _mm256_max_ps(lo, x)), &n);
+
+    half =
+        _mm256_srai_epi32(n, 1); /* in two factors, so that n = 128 does not overflow before e shrinks it */
+    e = times_power(times_power(e, half), _mm256_sub_epi32(n, half));
     e = _mm256_andnot_ps(_mm256_cmp_ps(x, lo, _CMP_LT_OQ), e);
     e = _mm256_blendv_ps(e, _mm256_set1_ps(INFINITY), _mm256_cmp_ps(x, hi, _CMP_GT_OQ));
     return _mm256_blendv_ps(e, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
+}
+
+/* The same bits for x up to 88, as those of a softmax are, with a third fewer operations. */
+INLINE __m256 exp8_of_softmax(__m256 x)
+{
+    const __m256 lo = _mm256_set1_ps(EXP_LOW);
+    __m256i n;
+    __m256 p = exp_parts(_mm256_max_ps(lo, x), &n); /* the second operand, where x is NaN */
+
+    return _mm256_andnot_ps(_mm256_cmp_ps(x, lo, _CMP_LT_OQ), times_power(p, n));
 }
 
 #endif
