@@ -39,6 +39,9 @@ from transformers import (
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.utils import logging
+
+logging.disable_progress_bar()
 
 IGNORE = -100
 DORA = ("llama", "phi3")  # the families whose DoRA is frozen
@@ -166,11 +169,11 @@ FAMILIES = {
 }
 
 
-def make_model(family, seed):
+def make_model(family, seed, **changes):
     """A random model in f32 whose weights are bf16 values; norms off one and biases off zero, so that both count."""
     model_class, config_class, special = FAMILIES[family]
     torch.manual_seed(seed)
-    model = model_class(config_class(**{**COMMON, **special})).eval()
+    model = model_class(config_class(**{**COMMON, **special, **changes})).eval()
     with torch.no_grad():
         for name, p in model.named_parameters():
             if "norm" in name:  # Gemma's are stored less 1

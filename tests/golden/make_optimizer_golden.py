@@ -55,31 +55,38 @@ def run(make_optimizer, decay, shapes=SHAPES):
     return {k: torch.stack(v) for k, v in out.items()}
 
 
-def exact_adamw8(decay, b1=0.9, b2=0.999, eps=1e-8):
-    """bitsandbytes' block-wise step (decay first), with exact nearest codes."""
+def exact_codes(m, v):
+    """-> codes of the first moments [blocks, n], their largest magnitudes [blocks, 1], and the same of the second ones."""
     signed, unsigned = F.create_dynamic_map(True).numpy(), F.create_dynamic_map(False).numpy()
+
+    def nearest(table, x, top):
+        middle = ((table[1:] + table[:-1]) * np.float32(0.5)).astype(np.float32)
+        return np.searchsorted(middle, x / np.maximum(top, np.float32(1e-38)), side="left")
+
+    m_max, v_max = np.abs(m).max(1, keepdims=True), v.max(1, keepdims=True)
+    # by magnitude, as hone has it: on a midpoint the code nearer to zero; the map has no -1
+    code = np.minimum(nearest(signed[127:], np.abs(m), m_max), np.where(m < 0, 127, 128))
+    return 127 + np.sign(m).astype(int) * code, m_max, nearest(unsigned, v, v_max), v_max
+
+
+def exact_adamw8_step(p, g, m, v, t, lr, decay, b1=0.9, b2=0.999, eps=1e-8):
+    """bitsandbytes' block-wise step (decay first) in f32 from moments restored. -> p, m, v, not rounded to codes yet"""
     f32 = np.float32
+    root = np.sqrt(1 - b2**t)
+    m = (f32(b1) * m + f32(1 - b1) * g).astype(f32)
+    v = (f32(b2) * v + f32(1 - b2) * (g * g)).astype(f32)
+    return p * f32(1 - lr * decay) - f32(lr * root / (1 - b1**t)) * (m / (np.sqrt(v) + f32(eps * root))), m, v
 
-    def nearest(table, x):
-        middle = ((table[1:] + table[:-1]) * f32(0.5)).astype(f32)
-        return np.searchsorted(middle, x, side="left")
 
+def exact_adamw8(decay):
+    signed, unsigned = F.create_dynamic_map(True).numpy(), F.create_dynamic_map(False).numpy()
     p = make(LARGE, 0).numpy()
     m, v = np.zeros_like(p), np.zeros_like(p)
-    out = []
     for t in range(1, STEPS + 1):
-        g = make(LARGE, t).numpy()
-        root = np.sqrt(1 - b2**t)
-        m = (f32(b1) * m + f32(1 - b1) * g).astype(f32)
-        v = (f32(b2) * v + f32(1 - b2) * (g * g)).astype(f32)
-        p = p * f32(1 - rate(t) * decay) - f32(rate(t) * root / (1 - b1**t)) * (m / (np.sqrt(v) + f32(eps * root)))
-        out.append(torch.tensor(p))
-        mm, vm = np.abs(m).max(1, keepdims=True), v.max(1, keepdims=True)
-        # by magnitude, as hone has it: on a midpoint the code nearer to zero
-        code = np.minimum(nearest(signed[127:], np.abs(m) / mm), np.where(m < 0, 127, 128))  # the map has no -1
-        mc = np.sign(m) * signed[127:][code]
-        m, v = (mc * mm).astype(f32), (unsigned[nearest(unsigned, v / vm)] * vm).astype(f32)
-    return out[-1]
+        p, m, v = exact_adamw8_step(p, make(LARGE, t).numpy(), m, v, t, rate(t), decay)
+        mc, m_max, vc, v_max = exact_codes(m, v)
+        m, v = signed[mc] * m_max, unsigned[vc] * v_max
+    return torch.tensor(p)
 
 
 def main():

@@ -47,7 +47,6 @@ ACCEPTED = [
     ("layers", dict(target_modules=["k_proj", "model.layers.0.mlp.down_proj"], layers_to_transform=[1]), torch.float32),
     ("layers of a name", dict(target_modules=["o_proj"], layers_to_transform=[0], layers_pattern=["h", "layers"]), torch.float32),
 ]
-WHOLE = ("llama", "qwen2", "phi3")  # families that meet every configuration; the others those of all layers
 REFUSED = [
     ("lora_bias", dict(lora_bias=True)),
 ]
@@ -158,8 +157,6 @@ def main():
     count = 0
     for family in golden.FAMILIES:
         for name, settings, dtype in ACCEPTED:
-            if family not in WHOLE and settings["target_modules"] != "all-linear":
-                continue
             if family == "phi3":
                 settings = {k: fused(v) for k, v in settings.items()}
             count += 1
