@@ -60,7 +60,7 @@ static void mat_drop(hone_mat *m)
 static hone_weight weight(struct bench *b, hone_dtype t, int rows, int cols)
 {
     size_t row = hone_dtype_bytes(t, cols), size = hone_dtype_block_size(t), i;
-    hone_weight w = {block(row * (size_t)rows), t, rows, cols, NULL, NULL};
+    hone_weight w = {block(row * (size_t)rows), t, rows, cols, NULL, NULL, NULL};
     float *tmp = block((size_t)cols * 4);
     uint16_t small = hone_f32_to_f16(0.001f);
     uint8_t *p = (uint8_t *)(uintptr_t)w.data;

@@ -32,6 +32,13 @@ typedef struct hone_target_limits {
     hone_strings layers_pattern; /* regular expressions for the name before the number; only with layers */
 } hone_target_limits;
 
+/* Rows of the embedding (and of a head that is the embedding), and of a head of its own, that train by themselves: PEFT's
+ * trainable_token_indices. */
+typedef struct hone_token_rows {
+    hone_numbers embed, head; /* ids */
+    bool by_name;             /* given as a mapping of modules to lists, not as one list */
+} hone_token_rows;
+
 /* Numbers by name, in the order they were given; owned by the configuration. */
 typedef struct hone_patterns {
     hone_strings name;
@@ -169,7 +176,9 @@ typedef struct hone_config {
         bool use_rslora, use_dora;
         hone_patterns rank_pattern, alpha_pattern;
         hone_strings modules_to_save;
-        double loraplus_lr_ratio; /* 0 = off */
+        hone_numbers trainable_token_indices;
+        hone_strings trainable_token_modules; /* embed_tokens, lm_head: whose rows these are */
+        double loraplus_lr_ratio;             /* 0 = off */
     } lora;
     struct {
         char *resume_from_checkpoint; /* NULL, "true", "auto" or a folder */

@@ -70,7 +70,8 @@ typedef struct hone_adapter_params {
     const hone_patterns *rank_pattern, *alpha_pattern;
     const hone_strings
         *modules_to_save; /* modules trained whole, as copies ("embed_tokens", "lm_head"); NULL: none */
-    double lr_ratio;      /* LoRA+: learning rate of B over that of A; 0 = 1 */
+    const hone_token_rows *tokens; /* NULL: none */
+    double lr_ratio;               /* LoRA+: learning rate of B over that of A; 0 = 1 */
     uint64_t seed;
 } hone_adapter_params;
 HONE_API int hone_adapter_new(hone_adapter **out, hone_model *m, const hone_adapter_params *p,

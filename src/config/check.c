@@ -77,6 +77,16 @@ static int check_targets(const hone_config *c, hone_error *err)
     if (c->lora.limits.layers.n && !c->lora.target_is_list)
         return hone_error_set(err, HONE_EINVAL,
                               "lora.layers_to_transform needs a list of names in lora.target_modules");
+    for (i = 0; i < c->lora.trainable_token_indices.n; i++)
+        if (c->lora.trainable_token_indices.item[i] != floor(c->lora.trainable_token_indices.item[i]))
+            return hone_error_set(err, HONE_EINVAL, "lora.trainable_token_indices: %g is no id of a token",
+                                  c->lora.trainable_token_indices.item[i]);
+    for (i = 0; i < c->lora.trainable_token_modules.n; i++)
+        if (strcmp(c->lora.trainable_token_modules.item[i], "embed_tokens") &&
+            strcmp(c->lora.trainable_token_modules.item[i], "lm_head"))
+            return hone_error_set(err, HONE_EINVAL,
+                                  "lora.trainable_token_modules: `%.60s` is neither embed_tokens nor lm_head",
+                                  c->lora.trainable_token_modules.item[i]);
     if (c->lora.limits.layers_pattern.n && !c->lora.limits.layers.n)
         return hone_error_set(err, HONE_EINVAL, "lora.layers_pattern needs lora.layers_to_transform");
     return 0;

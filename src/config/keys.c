@@ -178,6 +178,12 @@ const config_key config_keys[] = {
     {"lora", "modules_to_save", "additional_target", KIND_TEXTS, AT(lora.modules_to_save), .unset = "none",
      .help = "Modules that are trained whole beside the adapter and saved with it, like `embed_tokens` and "
              "`lm_head`."},
+    {"lora", "trainable_token_indices", NULL, KIND_NUMBERS, AT(lora.trainable_token_indices), .unset = "none",
+     FROM(0),
+     .help = "Ids of tokens whose rows of the embedding (and of a head that is the embedding) are trained "
+             "beside the adapter and saved with it."},
+    {"lora", "trainable_token_modules", NULL, KIND_TEXTS, AT(lora.trainable_token_modules), "embed_tokens",
+     .help = "Whose rows these are: `embed_tokens`, `lm_head` (a head of its own), or a list of both."},
     {"lora", "loraplus_lr_ratio", NULL, KIND_NUMBER, AT(lora.loraplus_lr_ratio), "0", NOT_NEGATIVE,
      .help = "LoRA+: the learning rate of B is this many times that of A; 0 = off."},
 

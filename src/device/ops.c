@@ -195,12 +195,13 @@ int hone_attention_bwd(hone_device *dev, const hone_attention *a, hone_error *er
     return rc || a->q.rows == 0 ? rc : dev->ops.attention_bwd(dev, a, err);
 }
 
-static int check_ids(const char *op, const int32_t *ids, int64_t n, int32_t limit, hone_error *err)
+static int check_ids(const char *op, const int32_t *ids, int64_t n, int32_t lowest, int32_t limit,
+                     hone_error *err)
 {
     int64_t i;
 
     for (i = 0; i < n; i++)
-        if (ids[i] < 0 || ids[i] >= limit)
+        if (ids[i] < lowest || ids[i] >= limit)
             return hone_error_set(err, HONE_ERANGE, "%s: id %d at %lld is outside the vocabulary of %d", op,
                                   ids[i], (long long)i, limit);
     return 0;
@@ -212,7 +213,7 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
     int rc;
 
     if ((rc = check_first("embed", "out", &out, err)) || (rc = check_table("embed", table, out.cols, err)) ||
-        (rc = check_ids("embed", ids, out.rows, table->rows, err)))
+        (rc = check_ids("embed", ids, out.rows, 0, table->rows, err)))
         return rc;
     return out.rows == 0 ? 0 : dev->ops.embed(dev, out, table, ids, scale, err);
 }
@@ -231,7 +232,7 @@ int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, 
     int rc;
 
     if ((rc = check_first("embed_bwd", "dy", &dy, err)) ||
-        (rc = check_ids("embed_bwd", ids, dy.rows, vocab, err)))
+        (rc = check_ids("embed_bwd", ids, dy.rows, -1, vocab, err)))
         return rc;
     return dy.rows == 0 ? 0 : dev->ops.embed_bwd(dev, dtable, dy, ids, scale, err);
 }
@@ -324,7 +325,7 @@ int hone_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 
     if ((rc = check_first("head_loss", "h", &a->h, err)) ||
         (rc = check_table("head_loss", a->w, a->h.cols, err)) ||
-        (rc = check_ids("head_loss", a->target, a->h.rows, a->w->rows, err)))
+        (rc = check_ids("head_loss", a->target, a->h.rows, 0, a->w->rows, err)))
         return rc;
     if (a->dw && !a->dh.data)
         return hone_error_set(err, HONE_ESHAPE, "head_loss: dW is wanted without dh");

@@ -44,14 +44,33 @@ typedef struct hone_scales {
     int32_t block; /* values: a power of two, at least 32 */
 } hone_scales;
 
+/* Rows that stand in for those of a table, in f32 and never rounded: row id[i] of the table is row[i, :]. */
+typedef struct hone_row_patch {
+    const int32_t *id;   /* [n] none twice */
+    const int32_t *slot; /* [rows of the table] i of a row id[i], -1 of the others */
+    const float *row;    /* [n, cols] */
+    const float *base;   /* [n, cols] what the table holds there */
+    float *drow;         /* [n, cols] += their gradient; NULL: frozen */
+    int32_t n;
+} hone_row_patch;
+
 /* A frozen matrix [rows = out, cols = in] in any weight format, used as stored: the product expands panels of it. */
 typedef struct hone_weight {
     const void *data; /* rows of hone_dtype_bytes(dtype, cols) bytes, one after the other; may be unaligned */
     hone_dtype dtype;
     int32_t rows, cols;
-    const float *bias;         /* [rows] or NULL; belongs to linear_fwd */
-    const hone_scales *scales; /* of NF4 and FP4, else NULL */
+    const float *bias;           /* [rows] or NULL; belongs to linear_fwd */
+    const hone_scales *scales;   /* of NF4 and FP4, else NULL */
+    const hone_row_patch *patch; /* of an embedding or a head; NULL: none. The linear ops know none */
 } hone_weight;
+
+/* The row that stands in for a row of w, or NULL. */
+static inline const float *hone_weight_patch(const hone_weight *w, int64_t row)
+{
+    const int32_t slot = w->patch ? w->patch->slot[row] : -1;
+
+    return slot < 0 ? NULL : w->patch->row + (int64_t)slot * w->cols;
+}
 
 /* out[0..n) = values first .. first + n of w, row after row; both whole blocks of its type. Plain C. */
 void hone_weight_values(float *out, const hone_weight *w, int64_t first, int64_t n);
@@ -163,7 +182,8 @@ int hone_embed(hone_device *dev, hone_mat out, const hone_weight *table, const i
 int hone_add_noise(hone_device *dev, hone_mat x, const float *size, uint64_t seed, uint64_t stream,
                    hone_error *err);
 
-/* dtable[ids[n], :] += scale * dy[n, :] for the tokens in order; dtable is [vocab, C] f32. ids are checked. */
+/* dtable[ids[n], :] += scale * dy[n, :] for the tokens in order, but those whose id is -1; dtable is [vocab, C] f32. ids are
+ * checked. */
 int hone_embed_bwd(hone_device *dev, float *dtable, int32_t vocab, hone_mat dy, const int32_t *ids,
                    float scale, hone_error *err);
 
@@ -210,7 +230,7 @@ typedef struct hone_objective {
 
 typedef struct hone_head {
     hone_mat h;            /* [n, C] output of the final norm */
-    const hone_weight *w;  /* [V, C] */
+    const hone_weight *w;  /* [V, C]; with dh the gradient of its patch's rows is added, too */
     const int32_t *target; /* [n] in [0, V), checked */
     const float *weight;   /* [n] of each loss in the sum below; NULL: all 1 */
     float *loss;           /* [n] = the objective, nats, whatever its weight */

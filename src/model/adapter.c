@@ -99,6 +99,7 @@ void hone_adapter_close(hone_adapter *a)
 {
     if (!a)
         return;
+    hone_token_rows_clear(a);
     hone_strings_clear(&a->target_names);
     hone_strings_clear(&a->modules_to_save);
     hone_strings_clear(&a->limits.exclude);
@@ -127,6 +128,11 @@ void hone_adapter_hashes(const hone_adapter *a, uint64_t *template_hash, uint64_
 size_t hone_adapter_parameters(const hone_adapter *a)
 {
     return a->n;
+}
+
+size_t hone_adapter_bytes(const hone_adapter *a)
+{
+    return (a->n + a->n_norm) * sizeof(float) + hone_token_rows_size(a);
 }
 
 bool hone_adapter_is_low_rank(const hone_adapter *a)
@@ -395,7 +401,8 @@ int hone_adapter_make(hone_adapter **out, hone_model *m, const hone_adapter_para
         goto out;
     }
     if ((rc = list_params(a, &t, where, err)) < 0 || (rc = check_saved(a, where, err)) < 0 ||
-        (rc = hone_param_place(a, err)) < 0 || (rc = start_magnitudes(a, err)) < 0)
+        (rc = hone_token_rows_add(a, p->tokens, where, err)) < 0 || (rc = hone_param_place(a, err)) < 0 ||
+        (rc = hone_token_rows_start(a, err)) < 0 || (rc = start_magnitudes(a, err)) < 0)
         goto out;
     hone_adapter_set_lr_ratio(a, p->lr_ratio);
     load_whole(a);

@@ -26,6 +26,16 @@ int hone_param_place(hone_adapter *a, hone_error *err);
 /* The base's values of a whole tensor. */
 void hone_param_load(float *out, const hone_model *m, const hone_param *p);
 
+/* ---- adapter_tokens.c: rows of the embedding that train by themselves ------------------------------------------ */
+
+/* Adds them to the list of tensors; `where` starts the messages. HONE_EINVAL: an id that is none of the vocabulary or
+ * stands twice, a module that modules_to_save trains whole, or a head that is the embedding. tokens NULL: nothing. */
+int hone_token_rows_add(hone_adapter *a, const hone_token_rows *tokens, const char *where, hone_error *err);
+/* Puts the rows, whose values have their place now, into the view, and starts them as the base's. HONE_ENOMEM. */
+int hone_token_rows_start(hone_adapter *a, hone_error *err);
+void hone_token_rows_clear(hone_adapter *a);
+size_t hone_token_rows_size(const hone_adapter *a); /* bytes beside the values */
+
 int hone_strings_copy(hone_strings *out, const hone_strings *in); /* in NULL: empty; HONE_ENOMEM */
 void hone_strings_clear(hone_strings *s);
 

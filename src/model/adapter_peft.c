@@ -12,6 +12,7 @@
 #include "format/json.h"
 #include "format/safetensors.h"
 #include "model/adapter.h"
+#include "model/adapter_match.h"
 
 #define CONFIG_LIMIT (1u << 20) /* a full path for every projection of 80 layers takes 25 kB */
 #define PEFT_VERSION "0.21.2"   /* the version whose files these are */
@@ -26,6 +27,7 @@ typedef struct settings {
     hone_strings targets, modules_to_save;
     hone_patterns rank_pattern, alpha_pattern;
     hone_target_limits limits;
+    hone_token_rows tokens;
     uint64_t template_hash, tokenizer_hash;
 } settings; /* the lists are allocated, their strings borrowed from the document */
 
@@ -58,16 +60,9 @@ static int refuse(const char *file, const char *key, hone_error *err)
 static int check_variants(json_t *doc, const char *file, hone_error *err)
 {
     static const char *const off[] = {
-        "fan_in_fan_out",
-        "lora_bias",
-        "layer_replication",
-        "megatron_config",
-        "trainable_token_indices",
-        "target_parameters",
-        "alora_invocation_tokens",
-        "arrow_config",
-        "kasa_config",
-        "monteclora_config",
+        "fan_in_fan_out",  "lora_bias",         "layer_replication",
+        "megatron_config", "target_parameters", "alora_invocation_tokens",
+        "arrow_config",    "kasa_config",       "monteclora_config",
         "velora_config",
     };
     /* Ways to start that leave the base as it is; the others (PiSSA, OLoRA, ...) change it. */
@@ -156,8 +151,8 @@ wrong:
     return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\" must be a string or a list of strings", file, key);
 }
 
-/* A block's number or a list of them. */
-static int read_layers(hone_numbers *out, json_t *v, const char *file, hone_error *err)
+/* A whole number or a list of them; null is none. */
+static int read_numbers(hone_numbers *out, json_t *v, const char *key, const char *file, hone_error *err)
 {
     const bool list = json_is_array(v);
     const size_t n = list ? json_array_size(v) : 1;
@@ -171,12 +166,42 @@ static int read_layers(hone_numbers *out, json_t *v, const char *file, hone_erro
         json_t *number = list ? json_array_get(v, out->n) : v;
 
         if (!json_is_integer(number))
-            return hone_error_set(err, HONE_EFORMAT,
-                                  "%s: \"layers_to_transform\" must be a whole number or a list of them",
-                                  file);
+            return hone_error_set(err, HONE_EFORMAT, "%s: \"%s\" must be a whole number or a list of them",
+                                  file, key);
         out->item[out->n] = json_number_value(number);
     }
     return 0;
+}
+
+/* A list of ids, which are rows of the embedding, or lists by the name of the module. */
+static int read_tokens(hone_token_rows *out, json_t *v, const char *file, hone_error *err)
+{
+    static const char key[] = "trainable_token_indices";
+    const char *name;
+    json_t *ids;
+    int rc = 0;
+
+    out->by_name = json_is_object(v);
+    if (!out->by_name)
+        return read_numbers(&out->embed, v, key, file, err);
+    json_object_foreach(v, name, ids)
+    {
+        hone_numbers *to = hone_path_ends_with(name, "embed_tokens") ? &out->embed
+                           : hone_path_ends_with(name, "lm_head")    ? &out->head
+                                                                     : NULL;
+
+        if (!to || to->n)
+            rc = hone_error_set(
+                err, HONE_EUNSUPPORTED,
+                "%s: \"%s\" names %.60s; rows of embed_tokens and of lm_head can train, each named "
+                "once",
+                file, key, name);
+        else
+            rc = read_numbers(to, ids, key, file, err);
+        if (rc)
+            break;
+    }
+    return rc;
 }
 
 /* What narrows the targets. */
@@ -184,7 +209,8 @@ static int read_limits(hone_target_limits *out, json_t *doc, const char *file, h
 {
     json_t *exclude = json_object_get(doc, "exclude_modules"),
            *pattern = json_object_get(doc, "layers_pattern");
-    int rc = read_layers(&out->layers, json_object_get(doc, "layers_to_transform"), file, err);
+    int rc = read_numbers(&out->layers, json_object_get(doc, "layers_to_transform"), "layers_to_transform",
+                          file, err);
 
     out->exclude_is_list = json_is_array(exclude);
     if (!rc && !is_off(exclude))
@@ -260,12 +286,14 @@ static int read_settings(settings *s, json_t *doc, const char *file, hone_error 
     s->p.limits = &s->limits;
     s->p.modules_to_save = &s->modules_to_save;
     s->p.rank_pattern = &s->rank_pattern;
+    s->p.tokens = &s->tokens;
     s->p.alpha_pattern = &s->alpha_pattern;
     s->template_hash = hash_of(doc, "template_hash");
     s->tokenizer_hash = hash_of(doc, "tokenizer_hash");
     if ((rc = read_bias(&s->p.bias, json_object_get(doc, "bias"), file, err)) < 0 ||
         (rc = read_strings(&s->targets, targets, "target_modules", file, err)) < 0 ||
         (rc = read_limits(&s->limits, doc, file, err)) < 0 ||
+        (rc = read_tokens(&s->tokens, json_object_get(doc, "trainable_token_indices"), file, err)) < 0 ||
         (!is_off(saved) &&
          (rc = read_strings(&s->modules_to_save, saved, "modules_to_save", file, err)) < 0) ||
         (rc = read_patterns(&s->rank_pattern, json_object_get(doc, "rank_pattern"), "rank_pattern", file,
@@ -281,6 +309,8 @@ static void settings_clear(settings *s)
     hone_free(s->limits.exclude.item);
     hone_free(s->limits.layers_pattern.item);
     hone_free(s->limits.layers.item);
+    hone_free(s->tokens.embed.item);
+    hone_free(s->tokens.head.item);
     hone_free(s->modules_to_save.item);
     hone_free(s->rank_pattern.name.item);
     hone_free(s->rank_pattern.value);
@@ -481,18 +511,33 @@ static json_t *patterns_json(const hone_patterns *p)
     return object;
 }
 
-/* The layers as PEFT writes them, whole numbers. */
-static json_t *layers_json(const hone_numbers *layers)
+/* Whole numbers as PEFT writes them; none is null. */
+static json_t *numbers_json(const hone_numbers *numbers)
 {
-    json_t *list = layers->n ? json_array() : json_null();
+    json_t *list = numbers->n ? json_array() : json_null();
     size_t i;
 
-    for (i = 0; list && i < layers->n; i++)
-        if (json_array_append_new(list, number_json(layers->item[i])) < 0) {
+    for (i = 0; list && i < numbers->n; i++)
+        if (json_array_append_new(list, number_json(numbers->item[i])) < 0) {
             json_decref(list);
             return NULL;
         }
     return list;
+}
+
+static json_t *tokens_json(const hone_token_rows *tokens)
+{
+    json_t *object;
+
+    if (!tokens->by_name)
+        return numbers_json(&tokens->embed);
+    object = json_object();
+    if ((tokens->embed.n && json_object_set_new(object, "embed_tokens", numbers_json(&tokens->embed)) < 0) ||
+        (tokens->head.n && json_object_set_new(object, "lm_head", numbers_json(&tokens->head)) < 0)) {
+        json_decref(object);
+        return NULL;
+    }
+    return object;
 }
 
 static json_t *exclude_json(const hone_target_limits *limits)
@@ -518,7 +563,6 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
         "monteclora_config",
         "revision",
         "target_parameters",
-        "trainable_token_indices",
         "use_bdlora",
         "velora_config",
     };
@@ -552,10 +596,11 @@ static int write_config(const hone_adapter *a, const char *path, uint64_t templa
               json_object_set_new(doc, "rank_pattern", patterns_json(&a->rank_pattern)) |
               json_object_set_new(doc, "alpha_pattern", patterns_json(&a->alpha_pattern)) |
               json_object_set_new(doc, "exclude_modules", exclude_json(&a->limits)) |
-              json_object_set_new(doc, "layers_to_transform", layers_json(&a->limits.layers)) |
+              json_object_set_new(doc, "layers_to_transform", numbers_json(&a->limits.layers)) |
               json_object_set_new(doc, "layers_pattern",
                                   a->limits.layers_pattern.n ? strings_json(&a->limits.layers_pattern)
                                                              : json_null()) |
+              json_object_set_new(doc, "trainable_token_indices", tokens_json(&a->tokens)) |
               json_object_set_new(doc, "modules_to_save",
                                   a->modules_to_save.n ? strings_json(&a->modules_to_save) : json_null());
     for (i = 0; i < HONE_COUNT(null_key); i++)

@@ -210,13 +210,30 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
     return 0;
 }
 
+/* Gradients of the embedding, or of rows of it. The positions, which no pass needs any more, make room for slots. */
+static int embed_down(const hone_pass_env *e, const hone_activations *act, const int32_t *ids, int32_t n,
+                      hone_error *err)
+{
+    const hone_mat dx = hone_mat_make(act->shared[HONE_BUF_DX], e->m->act, n, e->m->w->arch.width);
+    const hone_row_patch *patch = e->w->embed.patch;
+    const float scale = hone_model_embed_scale(e->m);
+    int32_t *slot = act->shared[HONE_BUF_POS], i;
+
+    if (e->a->dembed)
+        return hone_embed_bwd(e->m->dev, e->a->dembed, e->m->w->arch.vocab, dx, ids, scale, err);
+    for (i = 0; i < n; i++)
+        slot[i] = patch->slot[ids[i]];
+    return hone_embed_bwd(e->m->dev, patch->drow, patch->n, dx, slot, scale, err);
+}
+
 /* Down to the lowest thing that trains: the embedding, or a stage of layer `first`. */
 static int walk_down(const hone_pass_env *e, const hone_activations *act, const int32_t *ids, int32_t n,
                      hone_error *err)
 {
-    int layer, lowest = e->a->dembed ? -1 : 0, rc;
+    const bool embedding = e->a->dembed || e->w->embed.patch;
+    int layer, lowest = embedding ? -1 : 0, rc;
 
-    if (act->first == e->m->w->arch.n_layer && !e->a->dembed)
+    if (act->first == e->m->w->arch.n_layer && !embedding)
         return 0;
     while (lowest >= 0 && !(hone_adapter_stages(e->a, act->first) >> lowest & 1))
         lowest++;
@@ -226,11 +243,7 @@ static int walk_down(const hone_pass_env *e, const hone_activations *act, const 
         if ((rc = hone_block_bwd(e, layer, layer == act->first ? lowest : -1, &b, err)) < 0)
             return rc;
     }
-    if (!e->a->dembed)
-        return 0;
-    return hone_embed_bwd(e->m->dev, e->a->dembed, e->m->w->arch.vocab,
-                          hone_mat_make(act->shared[HONE_BUF_DX], e->m->act, n, e->m->w->arch.width), ids,
-                          hone_model_embed_scale(e->m), err);
+    return embedding ? embed_down(e, act, ids, n, err) : 0;
 }
 
 /* Lists the positions that have a target, with target and weight. Returns their number. */

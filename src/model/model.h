@@ -25,7 +25,8 @@ typedef enum hone_param_role {
     HONE_PARAM_B,         /* [out, r] */
     HONE_PARAM_MAGNITUDE, /* [out] of DoRA */
     HONE_PARAM_WEIGHT,    /* of the module itself */
-    HONE_PARAM_BIAS       /* [out] of the module itself */
+    HONE_PARAM_BIAS,      /* [out] of the module itself */
+    HONE_PARAM_TOKENS     /* [n, C] rows of the embedding or the head */
 } hone_param_role;
 
 typedef struct hone_param {
@@ -63,6 +64,9 @@ struct hone_adapter {
     size_t n_norm;
     hone_param *param;
     size_t n_params;
+    hone_token_rows tokens; /* as given; owned */
+    hone_row_patch token_patch
+        [2]; /* of the embedding, of the head; n 0: none. Its arrays are owned, but for the values */
     hone_weights view; /* the model's weights with the trained tensors in their places; borrows the rest */
     hone_layer_grads *layer; /* [L] */
     float *dembed, *dhead, *dfinal_norm;
@@ -73,6 +77,8 @@ struct hone_adapter {
     uint64_t template_hash, tokenizer_hash;
 };
 
+/* Memory of the values, and of what is kept beside them. */
+size_t hone_adapter_bytes(const hone_adapter *a);
 /* Points all gradients into `grad` (n floats, same order as value), or detaches them with NULL. */
 void hone_adapter_attach_gradients(hone_adapter *a, float *grad);
 /* Brings what is derived from the values up to date: DoRA's norms. To be called after they have changed. */

@@ -16,6 +16,7 @@ void hone_param_name(char out[HONE_PARAM_NAME], const hone_adapter *a, const hon
         [HONE_PARAM_MAGNITUDE] = "lora_magnitude_vector",
         [HONE_PARAM_WEIGHT] = "weight",
         [HONE_PARAM_BIAS] = "bias",
+        [HONE_PARAM_TOKENS] = "token_adapter.trainable_tokens_delta",
     };
     const bool base = p->role == HONE_PARAM_BIAS && a->r && p->module < HONE_N_PROJ &&
                       a->lora[p->layer * HONE_N_PROJ + p->module].r;
@@ -134,7 +135,9 @@ int hone_param_place(hone_adapter *a, hone_error *err)
             a->lora[index].magnitude = at;
             a->lora[index].norm = norm;
             norm += p->n;
-        } else
+        } else if (p->role == HONE_PARAM_TOKENS)
+            a->token_patch[p->module == HONE_HEAD].row = at;
+        else
             put(a, p, at);
     }
     if (!a->r && a->model->w->arch.tied) /* one tensor in two places; beside factors, two (PEFT) */
@@ -190,6 +193,8 @@ void hone_adapter_attach_gradients(hone_adapter *a, float *grad)
             a->lora[index].db = at;
         else if (p->role == HONE_PARAM_MAGNITUDE)
             a->lora[index].dmagnitude = at;
+        else if (p->role == HONE_PARAM_TOKENS)
+            a->token_patch[p->module == HONE_HEAD].drow = at;
         else if (p->role == HONE_PARAM_BIAS)
             a->layer[p->layer].bias[p->module] = at;
         else if (p->module < HONE_N_LAYER_MODULES)

@@ -47,8 +47,8 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     if (r->shard_bytes)
         hone_plan_add(plan, "data, mapped", r->shard_bytes, "token shards, as stored");
     if (hone_adapter_is_low_rank(r->adapter))
-        hone_plan_add(plan, "adapter", n + r->adapter->n_norm * sizeof(float), "r %d, %zu values, f32",
-                      r->adapter->r, r->adapter->n);
+        hone_plan_add(plan, "adapter", hone_adapter_bytes(r->adapter), "r %d, %zu values, f32", r->adapter->r,
+                      r->adapter->n);
     else
         hone_plan_add(plan, "trained weights", n, "%zu values of %zu tensors, f32", r->adapter->n,
                       r->adapter->n_params);
@@ -73,10 +73,9 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 /* Memory in use already, which does not have to be available any more. */
 static uint64_t held(const hone_run *r)
 {
-    return r->memory
-               ? 0
-               : r->program_bytes + r->text_bytes + r->model->w->copied_bytes + r->model->w->quantised_bytes +
-                     (r->adapter->n + r->adapter->n_norm) * sizeof(float);
+    return r->memory ? 0
+                     : r->program_bytes + r->text_bytes + r->model->w->copied_bytes +
+                           r->model->w->quantised_bytes + hone_adapter_bytes(r->adapter);
 }
 
 bool hone_run_fits(const hone_run *r, const hone_plan *plan)

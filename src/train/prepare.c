@@ -70,9 +70,25 @@ static void note_idle_targets(hone_run *r)
     }
 }
 
+/* The setting's ids for each table that it names; borrows. */
+static hone_token_rows token_rows(const hone_config *c)
+{
+    hone_token_rows t = {0};
+    size_t i;
+
+    for (i = 0; i < c->lora.trainable_token_modules.n; i++)
+        if (strcmp(c->lora.trainable_token_modules.item[i], "lm_head"))
+            t.embed = c->lora.trainable_token_indices;
+        else
+            t.head = c->lora.trainable_token_indices;
+    t.by_name = t.head.n > 0;
+    return t;
+}
+
 static int make_adapter(hone_run *r, hone_error *err)
 {
     const hone_config *c = r->c;
+    const hone_token_rows tokens = token_rows(c);
     hone_adapter_params p = {.r = c->lora.r,
                              .alpha = c->lora.lora_alpha,
                              .dropout = c->lora.lora_dropout,
@@ -85,6 +101,7 @@ static int make_adapter(hone_run *r, hone_error *err)
                              .rank_pattern = &c->lora.rank_pattern,
                              .alpha_pattern = &c->lora.alpha_pattern,
                              .modules_to_save = &c->lora.modules_to_save,
+                             .tokens = &tokens,
                              .lr_ratio = c->lora.loraplus_lr_ratio,
                              .seed = (uint64_t)c->training.seed};
     const hone_tensors_params part = {.layers = c->training.freeze_trainable_layers,

@@ -74,6 +74,9 @@ static void describe(char out[600], const hone_run *r)
 
         tensors = hone_hash64(tensors, shape, sizeof shape);
     }
+    for (i = 0; i < HONE_COUNT(r->adapter->token_patch); i++)
+        tensors = hone_hash64(tensors, r->adapter->token_patch[i].id,
+                              (size_t)r->adapter->token_patch[i].n * sizeof(int32_t));
     if (r->replay.draw)
         snprintf(replay, sizeof replay, ", replayed %zu of %zu", r->replay.draw, r->replay.n);
     snprintf(

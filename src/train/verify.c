@@ -193,7 +193,9 @@ static hone_batch part_of(const hone_batch *b, int32_t first, int32_t n, int32_t
 static int check_start(hone_verifier *v, hone_error *err)
 {
     const hone_verify_way way = {0};
-    const bool exact = hone_adapter_is_low_rank(v->run.adapter) && !v->run.adapter->dora;
+    const hone_adapter *a = v->run.adapter;
+    const bool exact =
+        hone_adapter_is_low_rank(a) && !a->dora && !a->token_patch[0].n && !a->token_patch[1].n;
     float *base = hone_calloc((size_t)v->all.n_tokens, sizeof *base);
     double worst = 0;
     hone_activations *act;

@@ -45,6 +45,11 @@ ACCEPTED = [
     ("excluded names", dict(target_modules="all-linear", exclude_modules=["q_proj", "model.layers.1.mlp.down_proj"]), torch.float32),
     ("excluded expression", dict(target_modules=["q_proj", "down_proj"], exclude_modules=r".*\.0\.mlp\..*"), torch.float32),
     ("layers", dict(target_modules=["k_proj", "model.layers.0.mlp.down_proj"], layers_to_transform=[1]), torch.float32),
+    ("tokens", dict(target_modules="all-linear", trainable_token_indices=[9, 4, 90]), torch.float32),
+    ("tokens, bf16", dict(target_modules=["q_proj"], trainable_token_indices=[3]), torch.bfloat16),
+    ("tokens by name", dict(target_modules="all-linear", trainable_token_indices={"embed_tokens": [5, 2, 31]}), torch.float32),
+    ("tokens of the head", dict(target_modules=["k_proj"], trainable_token_indices={"embed_tokens": [5, 2], "lm_head": [7, 5, 11]}), torch.float32),
+    ("tokens of the head alone", dict(target_modules=["down_proj"], trainable_token_indices={"lm_head": [4, 9, 1, 60]}), torch.float32),
     ("layers of a name", dict(target_modules=["o_proj"], layers_to_transform=[0], layers_pattern=["h", "layers"]), torch.float32),
 ]
 REFUSED = [
@@ -157,6 +162,9 @@ def main():
     count = 0
     for family in golden.FAMILIES:
         for name, settings, dtype in ACCEPTED:
+            tokens = settings.get("trainable_token_indices")
+            if isinstance(tokens, dict) and "lm_head" in tokens and golden.make_model(family, 41).config.tie_word_embeddings:
+                continue  # there is no such table
             if family == "phi3":
                 settings = {k: fused(v) for k, v in settings.items()}
             count += 1

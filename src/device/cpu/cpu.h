@@ -151,13 +151,14 @@ hone_need hone_ref_need_attention(int64_t kv_len, int head_size);
 hone_need hone_ref_need_head(int64_t vocab, int64_t width);
 hone_need hone_ref_need_rows(int64_t width, int head_size);
 
-/* A row of a frozen weight as the product sees it: f32 values, rounded to bf16 when the activations are bf16. */
+/* A row of a frozen weight as the product sees it: f32 values, rounded to bf16 when the activations are bf16, but those of
+ * a patch. */
 static inline void hone_ref_weight_row(float *out, const hone_weight *w, int64_t r, hone_dtype activation)
 {
     int64_t i;
 
     hone_weight_values(out, w, r * w->cols, w->cols);
-    if (activation == HONE_BF16)
+    if (activation == HONE_BF16 && !hone_weight_patch(w, r))
         for (i = 0; i < w->cols; i++)
             out[i] = hone_bf16_to_f32(hone_f32_to_bf16(out[i]));
 }

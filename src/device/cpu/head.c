@@ -1,6 +1,7 @@
 /* Output head and cross-entropy, by the blocked product, a chunk of rows at a time: logits (tasks over the vocabulary),
  * softmax (tasks over rows), gradient (tasks over the vocabulary again, each with a partial sum of dh), sum of the parts
- * in order. So the weight is expanded once per chunk and direction, and all threads work on one chunk. */
+ * in order. So the weight is expanded once per chunk and direction, and all threads work on one chunk. Rows of a patch are
+ * put right between: their logits are taken anew, and what the weight's own rows gave to dh is replaced. */
 #include "device/cpu/product.h"
 
 #include <math.h>
@@ -32,9 +33,10 @@ hone_need hone_fast_need_head(int64_t n, int64_t vocab, int64_t width)
 {
     int64_t rows = chunk_rows(n, vocab);
     /* a thread keeps a row of capped logits beside their softmax */
-    hone_need need = {hone_align(HONE_MAX(hone_product_scratch_size(), sizeof(float) * (size_t)vocab)),
-                      hone_align(sizeof(float) * (size_t)(rows * vocab)) +
-                          hone_align(sizeof(float) * (size_t)(rows * width)) * (size_t)n_parts(vocab)};
+    hone_need need = {
+        hone_align(HONE_MAX(hone_product_scratch_size(), sizeof(float) * (size_t)HONE_MAX(vocab, width))),
+        hone_align(sizeof(float) * (size_t)(rows * vocab)) +
+            hone_align(sizeof(float) * (size_t)(rows * width)) * (size_t)n_parts(vocab)};
 
     return need;
 }
@@ -63,6 +65,36 @@ static void logits_task(void *ctx, int task, int thread)
     int64_t v0 = (int64_t)task * VOCAB, v1 = HONE_MIN(v0 + VOCAB, z.cols);
 
     hone_product_store(&j->forward, &s, &z, 0, j->rows, v0, v1, NULL, false);
+}
+
+/* Row r of h in f32; `room` holds one. */
+static const float *values_of(const hone_kernels *k, const hone_mat *h, int64_t r, float *room)
+{
+    if (h->dtype == HONE_F32)
+        return hone_mat_row(h, r);
+    k->to_f32(room, hone_mat_row(h, r), h->cols);
+    return room;
+}
+
+/* logits[ids of the patch] of row r. */
+static void patch_logits(const hone_kernels *k, float *logits, const hone_mat *h, int64_t r,
+                         const hone_row_patch *p, float *room)
+{
+    const float *x = values_of(k, h, r, room);
+    int32_t i;
+
+    for (i = 0; i < p->n; i++)
+        logits[p->id[i]] = k->dot(x, p->row + i * h->cols, h->cols);
+}
+
+static void patch_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    int64_t r;
+
+    for (r = (int64_t)task * SOFTMAX_ROWS; r < HONE_MIN((int64_t)(task + 1) * SOFTMAX_ROWS, j->rows); r++)
+        patch_logits(j->dev->kernels, j->logits + r * j->a->w->rows, &j->a->h, j->r0 + r, j->a->w->patch,
+                     hone_scratch(j->dev, thread));
 }
 
 static void softmax_task(void *ctx, int task, int thread)
@@ -140,10 +172,25 @@ static void weight_task(void *ctx, int task, int thread)
     hone_product_over_rows(j->dev->kernels, &s, &z, &h, j->a->dw, v0, HONE_MIN(v0 + VOCAB, vocab), 0, h.cols);
 }
 
+/* The gradient of one row of the patch. */
+static void patch_weight_task(void *ctx, int task, int thread)
+{
+    struct job *j = ctx;
+    const hone_row_patch *p = j->a->w->patch;
+    const hone_kernels *k = j->dev->kernels;
+    const int64_t width = j->a->w->cols;
+    int64_t r;
+
+    for (r = 0; r < j->rows; r++)
+        k->axpy(p->drow + task * width, values_of(k, &j->a->h, j->r0 + r, hone_scratch(j->dev, thread)),
+                j->logits[r * j->a->w->rows + p->id[task]], width);
+}
+
 static void sum_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     const hone_kernels *k = j->dev->kernels;
+    const hone_row_patch *p = j->a->w->patch;
     int64_t width = j->a->w->cols, r;
     size_t part = hone_align(sizeof(float) * (size_t)(j->rows * width)) / sizeof(float);
     int i;
@@ -154,6 +201,12 @@ static void sum_task(void *ctx, int task, int thread)
 
         for (i = 1; i < n_parts(j->a->w->rows); i++)
             k->axpy(sum, sum + part * (size_t)i, 1, width);
+        for (i = 0; p && i < p->n; i++) {
+            const float d = j->logits[r * j->a->w->rows + p->id[i]];
+
+            k->axpy(sum, p->row + i * width, d, width);
+            k->axpy(sum, p->base + i * width, -d, width);
+        }
         if (j->a->dh.dtype == HONE_F32)
             memcpy(hone_mat_row(&j->a->dh, j->r0 + r), sum, sizeof(float) * (size_t)width);
         else
@@ -187,6 +240,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
         j.forward.term[0] = t;
         groups = (int)((j.rows + SOFTMAX_ROWS - 1) / SOFTMAX_ROWS);
         hone_pool_run(dev->pool, (int)((vocab + VOCAB - 1) / VOCAB), logits_task, &j);
+        if (a->w->patch)
+            hone_pool_run(dev->pool, groups, patch_task, &j);
         hone_pool_run(dev->pool, groups, softmax_task, &j);
         if (!a->dh.data)
             continue;
@@ -194,6 +249,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
         hone_pool_run(dev->pool, groups, sum_task, &j);
         if (a->dw)
             hone_pool_run(dev->pool, (int)((vocab + VOCAB - 1) / VOCAB), weight_task, &j);
+        if (a->w->patch && a->w->patch->drow)
+            hone_pool_run(dev->pool, a->w->patch->n, patch_weight_task, &j);
     }
     return 0;
 }
@@ -204,12 +261,16 @@ int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hon
 {
     hone_linear g = {.x = h, .n_parts = 1};
     hone_weight plain = *w;
+    int64_t r;
     int rc;
 
     plain.bias = NULL;
     g.part[0].w = &plain;
     g.part[0].y = hone_mat_make(logits, HONE_F32, h.rows, w->rows);
     rc = hone_fast_linear_fwd(dev, &g, err);
+    if (!rc && w->patch) /* the scratch of a product holds a row */
+        for (r = 0; r < h.rows; r++)
+            patch_logits(dev->kernels, logits + r * w->rows, &h, r, w->patch, hone_scratch(dev, 0));
     if (!rc && softcap > 0)
         dev->kernels->softcap(logits, h.rows * w->rows, 1, softcap);
     return rc;

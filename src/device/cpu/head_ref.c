@@ -43,6 +43,7 @@ static void loss_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
     const hone_head *a = j->a;
+    const hone_row_patch *patch = a->w->patch;
     int64_t vocab = a->w->rows, width = a->w->cols, r0 = (int64_t)task * ROWS,
             r1 = HONE_MIN(r0 + ROWS, a->h.rows);
     float *z = hone_scratch(j->dev, thread), *row = z + ROWS * vocab;
@@ -110,6 +111,11 @@ static void loss_task(void *ctx, int task, int thread)
             row[c] = (float)acc[(r - r0) * width + c];
         hone_row_put(&a->dh, r, 0, width, row);
     }
+    for (v = 0; patch && patch->drow && v < patch->n; v++)
+        for (r = r0; r < r1; r++)
+            for (c = 0; c < width; c++)
+                patch->drow[v * width + c] +=
+                    z[(r - r0) * vocab + patch->id[v]] * hone_elem_get(hone_mat_row(&a->h, r), a->h.dtype, c);
     for (r = r0; r < r1 && a->dw; r++)
         for (v = 0; v < vocab; v++)
             for (c = 0; c < width; c++)
@@ -120,14 +126,16 @@ static void loss_task(void *ctx, int task, int thread)
 int hone_ref_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
 {
     struct job j = {.dev = dev, .a = a};
+    /* every task adds to all of dW or of the patch's gradient: one after the other */
+    const bool in_turn = a->dw || (a->w->patch && a->w->patch->drow);
     int rc = hone_cpu_require(dev, hone_ref_need_head(a->w->rows, a->w->cols), "head_loss", err), tasks, i;
 
     if (rc)
         return rc;
     tasks = (int)((a->h.rows + ROWS - 1) / ROWS);
-    if (!a->dw)
+    if (!in_turn)
         hone_pool_run(dev->pool, tasks, loss_task, &j);
-    for (i = 0; i < tasks && a->dw; i++) /* every task adds to all of dW: one after the other */
+    for (i = 0; i < tasks && in_turn; i++)
         loss_task(&j, i, 0);
     return 0;
 }

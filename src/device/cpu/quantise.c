@@ -51,6 +51,13 @@ void hone_weight_values(float *out, const hone_weight *w, int64_t first, int64_t
 
     if (!w->scales) {
         hone_dequantise(out, data + hone_dtype_bytes(w->dtype, first), w->dtype, n);
+        for (i = 0; w->patch && i < n; i += m) { /* to the end of the row */
+            const float *own = hone_weight_patch(w, (first + i) / w->cols);
+
+            m = HONE_MIN(n - i, w->cols - (first + i) % w->cols);
+            if (own)
+                memcpy(out + i, own + (first + i) % w->cols, (size_t)m * sizeof *out);
+        }
         return;
     }
     for (; n > 0; out += m, first += m, n -= m) {

@@ -48,8 +48,12 @@ static void embed_task(void *ctx, int task, int thread)
 
     EACH_ROW(r, j, task, j->y) {
         float *to = j->y.dtype == HONE_F32 ? hone_mat_row(&j->y, r) : row;
+        const float *own = hone_weight_patch(j->table, j->ids[r]);
 
-        j->k->expand[j->table->dtype](to, hone_weight_row(j->table, j->ids[r]), j->table->cols);
+        if (own)
+            memcpy(to, own, (size_t)j->table->cols * sizeof *to);
+        else
+            j->k->expand[j->table->dtype](to, hone_weight_row(j->table, j->ids[r]), j->table->cols);
         if (j->scale != 1.0f)
             j->k->scale_round(to, j->table->cols, j->scale, false);
         if (to == row)
@@ -79,6 +83,8 @@ static void embed_bwd_task(void *ctx, int task, int thread)
     for (r = 0; r < j->a.rows; r++) {
         const float *dy = (const float *)hone_mat_row(&j->a, r) + c;
 
+        if (j->ids[r] < 0)
+            continue;
         if (j->a.dtype == HONE_BF16) {
             j->k->to_f32(row, (const uint16_t *)hone_mat_row(&j->a, r) + c, n);
             dy = row;

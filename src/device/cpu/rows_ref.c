@@ -44,7 +44,12 @@ static void embed_task(void *ctx, int task, int thread)
     int64_t r, c;
 
     for (r = (int64_t)task * ROWS; r < HONE_MIN((int64_t)(task + 1) * ROWS, j->y.rows); r++) {
-        hone_dequantise(row, hone_weight_row(j->table, j->ids[r]), j->table->dtype, j->table->cols);
+        const float *own = hone_weight_patch(j->table, j->ids[r]);
+
+        if (own)
+            memcpy(row, own, (size_t)j->table->cols * sizeof *row);
+        else
+            hone_dequantise(row, hone_weight_row(j->table, j->ids[r]), j->table->dtype, j->table->cols);
         if (j->scale != 1.0f)
             for (c = 0; c < j->y.cols; c++)
                 row[c] *= j->scale;
@@ -117,7 +122,7 @@ static void embed_bwd_task(void *ctx, int task, int thread)
 
     (void)thread;
     for (r = 0; r < j->a.rows; r++)
-        for (c = c0; c < c1; c++)
+        for (c = c0; c < c1 && j->ids[r] >= 0; c++)
             j->sum[j->ids[r] * j->a.cols + c] +=
                 j->scale * hone_elem_get(hone_mat_row(&j->a, r), j->a.dtype, c);
 }

@@ -192,7 +192,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
 
     assert_true(has_notice(c, "seed.yaml:11: model.trust_remote_code: has no effect"));
     assert_true(has_notice(c, "seed.yaml:12: model.use_fast_tokenizer: has no effect"));
-    assert_true(has_notice(c, "seed.yaml:77: training.optim: `adamw` is read as `adamw_torch`"));
+    assert_true(has_notice(c, "seed.yaml:79: training.optim: `adamw` is read as `adamw_torch`"));
     assert_true(has_notice(c, "training.fp16"));
     assert_true(has_notice(c, "training.eval_strategy is read as training.evaluation_strategy"));
     assert_true(has_notice(c, "training.remove_unused_columns: has no effect"));
@@ -584,6 +584,8 @@ static void assert_round_trip(const hone_config *c)
     PATTERNS(lora.rank_pattern);
     PATTERNS(lora.alpha_pattern);
     STRINGS(lora.modules_to_save);
+    NUMBERS(lora.trainable_token_indices);
+    STRINGS(lora.trainable_token_modules);
     STRINGS(training.freeze_trainable_modules);
     STRINGS(training.freeze_extra_modules);
     TEXT(training.freeze_trainable_pattern);

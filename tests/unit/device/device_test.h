@@ -177,7 +177,8 @@ static inline hone_weight weight_new(hone_dtype t, int rows, int cols)
 {
     size_t row = hone_dtype_bytes(t, cols), size = hone_dtype_block_size(t), b;
     char *data = malloc(row * (size_t)rows + 1);
-    hone_weight w = {data + 1, t, rows, cols, NULL, NULL}; /* unaligned on purpose, as in a mapped file */
+    hone_weight w = {data + 1, t,    rows, cols,
+                     NULL,     NULL, NULL}; /* unaligned on purpose, as in a mapped file */
     float *tmp = malloc((size_t)cols * sizeof *tmp);
     uint16_t h;
     int r, c;

@@ -637,6 +637,99 @@ static void head_of_every_size(void **state)
             head_compare(dev, &cases[i]);
 }
 
+/* Everything of a matrix as f64. */
+static double *copy_of(const hone_mat *m)
+{
+    double *out = calloc((size_t)(m->rows * m->cols), sizeof *out);
+    int64_t r, c;
+
+    for (r = 0; r < m->rows; r++)
+        for (c = 0; c < m->cols; c++)
+            out[r * m->cols + c] = get(m, (int)r, (int)c);
+    return out;
+}
+
+/* A patched table against one that has the rows itself: embedding, logits, loss, and gradients of h and of the rows. */
+static void patch_compare(hone_device *dev, const struct hcase *c)
+{
+    const int32_t id[] = {5, 0, (int32_t)c->vocab - 1};
+    const int n_ids = (int)HONE_COUNT(id), d = c->width;
+    const double limit = c->act == HONE_F32 ? 1e-10 : 3e-5;
+    float *table = calloc((size_t)(c->vocab * d), sizeof *table),
+          *row = calloc((size_t)(n_ids * d), sizeof *row), *base = calloc((size_t)(n_ids * d), sizeof *base);
+    int32_t *slot = calloc((size_t)c->vocab, sizeof *slot), ids[64], i;
+    hone_mat drow = mat_new(HONE_F32, n_ids, d, 0), x = mat_new(c->act, 64, d, 1);
+    hone_row_patch patch = {id, slot, row, base, drow.data, n_ids};
+    hone_weight plain;
+    struct hrun run;
+    double *logits, *loss, *dh, *embedded, *want = calloc((size_t)(n_ids * d), sizeof *want);
+
+    head_setup(&run, c);
+    hone_weight_values(table, &run.w, 0, (int64_t)c->vocab * d);
+    memset(slot, 0xff, (size_t)c->vocab * sizeof *slot);
+    memset(drow.data, 0, (size_t)(n_ids * d) * sizeof(float));
+    for (i = 0; i < n_ids; i++) {
+        slot[id[i]] = i;
+        memcpy(base + i * d, table + id[i] * d, (size_t)d * sizeof *base);
+        for (int k = 0; k < d; k++)
+            table[id[i] * d + k] = row[i * d + k] = 2 * (float)hone_rng_uniform(&test_rng) - 1;
+    }
+    for (i = 0; i < 64; i++)
+        ids[i] = i % 3 ? (int32_t)hone_rng_below(&test_rng, (uint32_t)c->vocab) : id[i % n_ids];
+    run.target[0] = id[0];
+    run.w.patch = &patch;
+    run.a.dw = NULL;
+    OK(hone_embed(dev, x, &run.w, ids, 1.5f, err));
+    OK(hone_head_logits(dev, run.logits.data, run.h, &run.w, c->softcap, err));
+    OK(hone_head_loss(dev, &run.a, err));
+    embedded = copy_of(&x);
+    logits = copy_of(&run.logits);
+    loss = copy_of(&run.loss);
+    dh = copy_of(&run.dh);
+
+    plain = (hone_weight){.data = table, .dtype = HONE_F32, .rows = c->vocab, .cols = d};
+    run.a.w = &plain;
+    run.a.dw = run.dw.data;
+    OK(hone_embed(dev, x, &plain, ids, 1.5f, err));
+    OK(hone_head_logits(dev, run.logits.data, run.h, &plain, c->softcap, err));
+    OK(hone_head_loss(dev, &run.a, err));
+    check_nmse("embedded", &x, embedded, 1e-12);
+    check_nmse("logits", &run.logits, logits, limit);
+    check_nmse("loss", &run.loss, loss, limit);
+    check_nmse("dh", &run.dh, dh, limit);
+    for (i = 0; i < n_ids * d; i++)
+        want[i] = get(&run.dw, id[i / d], i % d);
+    check_nmse("drow", &drow, want, limit);
+    free(want);
+    free(embedded);
+    free(logits);
+    free(loss);
+    free(dh);
+    free(table);
+    free(row);
+    free(base);
+    free(slot);
+    mat_free(&drow);
+    mat_free(&x);
+    head_teardown(&run);
+}
+
+static void rows_in_the_place_of_others(void **state)
+{
+    static const struct hcase cases[] = {
+        {3, 7, 9, HONE_F32, HONE_F32, 0},          {17, 64, 131, HONE_F16, HONE_F32, 0},
+        {67, 64, 2053, HONE_Q8_0, HONE_F32, 0},    {67, 64, 2053, HONE_Q8_0, HONE_BF16, 0},
+        {40, 256, 333, HONE_Q6_K, HONE_F32, 0.5f}, {280, 32, 97, HONE_F32, HONE_F32, 0},
+        {33, 97, 515, HONE_BF16, HONE_BF16, 2},
+    };
+    size_t i;
+
+    (void)state;
+    FOR_EACH_ISA(dev, 2)
+        for (i = 0; i < HONE_COUNT(cases); i++)
+            patch_compare(dev, &cases[i]);
+}
+
 static void frozen_cross_entropy(void **state)
 {
     static const double dh[] = {.455799853, .713316411, .077320518, .290417297};
@@ -648,7 +741,7 @@ static void frozen_cross_entropy(void **state)
     (void)state;
     FOR_EACH_ISA(dev, 1) {
         hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
-        hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL};
+        hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL, NULL};
         float loss[2];
         hone_head a = {
             .h = h, .w = &head, .target = target, .loss = loss, .best = best, .dh = grad, .grad_scale = 0.5f};
@@ -696,7 +789,7 @@ static void frozen_objectives(void **state)
     FOR_EACH_ISA(dev, 1)
         for (k = 0; k < HONE_COUNT(cases); k++) {
             hone_mat h = mat_new(HONE_F32, 2, 2, 0), grad = mat_new(HONE_F32, 2, 2, 0);
-            hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL};
+            hone_weight head = {w, HONE_F32, 5, 2, NULL, NULL, NULL};
             float loss[2];
             hone_head a = {.h = h,
                            .w = &head,
@@ -729,7 +822,7 @@ static void ties_go_to_the_lowest_id(void **state)
     for (i = 0; i < 4; i++)
         w[9 * 4 + i] = w[23 * 4 + i] = w[39 * 4 + i] = 2;
     FOR_EACH_ISA(dev, 1) {
-        hone_weight head = {w, HONE_F32, 40, 4, NULL, NULL};
+        hone_weight head = {w, HONE_F32, 40, 4, NULL, NULL, NULL};
         hone_head a = {.h = hone_mat_make(h, HONE_F32, 1, 4),
                        .w = &head,
                        .target = &target,
@@ -830,6 +923,7 @@ int main(void)
         cmocka_unit_test(adamw),
         cmocka_unit_test(moments_of_one_byte_have_the_same_bits),
         cmocka_unit_test(head_of_every_size),
+        cmocka_unit_test(rows_in_the_place_of_others),
         cmocka_unit_test(frozen_cross_entropy),
         cmocka_unit_test(frozen_objectives),
         cmocka_unit_test(ties_go_to_the_lowest_id),

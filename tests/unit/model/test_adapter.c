@@ -239,6 +239,52 @@ static void tensors_file_is_byte_for_byte_pefts(void **state)
     hone_free(saved);
 }
 
+/* Rows of the embedding and of the head: they start as the table's, take its place, and survive a file. */
+static void rows_of_tokens_survive(void **state)
+{
+    static double embed[] = {40, 3, 17}, head[] = {3, 95};
+    static const int32_t ids[] = {40, 3, 17, 3, 95};
+    hone_strings targets = {(char *[]){"q_proj"}, 1};
+    const hone_token_rows tokens = {{embed, 3}, {head, 2}, true};
+    const hone_adapter_params p = {
+        .r = 2, .alpha = 4, .targets = &targets, .tokens = &tokens, .targets_are_list = true};
+    const hone_weights *w = golden.m->w;
+    hone_adapter *a, *b;
+    float want[64], same[64];
+    json_t *doc;
+    char *said;
+    size_t i;
+
+    (void)state;
+    OK(hone_adapter_new(&a, golden.m, &p, err));
+    assert_int_equal(a->param[a->n_params - 2].rows, 3);
+    assert_int_equal(a->param[a->n_params - 1].rows, 2);
+    for (i = 0; i < HONE_COUNT(ids); i++) {
+        float *row = a->value + a->param[a->n_params - 2].at + i * 64;
+
+        hone_weight_values(want, i < 3 ? &w->embed : &w->head, (int64_t)ids[i] * 64, 64);
+        assert_memory_equal(row, want, sizeof want);
+        row[0] += 1; /* what the view shows from now on */
+        hone_weight_values(want, i < 3 ? &a->view.embed : &a->view.head, (int64_t)ids[i] * 64, 64);
+        assert_memory_equal(want, row, sizeof want);
+    }
+    hone_weight_values(want, &a->view.head, 40 * 64, 64); /* a row of the embedding alone */
+    hone_weight_values(same, &w->head, 40 * 64, 64);
+    assert_memory_equal(want, same, sizeof want);
+    OK(hone_adapter_save(a, folder, 0, 0, err));
+    OK(hone_adapter_open(&b, golden.m, folder, err));
+    assert_int_equal(b->n, a->n);
+    assert_memory_equal(b->value, a->value, a->n * sizeof(float));
+    assert_memory_equal(b->token_patch[1].id, ids + 3, 2 * sizeof *ids);
+    doc = config_of(folder);
+    said = json_dumps(json_object_get(doc, "trainable_token_indices"), JSON_SORT_KEYS);
+    assert_string_equal(said, "{\"embed_tokens\": [40, 3, 17], \"lm_head\": [3, 95]}");
+    free(said);
+    json_decref(doc);
+    hone_adapter_close(a);
+    hone_adapter_close(b);
+}
+
 static void expression_and_rslora_survive(void **state)
 {
     static const char *const regex = ".*\\.1\\..*\\.(q|down)_proj";
@@ -329,7 +375,13 @@ static void variants_are_refused_by_name(void **state)
         {"layers_to_transform", "[0.5]", HONE_EFORMAT},
         {"exclude_modules", "3", HONE_EFORMAT},
         {"layers_pattern", "[\"layers\"]", HONE_EINVAL},
-        {"trainable_token_indices", "[3]", HONE_EUNSUPPORTED},
+        {"trainable_token_indices", "[3.5]", HONE_EFORMAT},
+        {"trainable_token_indices", "\"all\"", HONE_EFORMAT},
+        {"trainable_token_indices", "{\"lm_head\": {}}", HONE_EFORMAT},
+        {"trainable_token_indices", "{\"wte\": [3]}", HONE_EUNSUPPORTED},
+        {"trainable_token_indices", "[3, 4, 3]", HONE_EINVAL},
+        {"trainable_token_indices", "[96]", HONE_EINVAL},
+        {"trainable_token_indices", "{\"lm_head\": [-1]}", HONE_EINVAL},
         {"init_lora_weights", "\"pissa\"", HONE_EUNSUPPORTED},
         {"peft_type", "\"IA3\"", HONE_EUNSUPPORTED},
         {"r", "\"8\"", HONE_EFORMAT},
@@ -448,12 +500,15 @@ static bool fail_at(void *left, size_t size)
 
 static void every_failed_allocation_is_an_error(void **state)
 {
-    hone_adapter_params p = {.r = 2, .alpha = 4, .seed = 1};
-    hone_adapter *a = NULL;
+    static double ids[] = {7, 2};
+    const hone_token_rows tokens = {{ids, 2}, {ids, 2}, true};
+    hone_adapter_params p = {.r = 2, .alpha = 4, .tokens = &tokens, .seed = 1};
+    hone_adapter *a = NULL, *whole;
     int n, left, rc = -1, what;
 
     (void)state;
-    OK(hone_adapter_save(golden.a, folder, 0, 0, err));
+    OK(hone_adapter_new(&whole, golden.m, &p, err));
+    OK(hone_adapter_save(whole, folder, 0, 0, err));
     for (what = 0; what < 3; what++) {
         for (n = 0, rc = -1; rc != 0 && n < 10000; n++) {
             hone_error err = HONE_ERROR_INIT;
@@ -462,7 +517,7 @@ static void every_failed_allocation_is_an_error(void **state)
             hone_mem_hook(fail_at, &left);
             rc = what == 0   ? hone_adapter_new(&a, golden.m, &p, &err)
                  : what == 1 ? hone_adapter_open(&a, golden.m, folder, &err)
-                             : hone_adapter_save(golden.a, folder, 0, 0, &err);
+                             : hone_adapter_save(whole, folder, 0, 0, &err);
             hone_mem_hook(NULL, NULL);
             if (rc) {
                 assert_int_equal(rc, HONE_ENOMEM);
@@ -474,6 +529,7 @@ static void every_failed_allocation_is_an_error(void **state)
         assert_int_equal(rc, 0);
         assert_true(n > 2);
     }
+    hone_adapter_close(whole);
 }
 
 int main(void)
@@ -485,6 +541,7 @@ int main(void)
         cmocka_unit_test(gradients_lie_like_values),
         cmocka_unit_test(saved_and_opened_again),
         cmocka_unit_test(tensors_file_is_byte_for_byte_pefts),
+        cmocka_unit_test(rows_of_tokens_survive),
         cmocka_unit_test(expression_and_rslora_survive),
         cmocka_unit_test(half_precision_tensors_are_read),
         cmocka_unit_test(variants_are_refused_by_name),
