@@ -268,7 +268,9 @@ int hone_fast_head_logits(hone_device *dev, float *logits, hone_mat h, const hon
     g.part[0].w = &plain;
     g.part[0].y = hone_mat_make(logits, HONE_F32, h.rows, w->rows);
     rc = hone_fast_linear_fwd(dev, &g, err);
-    if (!rc && w->patch) /* the scratch of a product holds a row */
+    if (!rc && w->patch)
+        rc = hone_cpu_require(dev, hone_fast_need_rows(w->cols, 0), "head_logits", err);
+    if (!rc && w->patch)
         for (r = 0; r < h.rows; r++)
             patch_logits(dev->kernels, logits + r * w->rows, &h, r, w->patch, hone_scratch(dev, 0));
     if (!rc && softcap > 0)
