@@ -103,7 +103,7 @@ static inline void product_straight(const hone_kernels *k, float *out, int64_t l
         k->gemm(out + c, ldo, a, ra, ca, b + c, tile_ld(d), false, m, HONE_MIN(k->nr, d - c), n, add);
 }
 
-/* out[nq, d] (+)= scores[nq, n] b[n, d] of one head, or of all whose rows follow each other when the first query sees all
+/* out[rows, d] (+)= scores[rows, n] b[n, d] of the queries of one head, or of all heads at once when the first query sees all
  * keys. Where nothing is added, every query sees a key. */
 static inline void product_by_keys(const hone_kernels *k, float *out, int64_t ldo, const float *scores,
                                    int rows, int ahead, const float *b, int n, int d, bool add)
