@@ -159,17 +159,18 @@ static void gradient_task(void *ctx, int task, int thread)
     hone_product_store(&p, &s, &out, 0, j->rows, 0, w->cols, NULL, false);
 }
 
-/* dW of VOCAB rows: the chunk's gradient of the logits, by columns, times its rows of h. */
+/* dW of HONE_PRODUCT_ROWS rows: the chunk's gradient of the logits, by columns, times its rows of h. */
 static void weight_task(void *ctx, int task, int thread)
 {
     struct job *j = ctx;
-    const int64_t vocab = j->a->w->rows, v0 = (int64_t)task * VOCAB;
+    const int64_t vocab = j->a->w->rows, v0 = (int64_t)task * HONE_PRODUCT_ROWS,
+                  v1 = HONE_MIN(v0 + HONE_PRODUCT_ROWS, vocab);
     hone_product_scratch s = hone_product_scratch_at(hone_scratch(j->dev, thread));
     hone_mat z = hone_mat_make(j->logits, HONE_F32, j->rows, vocab), h = j->a->h;
 
     h.data = hone_mat_row(&j->a->h, j->r0);
     h.rows = j->rows;
-    hone_product_over_rows(j->dev->kernels, &s, &z, &h, j->a->dw, v0, HONE_MIN(v0 + VOCAB, vocab), 0, h.cols);
+    hone_product_over_rows(j->dev->kernels, &s, &z, &h, j->a->dw, v0, v1, 0, h.cols);
 }
 
 /* The gradient of one row of the patch. */
@@ -248,7 +249,8 @@ int hone_fast_head_loss(hone_device *dev, const hone_head *a, hone_error *err)
         hone_pool_run(dev->pool, n_parts(vocab), gradient_task, &j);
         hone_pool_run(dev->pool, groups, sum_task, &j);
         if (a->dw)
-            hone_pool_run(dev->pool, (int)((vocab + VOCAB - 1) / VOCAB), weight_task, &j);
+            hone_pool_run(dev->pool, (int)((vocab + HONE_PRODUCT_ROWS - 1) / HONE_PRODUCT_ROWS), weight_task,
+                          &j);
         if (a->w->patch && a->w->patch->drow)
             hone_pool_run(dev->pool, a->w->patch->n, patch_weight_task, &j);
     }

@@ -409,9 +409,9 @@ static void dx_task(struct job *j, int task, const hone_product_scratch *s)
     for (n0 = c0; n0 < c1; n0 += nn) {
         bool direct = g->dx.dtype == HONE_F32;
 
-        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        nn = (int)HONE_MIN(hone_product_width(&product), c1 - n0);
         c = direct ? (float *)hone_mat_row(&g->dx, r0) + n0 : s->c;
-        ldc = direct ? g->dx.ld : HONE_PRODUCT_COLS;
+        ldc = direct ? g->dx.ld : HONE_PRODUCT_LDC;
         hone_product_block(&product, s, r0, r1, n0, nn, c, ldc, direct && g->add_dx);
         for (r = r0; r < r1 && !direct; r++) {
             uint16_t *to = (uint16_t *)hone_mat_row(&g->dx, r) + n0;
@@ -502,7 +502,7 @@ void hone_product_over_rows(const hone_kernels *k, const hone_product_scratch *s
     p.term[0].turned = true;
     p.term[0].ldb = x->ld;
     for (n0 = c0; n0 < c1; n0 += nn) {
-        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
+        nn = (int)HONE_MIN(HONE_PRODUCT_WIDE, c1 - n0);
         hone_product_block(&p, s, r0, r1, n0, nn, out + r0 * x->cols + n0, x->cols, true);
     }
 }

@@ -1,7 +1,8 @@
 /* The blocked product: see product.h.
  *
- * Loops, outermost first: columns of C (256), terms, blocks of K (about 300), expansion of that block of B into panels
- * of the register tile's width; then blocks of rows of A (96), panels, and inside the kernel tiles of a few rows. A panel
+ * Loops, outermost first: columns of C (1,024 where A must be converted, so that it seldom is, else 256), terms, blocks of
+ * K (about 300), columns of a block of B (256), expansion of that block into panels of the register tile's width; then
+ * blocks of rows of A (96), panels, and inside the kernel tiles of a few rows. A panel
  * (20 KB in f32) stays in L1 while 96 rows pass it, the block of A and the panels stay in L2. An element of C is summed
  * in the order of terms and k, in blocks that depend on K alone. */
 #include "device/cpu/product.h"
@@ -9,7 +10,7 @@
 size_t hone_product_scratch_size(void)
 {
     return sizeof(float) * (HONE_KC_MAX * HONE_PRODUCT_COLS + HONE_NR_MAX * HONE_KC_MAX +
-                            HONE_MC * HONE_KC_MAX + 2 * HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS);
+                            HONE_PRODUCT_ROWS * (HONE_KC_MAX + HONE_PRODUCT_LDC + HONE_PRODUCT_COLS));
 }
 
 hone_product_scratch hone_product_scratch_at(void *base)
@@ -19,8 +20,8 @@ hone_product_scratch hone_product_scratch_at(void *base)
     s.panels = base;
     s.rows = s.panels + HONE_KC_MAX * HONE_PRODUCT_COLS;
     s.a = s.rows + HONE_NR_MAX * HONE_KC_MAX;
-    s.c = s.a + HONE_MC * HONE_KC_MAX;
-    s.t = s.c + HONE_PRODUCT_ROWS * HONE_PRODUCT_COLS;
+    s.c = s.a + HONE_PRODUCT_ROWS * HONE_KC_MAX;
+    s.t = s.c + HONE_PRODUCT_ROWS * HONE_PRODUCT_LDC;
     return s;
 }
 
@@ -137,21 +138,26 @@ static void expand_straight(const hone_product *p, const hone_term *t, const hon
     }
 }
 
-/* A[r..r+m, k0..k0+kn) of a term that reads it by columns: rows of *ra floats in `out`. t: scratch for conversion. */
+/* A[r..r+m, k0..k0+kn) of a term that reads it by columns: rows of *ra floats in `out`. tmp: scratch for conversion. */
 static const float *a_turned(const hone_product *p, const hone_term *t, float *out, float *tmp, int64_t r,
                              int64_t m, int64_t k0, int64_t kn, int64_t *ra)
 {
-    const float *from = (const float *)hone_mat_row(&t->a, k0) + r;
-    int64_t ld = t->a.ld, i;
+    int64_t m0, n, i;
 
-    if (t->a.dtype == HONE_BF16) {
-        for (i = 0; i < kn; i++)
-            p->k->to_f32(tmp + i * m, (const uint16_t *)hone_mat_row(&t->a, k0 + i) + r, m);
-        from = tmp;
-        ld = m;
-    }
     *ra = (kn + 7) & ~(int64_t)7;
-    p->k->turn(out, *ra, from, ld, (int)kn, m);
+    for (m0 = 0; m0 < m; m0 += n) {
+        const float *from = (const float *)hone_mat_row(&t->a, k0) + r + m0;
+        int64_t ld = t->a.ld;
+
+        n = HONE_MIN(HONE_MC, m - m0);
+        if (t->a.dtype == HONE_BF16) {
+            for (i = 0; i < kn; i++)
+                p->k->to_f32(tmp + i * n, (const uint16_t *)hone_mat_row(&t->a, k0 + i) + r + m0, n);
+            from = tmp;
+            ld = n;
+        }
+        p->k->turn(out + m0 * *ra, *ra, from, ld, (int)kn, n);
+    }
     return out;
 }
 
@@ -226,35 +232,41 @@ static int64_t k_step(const hone_product *p, const hone_term *t, int64_t k)
     return HONE_MIN(step, most / align * align);
 }
 
-/* C[m0..m0+m, n0..n0+nn) (+)= A[.., k0..k0+kn) times the panels; c points there. */
-static void rows_of_block(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
-                          int64_t stride, int64_t m0, int m, int64_t k0, int64_t kn, int64_t n0, int nn,
-                          float *c, int64_t ldc, bool add)
-{
-    const int nr = p->k->nr;
-    const uint16_t *pairs = NULL;
-    const float *a = NULL;
+/* A block of A: rows of `ra` values. */
+struct rows_of_a {
+    const float *f32;
+    const uint16_t *bf16; /* NULL: f32 */
     int64_t ra;
+};
+
+/* C[r0..r1, n0..n0+nn) (+)= the block of A, whose first row is r0, times the panels; c points there. */
+static void rows_by_panels(const hone_product *p, const hone_term *t, const hone_product_scratch *s,
+                           const struct rows_of_a *a, int64_t stride, int64_t r0, int64_t r1, int64_t kn,
+                           int64_t n0, int nn, float *c, int64_t ldc, bool add)
+{
+    const bool apart = t->undrop.bits != NULL;
+    const int nr = p->k->nr;
+    const int64_t ldo = apart ? nr : ldc;
+    int64_t m0, m;
     int q;
 
-    if (p->pairs)
-        pairs = a_block_bf16(p, t, s, m0, m, k0, kn, &ra);
-    else
-        a = t->turned ? a_turned(p, t, s->a, s->t, m0, m, k0, kn, &ra)
-                      : a_block(p, t, s->a, m0, m, k0, kn, &ra);
-    for (q = 0; q < nn; q += nr) {
-        const int n = HONE_MIN(nr, nn - q);
-        const bool apart = t->undrop.bits != NULL;
-        float *panel = s->panels + q / nr * stride, *out = apart ? s->t : c + q;
-        const int64_t ldo = apart ? nr : ldc;
+    for (m0 = 0; m0 < r1 - r0; m0 += m, c += m * ldc) {
+        m = HONE_MIN(HONE_MC, r1 - r0 - m0);
+        for (q = 0; q < nn; q += nr) {
+            const int n = HONE_MIN(nr, nn - q);
+            float *panel = s->panels + q / nr * stride, *out = apart ? s->t : c + q;
 
-        if (pairs)
-            p->k->gemm_bf16(out, ldo, pairs, ra, (uint16_t *)panel, m, n, kn, add && !apart);
-        else
-            p->k->gemm(out, ldo, a, ra, 1, panel, nr, true, m, n, kn, add && !apart);
-        if (apart)
-            p->k->add_kept(c + q, ldc, out, ldo, m, n, t->undrop.bits + m0 * t->undrop.ld + (n0 + q) / 8,
-                           t->undrop.ld, t->undrop.scale);
+            if (a->bf16)
+                p->k->gemm_bf16(out, ldo, a->bf16 + m0 * a->ra, a->ra, (uint16_t *)panel, (int)m, n, kn,
+                                add && !apart);
+            else
+                p->k->gemm(out, ldo, a->f32 + m0 * a->ra, a->ra, 1, panel, nr, true, (int)m, n, kn,
+                           add && !apart);
+            if (apart)
+                p->k->add_kept(c + q, ldc, out, ldo, (int)m, n,
+                               t->undrop.bits + (r0 + m0) * t->undrop.ld + (n0 + q) / 8, t->undrop.ld,
+                               t->undrop.scale);
+        }
     }
 }
 
@@ -262,27 +274,44 @@ void hone_product_block(const hone_product *p, const hone_product_scratch *s, in
                         int64_t n0, int nn, float *c, int64_t ldc, bool add)
 {
     const int nr = p->k->nr;
-    int64_t k0, kn, m0, m, stride;
-    int i;
+    int64_t k0, kn, stride;
+    int i, q, n;
 
     for (i = 0; i < p->n_terms; i++) {
         const hone_term *t = &p->term[i];
         const int64_t K = t->turned ? t->a.rows : t->a.cols, step = k_step(p, t, K);
 
         for (k0 = 0; k0 < K; k0 += step) {
+            struct rows_of_a a = {0};
+
             kn = HONE_MIN(step, K - k0);
             stride = p->pairs ? (kn + 1) / 2 * nr : kn * nr; /* floats of a panel */
-            if (t->transposed)
-                expand_transposed(p, t, s, stride, k0, kn, n0, nn);
+            if (p->pairs)
+                a.bf16 = a_block_bf16(p, t, s, r0, r1 - r0, k0, kn, &a.ra);
             else
-                expand_straight(p, t, s, stride, k0, kn, n0, nn);
-            for (m0 = r0; m0 < r1; m0 += m) {
-                m = HONE_MIN(HONE_MC, r1 - m0);
-                rows_of_block(p, t, s, stride, m0, (int)m, k0, kn, n0, nn, c + (m0 - r0) * ldc, ldc, add);
+                a.f32 = t->turned ? a_turned(p, t, s->a, s->t, r0, r1 - r0, k0, kn, &a.ra)
+                                  : a_block(p, t, s->a, r0, r1 - r0, k0, kn, &a.ra);
+            for (q = 0; q < nn; q += n) {
+                n = HONE_MIN(HONE_PRODUCT_COLS, nn - q);
+                if (t->transposed)
+                    expand_transposed(p, t, s, stride, k0, kn, n0 + q, n);
+                else
+                    expand_straight(p, t, s, stride, k0, kn, n0 + q, n);
+                rows_by_panels(p, t, s, &a, stride, r0, r1, kn, n0 + q, n, c + q, ldc, add);
             }
             add = true;
         }
     }
+}
+
+int hone_product_width(const hone_product *p)
+{
+    int i;
+
+    for (i = 0; i < p->n_terms; i++)
+        if (p->term[i].turned || p->term[i].drop.bits || (!p->pairs && p->term[i].a.dtype == HONE_BF16))
+            return HONE_PRODUCT_WIDE;
+    return HONE_PRODUCT_COLS;
 }
 
 void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0,
@@ -294,8 +323,8 @@ void hone_product_store(const hone_product *p, const hone_product_scratch *s, ho
     for (n0 = c0; n0 < c1; n0 += nn) {
         float *c = s->c;
 
-        nn = (int)HONE_MIN(HONE_PRODUCT_COLS, c1 - n0);
-        ldc = HONE_PRODUCT_COLS;
+        nn = (int)HONE_MIN(hone_product_width(p), c1 - n0);
+        ldc = HONE_PRODUCT_LDC;
         if (out->dtype == HONE_F32) {
             c = (float *)hone_mat_row(out, r0) + n0;
             ldc = out->ld;

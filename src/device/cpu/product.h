@@ -9,9 +9,12 @@
 #include "device/cpu/cpu.h"
 #include "device/cpu/kernels.h"
 
-#define HONE_PRODUCT_ROWS 256 /* rows of A that share one expansion of B, at most */
-#define HONE_PRODUCT_COLS 256 /* columns of a block of B: a whole number of blocks of every format */
-#define HONE_PRODUCT_FEW 16   /* up to so many rows, dot products along the stored rows of B are faster */
+#define HONE_PRODUCT_ROWS 256  /* rows of A that share one expansion of B, at most */
+#define HONE_PRODUCT_COLS 256  /* columns of a block of B: a whole number of blocks of every format */
+#define HONE_PRODUCT_WIDE 1024 /* columns that share one conversion of A, at most: whole blocks of B */
+#define HONE_PRODUCT_LDC                                                                                     \
+    (HONE_PRODUCT_WIDE + 16) /* of a block of C in scratch: rows in different sets of the cache */
+#define HONE_PRODUCT_FEW 16  /* up to so many rows, dot products along the stored rows of B are faster */
 #define HONE_MAX_TERMS (3 * HONE_MAX_PARTS)
 
 /* The mask of a dropout over a matrix: a bit an element, rows `ld` bytes apart; what is kept is multiplied by scale. */
@@ -53,16 +56,20 @@ typedef struct hone_product_scratch {
 size_t hone_product_scratch_size(void);
 hone_product_scratch hone_product_scratch_at(void *base);
 
-/* C[r0..r1, n0..n0+nn) (+)= the sum; c points at (r0, n0). nn <= HONE_PRODUCT_COLS; n0 is a multiple of it where a term
- * is not transposed, else of the panel's width. */
+/* C[r0..r1, n0..n0+nn) (+)= the sum; c points at (r0, n0). At most HONE_PRODUCT_ROWS rows and HONE_PRODUCT_WIDE columns; n0
+ * is a multiple of HONE_PRODUCT_COLS where a term is not transposed, else of the panel's width. */
 void hone_product_block(const hone_product *p, const hone_product_scratch *s, int64_t r0, int64_t r1,
                         int64_t n0, int nn, float *c, int64_t ldc, bool add);
+
+/* Columns of one call that suit the product best. */
+int hone_product_width(const hone_product *p);
 
 /* out[r0..r1, c0..c1) = the sum + bias, in out's type; add: on top of what is there. */
 void hone_product_store(const hone_product *p, const hone_product_scratch *s, hone_mat *out, int64_t r0,
                         int64_t r1, int64_t c0, int64_t c1, const float *bias, bool add);
 
-/* out[r0..r1, c0..c1) += (left^T x) there: left is [N, M], x [N, K], out f32 [M, K]. The sum over N is in order. */
+/* out[r0..r1, c0..c1) += (left^T x) there: left is [N, M], x [N, K], out f32 [M, K]. The sum over N is in order;
+ * at most HONE_PRODUCT_ROWS rows. */
 void hone_product_over_rows(const hone_kernels *k, const hone_product_scratch *s, const hone_mat *left,
                             const hone_mat *x, float *out, int64_t r0, int64_t r1, int64_t c0, int64_t c1);
 
