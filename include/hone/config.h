@@ -212,12 +212,12 @@ typedef struct hone_config {
         double adam_beta1, adam_beta2, adam_epsilon, sgd_momentum;
         double label_smoothing_factor, z_loss, neftune_noise_alpha;
         hone_loss_type loss_type;
-        bool bf16, fp16;                /* bf16 follows precision; fp16 only makes a notice */
-        hone_precision precision;       /* the one field to ask */
-        int32_t gradient_checkpointing; /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
-        bool offload_optimizer;         /* into a temporary file of offload_dir */
-        char *offload_dir;              /* NULL: output_dir; hone_config_offload_dir */
-        hone_precision save_precision;  /* of a full result; AUTO: as the base stores it */
+        bool bf16, fp16;                      /* bf16 follows precision; fp16 only makes a notice */
+        hone_precision precision;             /* the one field to ask */
+        int32_t gradient_checkpointing;       /* 0, 1, 2 or HONE_RECOMPUTE_AUTO */
+        bool offload_optimizer, offload_base; /* into temporary files of offload_dir */
+        char *offload_dir;                    /* NULL: output_dir; hone_config_offload_dir */
+        hone_precision save_precision;        /* of a full result; AUTO: as the base stores it */
         hone_strategy save_strategy;
         double save_steps;        /* < 1: share of all steps */
         int32_t save_total_limit; /* 0 = keep all */
@@ -324,7 +324,10 @@ HONE_API int hone_config_save(const hone_config *c, const char *path, hone_error
 HONE_API int hone_config_text(char **out, const hone_config *c, const char *const *sections, size_t n,
                               hone_error *err);
 /* The folder of off-loaded memory. Borrowed. */
-HONE_API const char *hone_config_offload_dir(const hone_config *c);
+static inline const char *hone_config_offload_dir(const hone_config *c)
+{
+    return c->training.offload_dir ? c->training.offload_dir : c->training.output_dir;
+}
 HONE_API void hone_config_free(hone_config *c);
 
 /* Calls fn for every key in table order. `aliases` is "" or names separated by spaces. All text is borrowed until

@@ -24,6 +24,9 @@ typedef struct hone_model_params {
      * stored. */
     hone_quant quant;
     bool plain_scales; /* NF4, FP4: scales in f32, not quantised again */
+    /* NULL: the weights stay in memory. A folder: what is made of them while loading goes to temporary files there, and
+     * passes keep no more than a block resident. Read while opening only. */
+    const char *offload_dir;
 } hone_model_params;
 
 HONE_API hone_model_params hone_model_default(void);

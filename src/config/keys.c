@@ -336,6 +336,9 @@ const config_key config_keys[] = {
     {"training", "offload_optimizer", NULL, KIND_BOOL, AT(training.offload_optimizer), "false",
      .help = "Keeps the optimiser's states in a temporary file instead of memory. Same result; a step takes "
              "longer."},
+    {"training", "offload_base", NULL, KIND_BOOL, AT(training.offload_base), "false",
+     .help = "Keeps the frozen weights out of memory but for the block that is at work: those of the "
+             "checkpoint in its own file, quantised ones in temporary files."},
     {"training", "offload_dir", NULL, KIND_PATH, AT(training.offload_dir), .unset = "output_dir",
      .help = "Folder of such files; on a disk, not in memory (tmpfs)."},
     {"training", "save_precision", NULL, KIND_CHOICE, AT(training.save_precision), "auto",

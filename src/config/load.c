@@ -575,11 +575,6 @@ int hone_config_set(hone_config *c, const char *assignment, hone_error *err)
     return rc;
 }
 
-const char *hone_config_offload_dir(const hone_config *c)
-{
-    return c->training.offload_dir ? c->training.offload_dir : c->training.output_dir;
-}
-
 void hone_config_free(hone_config *c)
 {
     size_t i;

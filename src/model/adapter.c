@@ -154,6 +154,13 @@ static int add_module(hone_adapter *a, int layer, int module, hone_error *err)
     return rc;
 }
 
+/* A tensor that trains is read from the base once: its pages need not stay. */
+static void load(hone_adapter *a, const hone_param *p)
+{
+    hone_param_load(a->value + p->at, a->model, p);
+    hone_weights_release(a->model->w, p->module < HONE_N_LAYER_MODULES ? p->layer : -1);
+}
+
 /* Whole tensors start as the base's values. */
 static void load_whole(hone_adapter *a)
 {
@@ -161,7 +168,7 @@ static void load_whole(hone_adapter *a)
 
     for (i = 0; i < a->n_params; i++)
         if (a->param[i].role == HONE_PARAM_WEIGHT || a->param[i].role == HONE_PARAM_BIAS)
-            hone_param_load(a->value + a->param[i].at, a->model, &a->param[i]);
+            load(a, &a->param[i]);
 }
 
 /* ---- factors ------------------------------------------------------------------------------------------------------- */

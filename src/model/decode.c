@@ -130,6 +130,7 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
         b.values = rows(kv, m, layer, 1, 0, kv_len);
         if ((rc = hone_block_fwd(&e, layer, &b, err)) < 0)
             return rc;
+        hone_weights_passed(m->w, layer);
     }
     if (logits) {
         last = hone_mat_make((char *)b.y.data +
@@ -140,6 +141,7 @@ int hone_model_decode(hone_model *m, const hone_adapter *a, hone_activations *ac
             (rc = hone_head_logits(m->dev, logits, normed, &w->head, r->final_softcap, err)) < 0)
             return rc;
     }
+    hone_weights_passed(m->w, -1);
     kv->length = kv_len;
     return 0;
 }

@@ -20,6 +20,8 @@ hone_model_params hone_model_params_of_config(const hone_config *c)
 {
     hone_model_params p = {.precision = c->training.precision, .quant = HONE_QUANT_NONE};
 
+    if (c->training.offload_base)
+        p.offload_dir = hone_config_offload_dir(c);
     if (c->model.load_in_8bit)
         p.quant = HONE_QUANT_Q8_0;
     if (!c->model.load_in_4bit)
@@ -74,9 +76,14 @@ static hone_weights_form form_of(hone_device *dev, const hone_model_params *p)
     static const hone_dtype type[] = {
         [HONE_QUANT_NF4] = HONE_NF4, [HONE_QUANT_FP4] = HONE_FP4, [HONE_QUANT_Q8_0] = HONE_Q8_0};
 
+    const char *dir = p ? p->offload_dir : NULL;
+
     if (!p || p->quant <= HONE_QUANT_NONE)
-        return (hone_weights_form){.type = HONE_F32};
-    return (hone_weights_form){type[p->quant], p->quant != HONE_QUANT_Q8_0 && !p->plain_scales, dev};
+        return (hone_weights_form){.type = HONE_F32, .offload_dir = dir};
+    return (hone_weights_form){.type = type[p->quant],
+                               .nested = p->quant != HONE_QUANT_Q8_0 && !p->plain_scales,
+                               .dev = dev,
+                               .offload_dir = dir};
 }
 
 int hone_model_open(hone_model **out, hone_device *dev, const char *path, const hone_model_params *p,
@@ -200,12 +207,14 @@ static int walk_up(const hone_pass_env *e, const hone_activations *act, const in
 
     if ((rc = hone_embed(e->m->dev, b.x, &e->w->embed, ids, hone_model_embed_scale(e->m), err)) < 0)
         return rc;
+    hone_weights_passed(e->m->w, -1);
     if (e->training && e->a->neftune > 0 && (rc = add_noise(e, act, b.x, err)) < 0)
         return rc;
     for (layer = 0; layer < e->m->w->arch.n_layer; layer++) {
         b = hone_block_view(act, e->m, layer, n);
         if ((rc = hone_block_fwd(e, layer, &b, err)) < 0)
             return rc;
+        hone_weights_passed(e->m->w, layer);
     }
     return 0;
 }
@@ -242,6 +251,7 @@ static int walk_down(const hone_pass_env *e, const hone_activations *act, const 
 
         if ((rc = hone_block_bwd(e, layer, layer == act->first ? lowest : -1, &b, err)) < 0)
             return rc;
+        hone_weights_passed(e->m->w, layer);
     }
     return embedding ? embed_down(e, act, ids, n, err) : 0;
 }
@@ -299,6 +309,7 @@ static int head(const hone_pass_env *e, const hone_activations *act, const hone_
     if ((rc = hone_rmsnorm_fwd(e->m->dev, nt, NULL, xt, w->final_norm, w->arch.norm_eps, err)) < 0 ||
         (rc = hone_head_loss(e->m->dev, &h, err)) < 0)
         return rc;
+    hone_weights_passed(e->m->w, -1);
     if (!e->training)
         return 0;
     if (e->a->dfinal_norm &&

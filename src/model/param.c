@@ -171,6 +171,7 @@ int hone_adapter_update(hone_adapter *a, hone_error *err)
         if ((rc = hone_dora_norms(a->model->dev, norm, &a->view.layer[p->layer].proj[p->module],
                                   &a->lora[p->layer * HONE_N_PROJ + p->module], err)) < 0)
             return rc;
+        hone_weights_passed(a->model->w, p->layer);
         norm += p->n;
     }
     return 0;

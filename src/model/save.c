@@ -123,6 +123,7 @@ static int produce(void *ud, const hone_tensor_info *t, hone_writer *out, hone_e
             s->row[i] -= offset;
         rc = write_row(s, out, cols, err);
     }
+    hone_weights_passed(s->m->w, from->module < HONE_N_LAYER_MODULES ? from->layer : -1);
     return rc;
 }
 

@@ -205,7 +205,7 @@ static int matrix(source *s, hone_weight *out, const char *name, int32_t rows, i
     out->dtype = t->dtype;
     out->rows = rows;
     out->cols = cols;
-    return 0;
+    return hone_weights_bind_mapped(s->w, t->data, t->size, err);
 }
 
 static int vector(source *s, float **out, const char *name, int32_t n, hone_error *err)
@@ -253,13 +253,18 @@ static int straighten(source *s, hone_weight *p, int heads, hone_error *err)
 {
     size_t row = hone_dtype_bytes(p->dtype, p->cols), size = row * (size_t)p->rows;
     size_t bias_size = (size_t)p->rows * sizeof(float);
-    char *copy = hone_weights_own_alloc(s->own, size, err);
+    const void *mapped = p->data;
+    void *room;
+    char *copy;
+    int rc = hone_weights_make_room(&room, s->w, size, err);
 
-    if (!copy)
-        return HONE_ENOMEM;
-    reorder(copy, p->data, row, heads, s->w->arch.head_size);
-    p->data = copy;
-    s->w->copied_bytes += size;
+    if (rc)
+        return rc;
+    reorder(room, mapped, row, heads, s->w->arch.head_size);
+    p->data = room;
+    hone_weights_drop(s->w, mapped);
+    if (!s->w->offloaded)
+        s->w->copied_bytes += size;
     if (p->bias) {
         copy = hone_weights_own_alloc(s->own, bias_size, err);
         if (!copy)
@@ -296,16 +301,16 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
 {
     const hone_arch *a = &s->w->arch;
     hone_weight *out = &s->w->layer[layer].proj[p];
-    const void *mapped;
     int32_t rows, cols;
     float *bias;
     char name[96], bias_name[96];
     int rc;
 
+    s->own->layer = layer;
+    s->own->module = p;
     hone_weights_proj_shape(a, p, &rows, &cols);
     layer_name(s, name, layer, proj_names_of(a, p), ".weight");
     rc = matrix(s, out, name, rows, cols, err);
-    mapped = out->data;
     if (!rc && hone_weights_proj_bias(a, p)) {
         layer_name(s, bias_name, layer, proj_names_of(a, p), ".bias");
         rc = vector(s, &bias, bias_name, rows, err);
@@ -313,7 +318,7 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
     }
     if (!rc && a->interleaved && p <= HONE_K)
         rc = straighten(s, out, p == HONE_Q ? a->n_head : a->n_kv, err);
-    return rc ? rc : hone_weights_quantise(s->w, out, name, mapped, err);
+    return rc ? rc : hone_weights_quantise(s->w, out, name, err);
 }
 
 static int bind_layer(source *s, int layer, hone_error *err)
@@ -346,6 +351,7 @@ static int bind_layer(source *s, int layer, hone_error *err)
         layer_name(s, name, layer, norm_names[norms[i].name], ".weight");
         rc = norm(s, norms[i].to, name, norms[i].n, err);
     }
+    hone_weights_passed(s->w, layer);
     return rc;
 }
 
@@ -360,6 +366,8 @@ static int bind_ends(source *s, hone_error *err)
 
     top_name(s, embed, TOP_EMBED);
     top_name(s, head, TOP_HEAD);
+    s->own->layer = -1;
+    s->own->module = HONE_EMBED;
     if (a->tied && !find(s, embed) && find(s, head))
         memcpy(embed, head, sizeof embed);
     rc = matrix(s, &w->embed, embed, a->vocab, a->width, err);
@@ -369,11 +377,13 @@ static int bind_ends(source *s, hone_error *err)
         w->head = w->embed;
         return 0;
     }
+    s->own->module = HONE_HEAD;
     rc = matrix(s, &w->head, head, a->vocab, a->width, err);
     if (!rc && a->tied) {
         a->tied = w->head.dtype == w->embed.dtype &&
                   memcmp(w->head.data, w->embed.data,
                          hone_dtype_bytes(w->head.dtype, a->width) * (size_t)a->vocab) == 0;
+        hone_weights_release(w, -1);
         if (a->tied)
             w->head = w->embed;
     }
@@ -497,6 +507,7 @@ int hone_weights_open_as(hone_weights **out, const char *path, const hone_weight
         return rc;
     if (form)
         w->form = *form;
+    w->offloaded = w->form.offload_dir != NULL;
     rc = hone_path_is_dir(path) ? open_folder(w, path, err) : open_gguf(w, path, err);
     if (rc)
         hone_weights_close(w);
@@ -561,6 +572,7 @@ void hone_weights_close(hone_weights *w)
     if (!w)
         return;
     own = w->impl;
+    hone_weights_drop_all(w);
     hone_gguf_close(own->gguf);
     hone_safetensors_close(own->st);
     for (i = 0; i < own->n_blocks; i++)

@@ -33,6 +33,9 @@ typedef struct hone_weights_form {
     hone_dtype type;  /* HONE_NF4, HONE_FP4, HONE_Q8_0; HONE_F32: they stay as stored */
     bool nested;      /* NF4, FP4: the scales are quantised, too */
     hone_device *dev; /* whose threads do it */
+    /* Off-loading: matrices that are made here lie in files of this folder, and passes let go of a block's pages when they
+     * are through with it. NULL: all stays in memory. Read while opening only. */
+    const char *offload_dir;
 } hone_weights_form;
 
 typedef struct hone_layer_weights {
@@ -55,6 +58,8 @@ struct hone_weights {
     hone_weights_form form;    /* what it was opened as */
     uint64_t
         quantised_bytes; /* of matrices that were quantised while loading; mapped_bytes is without their source */
+    bool offloaded;
+    uint64_t file_bytes;     /* of matrices made here that lie in files; in neither of the sums above */
     int n_quantised, n_kept; /* matrices of the blocks quantised so, and kept as stored in spite of form */
     void *impl;
 };
@@ -71,6 +76,25 @@ int hone_weights_open_as(hone_weights **out, const char *path, const hone_weight
 int hone_weights_random(hone_weights **out, const char *shape, hone_dtype dtype, uint64_t seed,
                         const hone_weights_form *form, hone_error *err); /* form NULL: not quantised */
 void hone_weights_close(hone_weights *w);
+
+/* The pages of a layer's matrices leave the process, -1: those of embedding and head; they come back when they are read.
+ * Matrices on the heap stay. */
+void hone_weights_release(const hone_weights *w, int layer);
+/* The same with off-loading only: a pass is through with the layer. */
+static inline void hone_weights_passed(const hone_weights *w, int layer)
+{
+    if (w->offloaded)
+        hone_weights_release(w, layer);
+}
+
+/* What passes through `view`, which has some of its tensors elsewhere, find in memory. */
+typedef struct hone_weights_use {
+    uint64_t mapped; /* of the checkpoint, without matrices that the view does not read */
+    uint64_t heap;   /* matrices made here */
+    uint64_t rest;   /* of the checkpoint, what is no matrix */
+    uint64_t block;  /* matrices of the largest block; embedding and head are one each */
+} hone_weights_use;
+hone_weights_use hone_weights_used(const hone_weights *w, const hone_weights *view);
 
 /* Path of a module in Hugging Face spelling ("model.layers.3.self_attn.q_proj"), into out; `layer` does not count for those
  * outside of layers. */

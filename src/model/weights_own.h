@@ -6,12 +6,24 @@
 #include "format/safetensors.h"
 #include "model/weights.h"
 
+typedef enum hone_matrix_home { HONE_MATRIX_MAPPED, HONE_MATRIX_HEAP, HONE_MATRIX_FILE } hone_matrix_home;
+
+typedef struct hone_matrix {
+    int layer, module; /* layer -1: outside of layers */
+    hone_matrix_home home;
+    const void *data;
+    size_t size;
+} hone_matrix;
+
 typedef struct hone_weights_own { /* hone_weights.impl */
     hone_gguf *gguf;
     hone_safetensors *st;
     void **block; /* vectors and reordered matrices */
     size_t n_blocks;
-    void *big; /* all matrices of a random model */
+    hone_matrix *matrix; /* of a checkpoint, layer by layer: where each lies */
+    size_t n_matrices, matrix_capacity;
+    int layer, module; /* of the matrix that is being bound */
+    void *big;         /* all matrices of a random model */
     size_t big_size;
 } hone_weights_own;
 
@@ -22,10 +34,18 @@ void *hone_weights_own_alloc(hone_weights_own *own, size_t size, hone_error *err
 /* Frees one piece of such memory early. */
 void hone_weights_own_release(hone_weights_own *own, const void *p);
 
-/* Puts projection p into the form that w was opened as. source: what its bytes in the mapping are, whose pages are let go
- * and no longer counted; NULL: they were never there. name is for errors. */
-int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, const void *source,
-                          hone_error *err);
+/* Enters the matrix that is being bound, where it lies in the checkpoint. */
+int hone_weights_bind_mapped(hone_weights *w, const void *data, size_t size, hone_error *err);
+/* Room for it: on the heap, or in a file when w is off-loaded. HONE_ENOMEM, and what hone_spill_open says. */
+int hone_weights_make_room(void **out, hone_weights *w, size_t size, hone_error *err);
+/* It is not needed in this place any more: frees what was made, lets go of and no longer counts what is mapped. Of other
+ * pointers nothing. */
+void hone_weights_drop(hone_weights *w, const void *data);
+/* Frees the table and the files. */
+void hone_weights_drop_all(hone_weights *w);
+
+/* Puts projection p into the form that w was opened as, and drops what it was. name is for errors. */
+int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, hone_error *err);
 
 /* Projection p is [rows, cols]; whether it has a bias of [rows]. */
 void hone_weights_proj_shape(const hone_arch *a, int proj, int32_t *rows, int32_t *cols);

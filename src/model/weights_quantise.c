@@ -12,14 +12,14 @@ static bool is_plain(hone_dtype t)
     return t == HONE_F32 || t == HONE_F16 || t == HONE_BF16;
 }
 
-int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, const void *source,
-                          hone_error *err)
+int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, hone_error *err)
 {
     const hone_weights_form *f = &w->form;
     const int64_t n = (int64_t)p->rows * p->cols;
-    const size_t from = hone_dtype_bytes(p->dtype, n), size = hone_quantised_size(f->type, f->nested, n) + 63;
-    const void *copy = p->data;
+    const size_t size = hone_quantised_size(f->type, f->nested, n) + 63;
+    const void *before = p->data;
     hone_error why = HONE_ERROR_INIT;
+    void *room;
     char *memory;
     int rc;
 
@@ -29,21 +29,16 @@ int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, con
         w->n_kept++;
         return 0;
     }
-    memory = hone_weights_own_alloc(w->impl, size, err);
-    if (!memory)
-        return HONE_ENOMEM;
+    rc = hone_weights_make_room(&room, w, size, err);
+    if (rc)
+        return rc;
+    memory = room;
     rc = hone_weight_quantise(f->dev, p, memory + (-(uintptr_t)memory & 63), f->type, f->nested, &why);
     if (rc)
         return hone_error_set(err, rc, "%s: %s", name, why.message);
     w->n_quantised++;
-    w->quantised_bytes += size;
-    if (source) {
-        hone_pages_release(source, from);
-        w->mapped_bytes -= from;
-    }
-    if (source && copy != source) {
-        hone_weights_own_release(w->impl, copy);
-        w->copied_bytes -= from;
-    }
+    if (!w->offloaded)
+        w->quantised_bytes += size;
+    hone_weights_drop(w, before);
     return 0;
 }

@@ -169,7 +169,7 @@ static int fill_all(filler *f, hone_error *err)
             hone_weights_proj_shape(a, p, &rows, &cols);
             if (f->scratch) {
                 fill(f, &l->proj[p], f->scratch, rows, cols);
-                if ((rc = hone_weights_quantise(w, &l->proj[p], "random weights", NULL, err)) < 0)
+                if ((rc = hone_weights_quantise(w, &l->proj[p], "random weights", err)) < 0)
                     return rc;
             } else {
                 place(f, &l->proj[p], rows, cols);

@@ -37,8 +37,9 @@ static void checkpoint_sizes(const hone_run *r, hone_dry_run *out)
     const int64_t limit = r->c->training.save_total_limit;
     int64_t points = r->save_every ? (r->steps + r->save_every - 1) / r->save_every : 0;
 
-    out->result_bytes =
-        hone_adapter_is_low_rank(r->adapter) ? values : r->model->w->mapped_bytes + r->model->w->copied_bytes;
+    out->result_bytes = hone_adapter_is_low_rank(r->adapter)
+                            ? values
+                            : r->model->w->mapped_bytes + r->model->w->copied_bytes + r->model->w->file_bytes;
     out->checkpoint_bytes = out->result_bytes + values + hone_optimizer_measure(r->adapter, r->c).states +
                             hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0);
     if (limit > 0) /* one more before the oldest goes */

@@ -1,7 +1,8 @@
 /* The memory plan: every block a run will hold, by purpose, before it is taken.
  *
  * The figures are those of the functions that allocate (hone_activations_size, hone_workspace_size, ...), so the plan
- * can not drift from the run. Mapped files count whole: a training step reads every weight. */
+ * can not drift from the run. Mapped files count whole, save the tensors that train, which are read once: a training step
+ * reads every other weight. */
 #include <string.h>
 
 #include "train/flops.h"
@@ -19,9 +20,19 @@ static void activation_params(const hone_run *r, int recompute, hone_activation_
                                   .training = true};
 }
 
+/* Of an optimiser with states in a file, what it needs beyond `block` bytes of off-loaded weights: no block of weights is
+ * resident while it is at work. */
+static uint64_t beside(const hone_optimizer_size *o, uint64_t block)
+{
+    const uint64_t window = o->memory - o->scratch;
+
+    return o->scratch + (window > block ? window - block : 0);
+}
+
 void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
 {
     const hone_weights *w = r->model->w;
+    const hone_weights_use use = hone_weights_used(w, &r->adapter->view);
     const hone_optimizer_size optimizer = hone_optimizer_measure(r->adapter, r->c);
     const uint64_t n = r->adapter->n * sizeof(float);
     hone_activation_params ap;
@@ -35,8 +46,12 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
     hone_model_workspace_spec(&ws, r->model, r->adapter, &ap);
 
     hone_plan_add(plan, "program", r->program_bytes, "resident at the start");
-    hone_plan_add(plan, "weights, mapped", w->mapped_bytes, "the checkpoint, as stored");
-    if (w->n_quantised)
+    if (w->offloaded)
+        hone_plan_add(plan, "weights, off-loaded", use.rest + use.block,
+                      "a block at a time; %.3g GB in files", (double)(use.mapped + w->file_bytes) / 1e9);
+    else
+        hone_plan_add(plan, "weights, mapped", use.mapped, "the checkpoint, as stored");
+    if (w->n_quantised && !w->offloaded)
         hone_plan_add(plan, "weights, quantised", w->quantised_bytes, "%d linear layers, %s%s",
                       w->n_quantised, hone_dtype_name(w->form.type), w->form.nested ? ", double" : "");
     hone_plan_add(plan, "weights, copied", w->copied_bytes, "norms, biases, reordered rows");
@@ -54,11 +69,11 @@ void hone_run_plan(const hone_run *r, int recompute, hone_plan *plan)
                       r->adapter->n_params);
     hone_plan_add(plan, "gradients", n, "f32");
     if (optimizer.file)
-        hone_plan_add(plan, "optimiser", optimizer.memory, "%s; %.3g GB in a file", optimizer.name,
-                      (double)optimizer.file / 1e9);
+        hone_plan_add(plan, "optimiser", beside(&optimizer, w->offloaded ? use.block : 0),
+                      "%s; %.3g GB in a file", optimizer.name, (double)optimizer.file / 1e9);
     else
         hone_plan_add(plan, "optimiser", optimizer.memory, "%s", optimizer.name);
-    plan->file_bytes = optimizer.file;
+    plan->file_bytes = optimizer.file + w->file_bytes;
     hone_activations_plan(plan, r->model, r->adapter, &ap);
     hone_plan_add(plan, "workspace", hone_workspace_size(r->dev, &ws), "of the ops");
     hone_plan_add(plan, "row losses", hone_row_losses_size(r->train ? hone_dataset_size(r->data) : 0),
@@ -96,6 +111,7 @@ static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int
     const hone_config *c = r->c;
     const uint64_t now = plan[level].total, n = r->adapter->n * sizeof(float);
     const uint64_t optimizer = hone_optimizer_measure(r->adapter, c).memory;
+    const hone_weights_use use = hone_weights_used(r->model->w, &r->adapter->view);
     hone_config eight = *c, away = *c;
     hone_run half = *r;
     hone_plan other;
@@ -117,6 +133,8 @@ static void savings(hone_buf *b, const hone_run *r, const hone_plan plan[3], int
         offer(b, "training.optim: adamw_8bit", optimizer, hone_optimizer_measure(r->adapter, &eight).memory);
     away.training.offload_optimizer = true;
     offer(b, "training.offload_optimizer: true", optimizer, hone_optimizer_measure(r->adapter, &away).memory);
+    if (!r->model->w->offloaded)
+        offer(b, "training.offload_base: true", use.mapped + use.heap, use.rest + use.block);
     if (!hone_adapter_is_low_rank(r->adapter)) /* factors are about a hundredth */
         offer(b, "training.finetuning_type: lora", now, now - (2 * n + optimizer) / 100 * 99);
 }

@@ -277,7 +277,7 @@ static void note_offload(hone_run *r)
     const char *dir = hone_config_offload_dir(r->c);
     char line[400];
 
-    if (!r->c->training.offload_optimizer || !hone_path_in_memory(dir))
+    if (!(r->c->training.offload_optimizer || r->c->training.offload_base) || !hone_path_in_memory(dir))
         return;
     snprintf(line, sizeof line,
              "training.offload_dir: %.200s keeps its files in memory (tmpfs): off-loading there saves none",

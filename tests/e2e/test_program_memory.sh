@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The memory plan against the peak that the system saw (VmHWM), for a model of 50 MB: within 2 % + 16 MB. Three configurations;
-# with "all" as second argument the sixteen of make test-long. Values do not matter here, so the model is zeros.
+# The memory plan against the peak that the system saw (VmHWM), for a model of 50 MB: within 2 % + 16 MB. Four configurations;
+# with "all" as second argument the twenty of make test-long. Values do not matter here, so the model is zeros.
 . "$(dirname "${BASH_SOURCE[0]}")/program_test.sh"
 if grep -q __asan_init "$hone"; then
     echo "skipped: a sanitizer has memory of its own"
@@ -74,6 +74,7 @@ YAML
 }
 
 measured "LoRA, bf16 checkpoint, f32 activations" bf16
+lora=$peak
 measured "full, AdamW" bf16 training.finetuning_type=full
 plain=$peak
 states=$((25445376 * 8)) # two moments of every value of the model, f32
@@ -82,6 +83,9 @@ checks=$((checks + 1))
 [ $((plain - peak)) -ge $((states * 9 / 10)) ] || wrong "peak $peak with off-loaded states, $plain without: most of $states bytes less"
 run "$hone" plan c.yaml --memory 0.1 --set training.finetuning_type=full
 err_has "training.offload_optimizer: true saves 0.195 GB"
+measured "LoRA, off-loaded base" bf16 training.offload_base=true
+checks=$((checks + 1))
+[ $((lora - peak)) -ge 40000000 ] || wrong "peak $peak with an off-loaded base of 51 MB, $lora without: most of it less"
 [ "${2:-}" = all ] || finish
 
 make_model f32 F32 4
@@ -99,6 +103,11 @@ measured "full, AdamW, off-loaded states, checkpoints" bf16 training.finetuning_
 rm -rf out/checkpoint-3
 keep=out measured "the same, going on from a checkpoint" bf16 training.finetuning_type=full training.offload_optimizer=true \
     training.save_strategy=steps training.save_steps=2 training.resume_from_checkpoint=true
+measured "NF4, off-loaded" f32 model.load_in_4bit=true training.offload_base=true training.offload_optimizer=true
+measured "last two layers, AdamW, off-loaded, evaluation, checkpoints" bf16 training.finetuning_type=freeze training.offload_base=true \
+    training.offload_optimizer=true training.freeze_trainable_layers=2 data.val_size=8 training.evaluation_strategy=steps \
+    training.eval_steps=1 training.save_strategy=steps training.save_steps=1
+measured "DoRA, off-loaded base, recomputation 2" bf16 lora.use_dora=true training.offload_base=true training.gradient_checkpointing=2
 measured "last two layers, AdamW" bf16 training.finetuning_type=freeze training.freeze_trainable_layers=2
 measured "LoRA, cached token shards" bf16 data.cache=true training.shuffle=false
 measured "LoRA, GGUF" "$gguf" training.precision=bf16 training.gradient_checkpointing=2

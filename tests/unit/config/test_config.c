@@ -177,7 +177,7 @@ static void the_seeds_file_loads_as_it_is(void **state)
     assert_int_equal(c->training.loss_type, HONE_LOSS_DFT);
     assert_true(c->training.neftune_noise_alpha == 5);
     assert_int_equal(c->training.save_precision, HONE_PRECISION_F32);
-    assert_true(c->training.offload_optimizer);
+    assert_true(c->training.offload_optimizer && c->training.offload_base);
     assert_string_equal(hone_config_offload_dir(c), FOLDER "away");
     assert_string_equal(c->distributed.backend, "nccl");
     assert_false(c->distributed.deepspeed_enabled);

@@ -505,6 +505,38 @@ static void off_loaded_states_go_on(void **state)
     }
 }
 
+/* A base whose pages are let go block by block trains to the same bits, also where it is in files made at the start: NF4
+ * codes, and the reordered rows of a GGUF file. */
+static void off_loaded_bases_train_the_same(void **state)
+{
+    static const char *const way[][4] = {
+        {"training.offload_base=false"},
+        {"training.offload_base=false", "model.load_in_4bit=true"},
+        {"training.offload_base=false", "lora.use_dora=true", "training.gradient_checkpointing=2"},
+        {"training.offload_base=false", "training.finetuning_type=freeze",
+         "training.freeze_trainable_layers=1"},
+        {"training.offload_base=false", "model.name_or_path=" HONE_TEST_DIR "/golden/tiny_chat.gguf"},
+    };
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(way); i++) {
+        const char *there[] = {way[i][0], way[i][1], way[i][2], NULL};
+        const char *away[] = {"training.offload_base=true", way[i][1], way[i][2], NULL};
+        const char *file = i == 3 ? "model.safetensors" : "adapter_model.safetensors";
+        char here[40], off[40];
+        struct run a = {0}, b = {0};
+        hone_train_result r;
+
+        snprintf(here, sizeof here, "base-here%zu", i);
+        snprintf(off, sizeof off, "base-off%zu", i);
+        must_train(&a, here, there, &r);
+        must_train(&b, off, away, &r);
+        same_file(here, off, file);
+        same_file(here, off, i == 3 ? "checkpoint-7/model.safetensors" : file);
+    }
+}
+
 /* What a kill may leave: a folder on its way, a cut line of metrics, lines of steps after the checkpoint. */
 static void what_a_kill_leaves_does_no_harm(void **state)
 {
@@ -599,6 +631,7 @@ int main(void)
         cmocka_unit_test(replay_goes_on),
         cmocka_unit_test(whole_models_go_on),
         cmocka_unit_test(off_loaded_states_go_on),
+        cmocka_unit_test(off_loaded_bases_train_the_same),
         cmocka_unit_test(what_a_kill_leaves_does_no_harm),
         cmocka_unit_test(wrong_checkpoints_are_named),
     };
