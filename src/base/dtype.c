@@ -34,7 +34,7 @@ static const struct {
     [HONE_Q5_1] = {"Q5_1", 32, 24, true},   [HONE_Q8_0] = {"Q8_0", 32, 34, true},
     [HONE_Q4_K] = {"Q4_K", 256, 144, true}, [HONE_Q5_K] = {"Q5_K", 256, 176, true},
     [HONE_Q6_K] = {"Q6_K", 256, 210, true}, [HONE_NF4] = {"NF4", 2, 1, true},
-    [HONE_FP4] = {"FP4", 2, 1, true},       [HONE_I8] = {"I8", 1, 1, false},
+    [HONE_FP4] = {"FP4", 2, 1, true},       [HONE_I8] = {"I8", 1, 1, true},
     [HONE_U8] = {"U8", 1, 1, false},        [HONE_I16] = {"I16", 1, 2, false},
     [HONE_I32] = {"I32", 1, 4, false},      [HONE_I64] = {"I64", 1, 8, false},
     [HONE_F64] = {"F64", 1, 8, false},
@@ -283,6 +283,11 @@ const float *hone_dtype_table(hone_dtype t)
     return t == HONE_NF4 ? nf4 : t == HONE_FP4 ? fp4 : NULL;
 }
 
+bool hone_dtype_is_scaled(hone_dtype t)
+{
+    return t == HONE_I8 || hone_dtype_table(t);
+}
+
 void hone_dequantise(float *out, const void *src, hone_dtype t, int64_t n)
 {
     static void (*const get[HONE_DTYPE_COUNT])(float *y, const uint8_t *p) = {
@@ -299,6 +304,9 @@ void hone_dequantise(float *out, const void *src, hone_dtype t, int64_t n)
     } else if (table) {
         for (i = 0; i < n; i++)
             out[i] = table[i % 2 ? p[i / 2] & 15 : p[i / 2] >> 4];
+    } else if (t == HONE_I8) {
+        for (i = 0; i < n; i++)
+            out[i] = (float)(int8_t)p[i];
     } else if (t == HONE_F16) {
         for (i = 0; i < n; i++)
             out[i] = load_f16(p + 2 * i);

@@ -1,8 +1,8 @@
 /* Storage types of tensors, and conversions of single values.
  *
  * Quantised types are ggml's blocks, bit for bit: a row of a matrix is a whole number of blocks along its contiguous
- * dimension. Layouts stand with the dequantisers in src/base/dtype.c. NF4 and FP4 are bitsandbytes' codes, two in a byte;
- * their scales are stored apart (hone_scales in device/ops.h). */
+ * dimension. Layouts stand with the dequantisers in src/base/dtype.c. NF4 and FP4 are bitsandbytes' codes, two in a byte,
+ * I8 those of its LLM.int8; their scales are stored apart (hone_scales in device/ops.h). */
 #ifndef HONE_BASE_DTYPE_H
 #define HONE_BASE_DTYPE_H
 
@@ -44,7 +44,10 @@ size_t hone_dtype_bytes(hone_dtype t, int64_t n);
 /* The 16 values of a type of four-bit codes (NF4, FP4), in -1..1; NULL for the others. */
 const float *hone_dtype_table(hone_dtype t);
 
-/* out[0..n) = the values of n stored elements (n a multiple of the block) at src, which may be unaligned; of NF4 and FP4
+/* Whether values of the type are codes whose scales are stored apart: NF4, FP4, I8. */
+bool hone_dtype_is_scaled(hone_dtype t);
+
+/* out[0..n) = the values of n stored elements (n a multiple of the block) at src, which may be unaligned; of such types
  * before they are scaled. The reference: plain C, exact in f32. */
 void hone_dequantise(float *out, const void *src, hone_dtype t, int64_t n);
 

@@ -60,7 +60,7 @@ static int check_weight(const char *op, const hone_weight *w, int64_t cols, hone
 {
     if (!w || !w->data || !hone_dtype_is_weight(w->dtype))
         return bad_type(op, "weight", w ? w->dtype : HONE_DTYPE_COUNT, err);
-    if (!w->scales != !hone_dtype_table(w->dtype))
+    if (!w->scales == hone_dtype_is_scaled(w->dtype))
         return hone_error_set(err, HONE_ESHAPE, "%s: a weight of type %s %s scales", op,
                               hone_dtype_name(w->dtype), w->scales ? "with" : "without");
     if (w->cols != cols || w->rows <= 0 || w->cols % hone_dtype_block(w->dtype))
@@ -69,7 +69,7 @@ static int check_weight(const char *op, const hone_weight *w, int64_t cols, hone
     return 0;
 }
 
-/* The embedding and the head have no kernels for four-bit codes; nobody quantises them so. */
+/* The embedding and the head have no kernels for codes with scales apart; nobody quantises them so. */
 static int check_table(const char *op, const hone_weight *w, int64_t cols, hone_error *err)
 {
     if (w && w->scales)

@@ -35,10 +35,11 @@ static inline hone_mat hone_mat_make(void *data, hone_dtype dtype, int64_t rows,
 
 /* Scales of a matrix of NF4 or FP4 codes: its values, row after row, are cut into blocks; a value is the code's times the
  * scale of its block. Scale b is top[b], or, when the scales are quantised too ("double quantisation"; Dettmers et al.
- * 2023, 3), map[code[b]] top[b / HONE_NESTED_BLOCK] + offset, rounded after each step. */
+ * 2023, 3), map[code[b]] top[b / HONE_NESTED_BLOCK] + offset, rounded after each step. Of a matrix of I8, a value of row r is its code
+ * times top[r]; the rest does not count. */
 typedef struct hone_scales {
     const uint8_t *code; /* [blocks]; NULL: top has all */
-    const float *top;    /* [blocks], or one for HONE_NESTED_BLOCK of them */
+    const float *top;    /* [blocks], or one for HONE_NESTED_BLOCK of them; I8: [rows] */
     const float *map;    /* [256] */
     float offset;
     int32_t block; /* values: a power of two, at least 32 */
@@ -60,7 +61,7 @@ typedef struct hone_weight {
     hone_dtype dtype;
     int32_t rows, cols;
     const float *bias;           /* [rows] or NULL; belongs to linear_fwd */
-    const hone_scales *scales;   /* of NF4 and FP4, else NULL */
+    const hone_scales *scales;   /* of NF4, FP4 and I8, else NULL */
     const hone_row_patch *patch; /* of an embedding or a head; NULL: none. The linear ops know none */
 } hone_weight;
 

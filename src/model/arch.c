@@ -572,7 +572,7 @@ static void refuse_foreign(const struct family *f, config *c)
     const char *method = json_string_value(get(q, "quant_method")), *act, *key = "hidden_act";
     const char *wanted = f->gemma ? "gelu_pytorch_tanh" : "silu";
 
-    if (q && !c->rc)
+    if (q && !(method && strcmp(method, "bitsandbytes") == 0) && !c->rc)
         c->rc =
             hone_error_set(c->err, HONE_EUNSUPPORTED,
                            "%s: \"quantization_config\" (%.40s): checkpoints quantised in this form are not "

@@ -51,7 +51,8 @@ typedef struct hone_arch {
  * with the class defaults of transformers for absent keys; or GGUF metadata, where switches that have no key (tied
  * head, biases) follow from the tensors that are there. `out` is set on success only; hone_arch_clear frees it.
  * HONE_ENOENT, HONE_EFORMAT (file and key), HONE_EUNSUPPORTED: architecture (with the list of those supported), rope
- * type, quantization_config, mixtures of experts. Of a multimodal Gemma 3 the text model is read. */
+ * type, quantization_config of another method than bitsandbytes, mixtures of experts. Of a multimodal Gemma 3 the text
+ * model is read. */
 int hone_arch_read_config(hone_arch *out, const char *dir, hone_error *err);
 int hone_arch_read_gguf(hone_arch *out, const hone_gguf *g, const char *path, hone_error *err);
 void hone_arch_clear(hone_arch *a);

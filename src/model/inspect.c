@@ -98,6 +98,21 @@ static json_t *describe(const hone_tensor_info *t, bool *failed)
     return v;
 }
 
+/* Parameters that a tensor holds: codes of bitsandbytes count as what they stand for, their scales and maps not. */
+static json_int_t parameters_in(const tensors *s, const hone_tensor_info *t)
+{
+    const char *dot = strrchr(t->name, '.');
+    char map[160];
+
+    if (strstr(t->name, ".weight.") || (dot && strcmp(dot, ".SCB") == 0) ||
+        strcmp(t->name, "rope_freqs.weight") == 0)
+        return 0;
+    snprintf(map, sizeof map, "%.140s.quant_map", t->name);
+    if (s->st && hone_safetensors_find(s->st, map))
+        return 2 * (json_int_t)t->size;
+    return hone_dtype_is_weight(t->dtype) ? values_of(t) : 0;
+}
+
 static void add_tensors(json_t *doc, const tensors *s, bool *failed)
 {
     json_t *histogram = json_array(), *list = json_array();
@@ -113,8 +128,7 @@ static void add_tensors(json_t *doc, const tensors *s, bool *failed)
         add_to(row, "tensors", 1, failed);
         add_to(row, "values", values_of(t), failed);
         add_to(row, "bytes", (json_int_t)t->size, failed);
-        if (hone_dtype_is_weight(t->dtype) && strcmp(t->name, "rope_freqs.weight") != 0)
-            parameters += values_of(t);
+        parameters += parameters_in(s, t);
         *failed |= json_array_append_new(list, describe(t, failed)) != 0;
     }
     set(doc, "parameters", json_integer(parameters), failed);

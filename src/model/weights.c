@@ -103,24 +103,13 @@ bool hone_module_weight(const hone_weights *w, int layer, int module, hone_weigh
     return out->data != NULL;
 }
 
-/* The checkpoint under the binder's hands. */
-typedef struct source {
-    const char *path;
-    const hone_gguf *gguf; /* one of the two */
-    const hone_safetensors *st;
-    bool *used; /* [n_tensors] */
-    size_t n_tensors;
-    hone_weights *w;
-    hone_weights_own *own;
-} source;
-
-static const hone_tensor_info *tensor_at(const source *s, size_t i)
+static const hone_tensor_info *tensor_at(const hone_source *s, size_t i)
 {
     return s->gguf ? hone_gguf_tensor(s->gguf, i) : hone_safetensors_tensor(s->st, i);
 }
 
 /* A multimodal checkpoint holds the text model under one of these names, by the version that wrote it. */
-static const hone_tensor_info *find_inside(const source *s, const char *name)
+static const hone_tensor_info *find_inside(const hone_source *s, const char *name)
 {
     const hone_tensor_info *t;
     char inside[128];
@@ -134,7 +123,7 @@ static const hone_tensor_info *find_inside(const source *s, const char *name)
     return t;
 }
 
-static const hone_tensor_info *find(source *s, const char *name)
+const hone_tensor_info *hone_source_find(hone_source *s, const char *name)
 {
     const hone_tensor_info *t = s->gguf ? hone_gguf_find(s->gguf, name) : hone_safetensors_find(s->st, name);
 
@@ -145,12 +134,12 @@ static const hone_tensor_info *find(source *s, const char *name)
     return t;
 }
 
-static void top_name(const source *s, char out[96], int which)
+static void top_name(const hone_source *s, char out[96], int which)
 {
     snprintf(out, 96, "%s.weight", top_names[which][s->gguf != NULL]);
 }
 
-static void layer_name(const source *s, char out[96], int layer, const char *const names[2],
+static void layer_name(const hone_source *s, char out[96], int layer, const char *const names[2],
                        const char *suffix)
 {
     snprintf(out, 96, "%s.%d.%s%s", s->gguf ? "blk" : "model.layers", layer, names[s->gguf != NULL], suffix);
@@ -167,10 +156,10 @@ static void print_shape(char out[96], const hone_tensor_info *t)
 }
 
 /* Finds a tensor and checks it against [rows, cols], or [rows] when cols is 0. */
-static int need(source *s, const hone_tensor_info **out, const char *name, int32_t rows, int32_t cols,
+static int need(hone_source *s, const hone_tensor_info **out, const char *name, int32_t rows, int32_t cols,
                 hone_error *err)
 {
-    const hone_tensor_info *t = find(s, name);
+    const hone_tensor_info *t = hone_source_find(s, name);
     char found[96], wanted[48];
 
     if (!t)
@@ -184,7 +173,7 @@ static int need(source *s, const hone_tensor_info **out, const char *name, int32
         return hone_error_set(err, HONE_ESHAPE, "%s: tensor %s: wanted shape %s, found %s", t->file, name,
                               wanted, found);
     }
-    if (t->dtype == HONE_DTYPE_COUNT || !hone_dtype_is_weight(t->dtype))
+    if (t->dtype == HONE_DTYPE_COUNT || !hone_dtype_is_weight(t->dtype) || hone_dtype_is_scaled(t->dtype))
         return hone_error_set(
             err, HONE_EUNSUPPORTED,
             "%s: tensor %s is stored as %s; hone reads F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K "
@@ -194,7 +183,8 @@ static int need(source *s, const hone_tensor_info **out, const char *name, int32
     return 0;
 }
 
-static int matrix(source *s, hone_weight *out, const char *name, int32_t rows, int32_t cols, hone_error *err)
+static int matrix(hone_source *s, hone_weight *out, const char *name, int32_t rows, int32_t cols,
+                  hone_error *err)
 {
     const hone_tensor_info *t;
     int rc = need(s, &t, name, rows, cols, err);
@@ -208,7 +198,7 @@ static int matrix(source *s, hone_weight *out, const char *name, int32_t rows, i
     return hone_weights_bind_mapped(s->w, t->data, t->size, err);
 }
 
-static int vector(source *s, float **out, const char *name, int32_t n, hone_error *err)
+static int vector(hone_source *s, float **out, const char *name, int32_t n, hone_error *err)
 {
     const hone_tensor_info *t;
     int rc = need(s, &t, name, n, 0, err);
@@ -224,7 +214,7 @@ static int vector(source *s, float **out, const char *name, int32_t n, hone_erro
 }
 
 /* The weights of a norm, as the op multiplies by them. */
-static int norm(source *s, float **out, const char *name, int32_t n, hone_error *err)
+static int norm(hone_source *s, float **out, const char *name, int32_t n, hone_error *err)
 {
     int rc = vector(s, out, name, n, err);
     int32_t i;
@@ -249,7 +239,7 @@ static void reorder(char *out, const char *in, size_t size, int heads, int head_
 }
 
 /* Brings q or k of a file in interleaved order, and its bias, into Hugging Face order. */
-static int straighten(source *s, hone_weight *p, int heads, hone_error *err)
+static int straighten(hone_source *s, hone_weight *p, int heads, hone_error *err)
 {
     size_t row = hone_dtype_bytes(p->dtype, p->cols), size = row * (size_t)p->rows;
     size_t bias_size = (size_t)p->rows * sizeof(float);
@@ -297,7 +287,7 @@ bool hone_weights_proj_bias(const hone_arch *a, int proj)
     return proj <= HONE_V ? a->qkv_bias : proj == HONE_O ? a->o_bias : a->mlp_bias;
 }
 
-static int bind_projection(source *s, int layer, int p, hone_error *err)
+static int bind_projection(hone_source *s, int layer, int p, hone_error *err)
 {
     const hone_arch *a = &s->w->arch;
     hone_weight *out = &s->w->layer[layer].proj[p];
@@ -310,7 +300,8 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
     s->own->module = p;
     hone_weights_proj_shape(a, p, &rows, &cols);
     layer_name(s, name, layer, proj_names_of(a, p), ".weight");
-    rc = matrix(s, out, name, rows, cols, err);
+    rc = hone_source_is_bnb(s, name) ? hone_weights_bind_bnb(s, out, name, rows, cols, err)
+                                     : matrix(s, out, name, rows, cols, err);
     if (!rc && hone_weights_proj_bias(a, p)) {
         layer_name(s, bias_name, layer, proj_names_of(a, p), ".bias");
         rc = vector(s, &bias, bias_name, rows, err);
@@ -321,7 +312,7 @@ static int bind_projection(source *s, int layer, int p, hone_error *err)
     return rc ? rc : hone_weights_quantise(s->w, out, name, err);
 }
 
-static int bind_layer(source *s, int layer, hone_error *err)
+static int bind_layer(hone_source *s, int layer, hone_error *err)
 {
     const hone_arch *a = &s->w->arch;
     hone_layer_weights *l = &s->w->layer[layer];
@@ -357,7 +348,7 @@ static int bind_layer(source *s, int layer, hone_error *err)
 
 /* Embedding and head. Of a tied pair the file holds one, as a rule the embedding; when it holds both and they differ,
  * the head is what it says, as transformers 5 has it. A GGUF file with a head of its own is not tied to begin with. */
-static int bind_ends(source *s, hone_error *err)
+static int bind_ends(hone_source *s, hone_error *err)
 {
     hone_weights *w = s->w;
     hone_arch *a = &w->arch;
@@ -368,12 +359,12 @@ static int bind_ends(source *s, hone_error *err)
     top_name(s, head, TOP_HEAD);
     s->own->layer = -1;
     s->own->module = HONE_EMBED;
-    if (a->tied && !find(s, embed) && find(s, head))
+    if (a->tied && !hone_source_find(s, embed) && hone_source_find(s, head))
         memcpy(embed, head, sizeof embed);
     rc = matrix(s, &w->embed, embed, a->vocab, a->width, err);
     if (rc)
         return rc;
-    if (a->tied && !find(s, head)) {
+    if (a->tied && !hone_source_find(s, head)) {
         w->head = w->embed;
         return 0;
     }
@@ -403,7 +394,7 @@ static bool ends_with(const char *s, const char *suffix)
 }
 
 /* Tensors of the decoder that nothing above asked for. Stored constants (inverse frequencies) carry no information. */
-static int refuse_unused(const source *s, hone_error *err)
+static int refuse_unused(const hone_source *s, hone_error *err)
 {
     static const char *const decoder[] = {"model.", "lm_head.",   "blk.",
                                           "output", "token_embd", "language_model."};
@@ -430,7 +421,7 @@ static int refuse_unused(const source *s, hone_error *err)
     return 0;
 }
 
-static int bind(source *s, hone_error *err)
+static int bind(hone_source *s, hone_error *err)
 {
     hone_weights *w = s->w;
     char name[96];
@@ -460,7 +451,7 @@ out:
 static int open_gguf(hone_weights *w, const char *path, hone_error *err)
 {
     hone_weights_own *own = w->impl;
-    source s = {.path = path, .w = w, .own = own};
+    hone_source s = {.path = path, .w = w, .own = own};
     int rc = hone_gguf_open(&own->gguf, path, err);
 
     if (!rc)
@@ -476,7 +467,7 @@ static int open_gguf(hone_weights *w, const char *path, hone_error *err)
 static int open_folder(hone_weights *w, const char *path, hone_error *err)
 {
     hone_weights_own *own = w->impl;
-    source s = {.path = path, .w = w, .own = own};
+    hone_source s = {.path = path, .w = w, .own = own};
     int rc = hone_arch_read_config(&w->arch, path, err);
 
     if (!rc)

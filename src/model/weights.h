@@ -66,7 +66,7 @@ struct hone_weights {
 
 /* Opens a GGUF file (or its first split) or a Hugging Face directory. Errors: HONE_ENOENT, HONE_EFORMAT and
  * HONE_ESHAPE (message: file, tensor, wanted and found shape), HONE_EUNSUPPORTED (architecture with the list of those
- * supported; a dtype; a rope type; quantization_config). */
+ * supported; a dtype; a rope type; quantization_config of another method than bitsandbytes). */
 int hone_weights_open(hone_weights **out, const char *path, hone_error *err);
 /* The same, quantised matrix by matrix: no more than one is there in both forms. Errors besides: those of
  * hone_weight_quantise, with the tensor's name. */

@@ -1,4 +1,4 @@
-/* Shared by weights.c and weights_random.c: what a hone_weights owns, and the shapes of a block. */
+/* Shared by the files weights*.c: what a hone_weights owns, the shapes of a block, and the checkpoint it is bound to. */
 #ifndef HONE_MODEL_WEIGHTS_OWN_H
 #define HONE_MODEL_WEIGHTS_OWN_H
 
@@ -46,6 +46,26 @@ void hone_weights_drop_all(hone_weights *w);
 
 /* Puts projection p into the form that w was opened as, and drops what it was. name is for errors. */
 int hone_weights_quantise(hone_weights *w, hone_weight *p, const char *name, hone_error *err);
+
+/* The checkpoint under the binder's hands. */
+typedef struct hone_source {
+    const char *path;
+    const hone_gguf *gguf; /* one of the two */
+    const hone_safetensors *st;
+    bool *used; /* [n_tensors] */
+    size_t n_tensors;
+    hone_weights *w;
+    hone_weights_own *own;
+} hone_source;
+
+/* A tensor by its name, also as a multimodal checkpoint spells it; it counts as used from then on. NULL: absent. */
+const hone_tensor_info *hone_source_find(hone_source *s, const char *name);
+
+/* Whether the matrix lies in the file as codes of bitsandbytes; `name` as in "....q_proj.weight". */
+bool hone_source_is_bnb(hone_source *s, const char *name);
+/* Binds it as [rows, cols], codes as stored. HONE_EFORMAT, HONE_ESHAPE, HONE_EUNSUPPORTED (file and tensor). */
+int hone_weights_bind_bnb(hone_source *s, hone_weight *out, const char *name, int32_t rows, int32_t cols,
+                          hone_error *err);
 
 /* Projection p is [rows, cols]; whether it has a bias of [rows]. */
 void hone_weights_proj_shape(const hone_arch *a, int proj, int32_t *rows, int32_t *cols);

@@ -4,7 +4,9 @@
    the value lies within an ulp of a midpoint (and between the two zeros of FP4); codes of nested scales by one where the
    scale lies that near a midpoint of the map; restored values then agree to 1e-6 of the block's scale.
 2. One model of each family, quantised while loading by both sides in f32, with an adapter whose B is not zero: loss and
-   every LoRA gradient, |error| / |gradient| at most 1e-4.
+   every LoRA gradient, |error| / |gradient| at most 1e-4. Then the same base as transformers saves it, read by hone.
+3. Folders that transformers and bitsandbytes wrote quantised (NF4, FP4, nested or not, other blocks, codes stored as another
+   type, LLM.int8), read by hone, against the plain model with the values that bitsandbytes restores: the same bar.
 
 usage: quant_parity.py --hone build/release/hone [--seeds 1]"""
 import argparse
@@ -17,9 +19,9 @@ import bitsandbytes.functional as bnb
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from gradient_parity import drive, driver, golden
+from gradient_parity import drive, driver, golden  # and the folder of the golden scripts
+import make_bnb_golden
 
 
 def midpoint_distance(scaled, table):
@@ -96,30 +98,64 @@ def exact_scales(a, code=None, absmax=None, out=None, blocksize=256, nested=Fals
     return q, bnb.QuantState(absmax=top, code=code, blocksize=blocksize, dtype=a.dtype)
 
 
-def step(program, family, seed, folder, kind, nested):
-    """-> worst gradient, its key, worst loss"""
-    model = golden.make_model(family, 5000 + seed)
-    golden.save_model(model, folder)
-    golden.save_adapter(golden.make_adapter(model, 6000 + seed, r=4, alpha=8), os.path.join(folder, "adapter"))
-    config = BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type=kind, bnb_4bit_use_double_quant=nested, bnb_4bit_compute_dtype=torch.float32
-    )
-    base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, quantization_config=config, device_map="cpu")
-    peft = PeftModel.from_pretrained(base, os.path.join(folder, "adapter"), is_trainable=True).eval()
-    assert "Linear4bit" in str(peft), "the base is not quantised"
-    batch = golden.make_batch(7000 + seed, golden.COMMON["vocab_size"], [9, 33, 2, 21])
-    loss, grads = golden.reference(peft, *batch)
-    options = ["quant=" + kind] + ([] if nested else ["scales=plain"])
-    worst = [0.0, "", 0.0]
+def compare(worst, program, model, folder, batch, reference, *options):
+    """Brings into `worst` what hone makes of the model in a folder, and its adapter: gradient, its key, loss."""
+    loss, grads = reference
     for more in (["isa=ref"], [], ["recompute=2"]):
-        ours = drive(program, folder, os.path.join(folder, "adapter"), batch, folder, *options, *more)
+        ours = drive(program, model, os.path.join(folder, "adapter"), batch, folder, *options, *more)
         assert set(ours["gradient"]) == set(grads)
         worst[2] = max(worst[2], ((torch.tensor(ours["loss"]) - loss).abs() / loss).max().item())
         for key, want in grads.items():
             ratio = ((torch.tensor(ours["gradient"][key]).view_as(want) - want).norm() / want.norm()).item()
             if not ratio <= worst[0]:
                 worst[:2] = ratio, key
+
+
+def step(program, family, seed, folder, kind, nested):
+    """-> worst gradient, its key, worst loss; the same of the base as transformers saves it"""
+    model = golden.make_model(family, 5000 + seed)
+    golden.save_model(model, folder)
+    golden.save_adapter(golden.make_adapter(model, 6000 + seed, r=4, alpha=8), os.path.join(folder, "adapter"))
+    base = make_bnb_golden.quantise(folder, kind, nested, dtype=torch.float32)
+    base.save_pretrained(os.path.join(folder, "stored"))
+    peft = PeftModel.from_pretrained(base, os.path.join(folder, "adapter"), is_trainable=True).eval()
+    assert "Linear4bit" in str(peft), "the base is not quantised"
+    batch = golden.make_batch(7000 + seed, golden.COMMON["vocab_size"], [9, 33, 2, 21])
+    reference = golden.reference(peft, *batch)
+    loaded, stored = [0.0, "", 0.0], [0.0, "", 0.0]
+    plain = [] if nested else ["scales=plain"]
+    compare(loaded, program, folder, folder, batch, reference, "quant=" + kind, *plain)
+    compare(stored, program, os.path.join(folder, "stored"), folder, batch, reference)
+    return loaded, stored
+
+
+STORED = {
+    "NF4, nested": dict(kind="nf4", nested=True),
+    "FP4, nested, blocks of 128": dict(kind="fp4", nested=True, block=128),
+    "NF4, blocks of 32": dict(kind="nf4", block=32),
+    "NF4, blocks of 4096, as bf16": dict(kind="nf4", block=4096, storage=torch.bfloat16),
+    "NF4, nested, as f32": dict(kind="nf4", nested=True, storage=torch.float32),
+    "LLM.int8": dict(kind="int8"),
+}
+
+
+def stored_step(program, family, folder, settings):
+    """-> worst gradient, its key, worst loss of hone on a folder saved quantised in 16 bits"""
+    stored, worst = os.path.join(folder, "stored"), [0.0, "", 0.0]
+    model = golden.make_model(family, 8000)
+    golden.save_model(model, folder)
+    make_bnb_golden.quantise(folder, **settings).save_pretrained(stored)
+    assert make_bnb_golden.restore(model, stored), "nothing is quantised"
+    peft = golden.make_adapter(model, 8001, r=4, alpha=8)
+    golden.save_adapter(peft, os.path.join(folder, "adapter"))
+    batch = golden.make_batch(8002, golden.COMMON["vocab_size"], [9, 33, 2, 21])
+    compare(worst, program, stored, folder, batch, golden.reference(peft, *batch))
     return worst
+
+
+def report(family, what, gradient, key, loss):
+    print("%-8s %-30s worst gradient %.2e (%s), worst loss %.2e" % (family, what, gradient, key, loss), flush=True)
+    return not (gradient <= 1e-4 and loss <= 1e-4)
 
 
 def main():
@@ -137,12 +173,12 @@ def main():
         for seed in range(args.seeds):
             for kind, nested in (("nf4", True), ("fp4", False)):
                 with tempfile.TemporaryDirectory() as folder:
-                    gradient, key, loss = step(gradients, family, seed, folder, kind, nested)
-                print(
-                    "%-8s %s %-6s worst gradient %.2e (%s), worst loss %.2e"
-                    % (family, kind, "nested" if nested else "plain", gradient, key, loss)
-                )
-                failed |= not (gradient <= 1e-4 and loss <= 1e-4)
+                    results = step(gradients, family, seed, folder, kind, nested)
+                for how, (gradient, key, loss) in zip(("loaded", "stored"), results):
+                    failed |= report(family, "%s %s, %s" % (kind, "nested" if nested else "plain", how), gradient, key, loss)
+        for name, settings in STORED.items():
+            with tempfile.TemporaryDirectory() as folder:
+                failed |= report(family, name, *stored_step(gradients, family, folder, settings))
     sys.exit(1 if failed else 0)
 
 

@@ -71,6 +71,18 @@ static void expand_bf16(float *out, const void *src, int64_t n)
     }
 }
 
+/* Codes without their scale. */
+static void expand_i8(float *out, const void *src, int64_t n)
+{
+    const uint8_t *p = src;
+    int64_t i = 0;
+
+    for (; i + 16 <= n; i += 16)
+        put16(out + i, _mm_loadu_si128((const __m128i *)(p + i)), _mm256_set1_ps(1), NO_OFFSET);
+    for (; i < n; i++)
+        out[i] = (float)(int8_t)p[i];
+}
+
 static void expand_q8_0(float *out, const void *src, int64_t n)
 {
     const uint8_t *p = src;
@@ -442,6 +454,7 @@ void hone_expand_avx2(hone_kernels *k)
     k->expand[HONE_F32] = expand_f32;
     k->expand[HONE_F16] = expand_f16;
     k->expand[HONE_BF16] = expand_bf16;
+    k->expand[HONE_I8] = expand_i8;
     k->expand[HONE_Q8_0] = expand_q8_0;
     k->expand[HONE_Q4_0] = expand_q4_0;
     k->expand[HONE_Q4_1] = expand_q4_1;

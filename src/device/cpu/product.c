@@ -393,7 +393,7 @@ void hone_few_dots(const hone_kernels *k, float *y, const hone_weight *w, int64_
         y[0] = k->dot_stored[w->dtype](src, x->data, w->cols);
         return;
     }
-    if (x->rows == 1 && w->scales && !round) {
+    if (x->rows == 1 && hone_dtype_table(w->dtype) && !round) {
         y[0] = hone_dot4_weight(k, w, r * w->cols, x->data, w->cols);
         return;
     }

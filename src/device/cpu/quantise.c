@@ -43,6 +43,12 @@ static hone_run4 run_at(float room[RUN_SCALES], const hone_weight *w, int64_t fi
                        .block = block};
 }
 
+/* How many of n values from `first` on lie in one row. */
+static int64_t in_row(const hone_weight *w, int64_t first, int64_t n)
+{
+    return HONE_MIN(n, w->cols - first % w->cols);
+}
+
 void hone_weight_values(float *out, const hone_weight *w, int64_t first, int64_t n)
 {
     const uint8_t *data = w->data;
@@ -59,6 +65,12 @@ void hone_weight_values(float *out, const hone_weight *w, int64_t first, int64_t
                 memcpy(out + i, own + (first + i) % w->cols, (size_t)m * sizeof *out);
         }
         return;
+    }
+    for (; w->dtype == HONE_I8 && n > 0; out += m, first += m, n -= m) {
+        m = in_row(w, first, n);
+        hone_dequantise(out, data + first, w->dtype, m);
+        for (i = 0; i < m; i++)
+            out[i] *= w->scales->top[first / w->cols];
     }
     for (; n > 0; out += m, first += m, n -= m) {
         hone_run4 run;
@@ -79,6 +91,11 @@ void hone_expand_weight(const hone_kernels *k, float *out, const hone_weight *w,
     if (!w->scales) {
         k->expand[w->dtype](out, (const uint8_t *)w->data + hone_dtype_bytes(w->dtype, first), n);
         return;
+    }
+    for (; w->dtype == HONE_I8 && n > 0; out += m, first += m, n -= m) {
+        m = in_row(w, first, n);
+        k->expand[HONE_I8](out, (const uint8_t *)w->data + first, m);
+        k->scale_round(out, m, w->scales->top[first / w->cols], false);
     }
     for (; n > 0; out += m, first += m, n -= m) {
         hone_run4 run;

@@ -22,9 +22,11 @@
     } while (0)
 
 static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"};
-/* What fixture_open opens: a family with its adapter, or with one of DoRA. */
-static const char *const adapted[] = {"llama",  "mistral", "qwen2",      "qwen3",    "gemma2",
-                                      "gemma3", "phi3",    "llama dora", "phi3 dora"};
+/* What fixture_open opens: a family with its adapter, or with one of DoRA; or on a base that bitsandbytes quantised
+ * (make_bnb_golden.py). */
+static const char *const adapted[] = {"llama",     "mistral",   "qwen2",    "qwen3",
+                                      "gemma2",    "gemma3",    "phi3",     "llama dora",
+                                      "phi3 dora", "llama-nf4", "phi3-fp4", "qwen2-int8"};
 
 typedef struct fixture {
     hone_device *dev;

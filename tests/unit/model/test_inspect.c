@@ -217,6 +217,31 @@ static void every_allocation_may_fail(void **state)
     json_set_alloc_funcs(malloc, free);
 }
 
+/* Codes count as what they stand for. */
+static void quantised_parameters(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"llama", "llama-nf4"}, {"phi3", "phi3-fp4"}, {"qwen2", "qwen2-int8"}};
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < HONE_COUNT(pairs); i++) {
+        json_int_t n[2];
+        int j;
+
+        for (j = 0; j < 2; j++) {
+            char path[512];
+            json_t *doc;
+
+            snprintf(path, sizeof path, "%s/golden/gradients/%s", HONE_TEST_DIR, pairs[i][j]);
+            doc = inspect(path);
+            n[j] = json_integer_value(at(doc, "parameters", NULL));
+            json_decref(doc);
+        }
+        assert_int_equal(n[0], n[1]);
+    }
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -232,6 +257,7 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quantised_parameters),
         cmocka_unit_test(a_gguf_model),
         cmocka_unit_test(a_folder),
         cmocka_unit_test(tokenizer_and_template_beside_the_weights),

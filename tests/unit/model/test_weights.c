@@ -803,7 +803,8 @@ static void fail_allocations(const char *path, bool any_error)
 static void every_allocation_may_fail(void **state)
 {
     static const char *const paths[] = {GOLDEN "models/llama3", GOLDEN "models/llama_linear.gguf",
-                                        GOLDEN "models/split-00002-of-00003.gguf"};
+                                        GOLDEN "models/split-00002-of-00003.gguf",
+                                        GOLDEN "gradients/qwen2-int8", GOLDEN "gradients/llama-nf4"};
     size_t i;
 
     (void)state;
