@@ -8,7 +8,8 @@ training loss. Bar: held-out loss within 0.5 %.
 
 usage: learning_parity.py --hone build/release/hone --gguf MODEL.gguf [--rows 2000] [--eval 200] [--work FOLDER]
        [--only hone|peft]
-A side that finished in FOLDER before is not run again: the two can be run at different times."""
+A side that finished in FOLDER before is not run again, and one that was stopped goes on where it was: the whole takes hours
+on a small machine, and need not be done at once."""
 import argparse
 import json
 import math
@@ -18,6 +19,7 @@ import subprocess
 import sys
 
 STEP_ROWS, MICRO, RATE, WARMUP = 16, 4, 2e-4, 0.03
+SAVED = 5  # steps between two states to go on from
 
 
 def rows_of(path, n, held):
@@ -92,8 +94,18 @@ def peft_side(base, adapter, work, out):
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
     schedule = get_scheduler("cosine", optimizer, math.ceil(WARMUP * steps), steps)
-    result = {"before": held_out(), "loss": []}
-    for step in range(steps):
+    state = os.path.join(work, "peft_state.pt")
+    if os.path.exists(state):
+        s = torch.load(state)
+        result = s["result"]
+        optimizer.load_state_dict(s["optimizer"])
+        schedule.load_state_dict(s["schedule"])
+        with torch.no_grad():
+            for p, value in zip(trained, s["values"]):
+                p.copy_(value)
+    else:
+        result = {"before": held_out(), "loss": []}
+    for step in range(len(result["loss"]), steps):
         window = data["train"][step * STEP_ROWS : (step + 1) * STEP_ROWS]
         n = sum(t != -100 for _, labels in window for t in labels[1:])
         total = 0.0
@@ -107,6 +119,10 @@ def peft_side(base, adapter, work, out):
         optimizer.zero_grad()
         result["loss"].append(total / n)
         print("peft %d/%d %.4f" % (step + 1, steps, total / n), flush=True)
+        if (step + 1) % SAVED == 0:
+            torch.save({"result": result, "optimizer": optimizer.state_dict(), "schedule": schedule.state_dict(),
+                        "values": [p.detach() for p in trained]}, state + ".new")
+            os.replace(state + ".new", state)
     result["after"] = held_out()
     with open(out, "w") as f:
         json.dump(result, f)
@@ -121,14 +137,14 @@ def hone_side(hone, base, adapter, work, out):
             "output_dir": os.path.join(work, "hone"), "num_train_epochs": 1, "precision": "f32", "packing": False,
             "shuffle": False, "per_device_train_batch_size": MICRO, "gradient_accumulation_steps": STEP_ROWS // MICRO,
             "learning_rate": RATE, "lr_scheduler_type": "cosine", "warmup_ratio": WARMUP, "weight_decay": 0.01,
-            "max_grad_norm": 1.0, "evaluation_strategy": "no", "save_strategy": "no", "report_to": "none",
+            "max_grad_norm": 1.0, "evaluation_strategy": "no", "save_steps": SAVED, "save_total_limit": 1, "report_to": "none",
         },
         "data": {"train_data_path": os.path.join(work, "train.jsonl")},
     }
     path = os.path.join(work, "hone.yaml")
     with open(path, "w") as f:
         json.dump(config, f)
-    subprocess.run([hone, "train", path], check=True)
+    subprocess.run([hone, "train", path, "--resume"], check=True)
     with open(os.path.join(work, "hone", "metrics.jsonl")) as f:
         curve = [json.loads(line) for line in f]
     p = subprocess.run([hone, "eval", "--model", base, "--adapter", os.path.join(work, "hone"), "--data",
