@@ -87,7 +87,7 @@ typedef struct hone_kernels {
 
     /* max of x and the lowest index that has it (NaN: any). */
     float (*max)(const float *x, int64_t n, int32_t *where);
-    /* x[i] = exp(x[i] * scale - shift), their sum; exponents up to 88. */
+    /* x[i] = exp(x[i] * scale - shift), their sum. */
     float (*exp_sum)(float *x, int64_t n, float scale, float shift);
     void (*scale)(float *x, int64_t n, float scale);
     /* x[i] = cap tanh(x[i] scale / cap) */

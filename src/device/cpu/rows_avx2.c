@@ -258,8 +258,8 @@ static float exp_sum(float *x, int64_t n, float scale_by, float shift)
     int64_t i = 0;
 
     for (; i + 16 <= n; i += 16) {
-        __m256 a = exp8_of_softmax(_mm256_fmsub_ps(_mm256_loadu_ps(x + i), s, m));
-        __m256 b = exp8_of_softmax(_mm256_fmsub_ps(_mm256_loadu_ps(x + i + 8), s, m));
+        __m256 a = exp8(_mm256_fmsub_ps(_mm256_loadu_ps(x + i), s, m));
+        __m256 b = exp8(_mm256_fmsub_ps(_mm256_loadu_ps(x + i + 8), s, m));
 
         _mm256_storeu_ps(x + i, a);
         _mm256_storeu_ps(x + i + 8, b);
@@ -267,7 +267,7 @@ static float exp_sum(float *x, int64_t n, float scale_by, float shift)
         sum1 = _mm256_add_ps(sum1, b);
     }
     for (; i < n; i += 8) {
-        __m256 a = exp8_of_softmax(_mm256_fmsub_ps(load(x, i, n - i, HONE_F32), s, m));
+        __m256 a = exp8(_mm256_fmsub_ps(load(x, i, n - i, HONE_F32), s, m));
 
         store(x, i, n - i, HONE_F32, a);
         sum0 =
