@@ -99,9 +99,9 @@ HONE_API bool hone_adapter_is_low_rank(const hone_adapter *a); /* false: whole t
 /* Writes the model as it answers with `a` (NULL: as it is) as a Hugging Face directory: tensors of `a` instead of the
  * base's, low-rank factors added in, every matrix in `precision` (AUTO: as the base stores it, bf16 where that is
  * quantised). An adapter that was trained beside a quantised base is merged into the restored values when m was opened
- * quantised, and into the 16-bit weights when m was opened with HONE_QUANT_NONE; both are written in 16 bits. model.safetensors, config.json
- * and the base's generation_config.json; hone_tokenizer_export adds the tokenizer. Each file is atomic, config.json is the
- * last. */
+ * quantised, and into the 16-bit weights when m was opened with HONE_QUANT_NONE; both are written in 16 bits.
+ * model.safetensors, config.json and the base's generation_config.json; hone_tokenizer_export adds the tokenizer. Each file
+ * is atomic, config.json is the last. */
 HONE_API int hone_model_save(const hone_model *m, const hone_adapter *a, const char *dir,
                              hone_precision precision, hone_error *err);
 

@@ -19,11 +19,10 @@ typedef struct hone_step {
     double epoch;
     double loss;   /* sum of weight * loss of the step's trained tokens / sum of weights, nats */
     double weight; /* that sum; trained_tokens when every weight is 1 */
-    double new_loss,
-        replay_loss;      /* the same of the new rows and of those from data.replay_data_path; NaN: the step
-                                   * had none, or nothing is replayed */
-    double learning_rate; /* used in this step */
-    double grad_norm;     /* before clipping */
+    /* The same of the new rows and of those from data.replay_data_path; NaN: the step had none, or nothing is replayed. */
+    double new_loss, replay_loss;
+    double learning_rate;           /* used in this step */
+    double grad_norm;               /* before clipping */
     int64_t tokens, trained_tokens; /* of this step */
     double tokens_per_second;       /* positions computed, this step */
     bool skipped;   /* the guard kept the update from being applied: weights and optimiser are as before */
@@ -103,7 +102,9 @@ typedef struct hone_train_callbacks {
 } hone_train_callbacks;
 
 /* Runs the configuration, stage by stage where it has stages: then each has a folder stage-N-NAME of its own with all that
- * follows, output_dir the last one's result, and *out is about the last one that ran. Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
+ * follows, output_dir the last one's result, and *out is about the last one that ran.
+ *
+ * Output in training.output_dir: adapter_model.safetensors, adapter_config.json (the best one
  * when load_best_model_at_end and there are evaluation rows, else the last), or with finetuning_type full and freeze a
  * Hugging Face directory; checkpoint-N (the same after step N, at save points and at the end, with training_state.bin);
  * metrics.jsonl (every step), config.yaml, and what training.report_to asks for. With training.resume_from_checkpoint the

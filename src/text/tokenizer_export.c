@@ -107,7 +107,6 @@ void hone_tokenizer_remove_files(const char *dir)
 /* ---- parts of both kinds -------------------------------------------------------------------------------------------- */
 
 typedef struct source {
-    const char *path;
     const hone_gguf *g;
     const hone_gguf_family *f;
     const hone_tokenizer *t; /* the same file, opened */
@@ -433,7 +432,7 @@ static int export_gguf(const char *path, const char *dir, hone_error *err)
 {
     hone_tokenizer *t = NULL;
     hone_gguf *g = NULL;
-    source s = {.path = path, .dir = dir, .err = err};
+    source s = {.dir = dir, .err = err};
     bool sentencepiece;
     int rc = hone_tokenizer_open(&t, path, err);
 

@@ -3,9 +3,9 @@
  * A task is (tile of keys, sequence, KV head): it alone makes the rows of dk and dv of its keys, walking the tiles of
  * queries that see them. A tile of dq is a sum over the tiles of keys, which are different tasks: they add to it one after
  * the other in the order of the keys. `turn` names whose turn it is; tasks are dealt in the order of the keys, so what one
- * waits for has begun before it, and each goes from the last queries down, a step behind the one before. Sums are therefore the same for every number of threads, and the only memory that grows
- * with the length is dq in f32. Tiles start at the sequence's first token: a packed batch has the bits of its documents
- * alone. */
+ * waits for has begun before it, and each goes from the last queries down, a step behind the one before. Sums are therefore
+ * the same for every number of threads, and the only memory that grows with the length is dq in f32. Tiles start at the
+ * sequence's first token: a packed batch has the bits of its documents alone. */
 #include "device/cpu/attention.h"
 
 #include <math.h>

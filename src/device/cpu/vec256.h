@@ -99,7 +99,7 @@ INLINE __m256 exp8(__m256 x)
     return _mm256_blendv_ps(e, x, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
-/* The same bits for x up to 88, as those of a softmax are, with a third fewer operations. */
+/* The same bits for x up to 88, as the exponents of a softmax are, with fewer operations. */
 INLINE __m256 exp8_of_softmax(__m256 x)
 {
     const __m256 lo = _mm256_set1_ps(EXP_LOW);
