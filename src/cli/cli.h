@@ -245,6 +245,11 @@ hone_model_params model_params_of(const char *precision, const char *quant);
         .help = "Quantises the linear layers of a 16- or 32-bit base while loading."                         \
     }
 
+/* Warns when an adapter, which remembers the tokenizer and the template it was trained with, is beside others: those give
+ * other prompts. chat NULL: the template is not compared. */
+void adapter_compare(const hone_adapter *a, const hone_tokenizer *tokenizer, const hone_chat *chat,
+                     const char *dir);
+
 /* Opens everything. adapter NULL: base only. need_chat: a missing template is an error. Warns when the adapter was trained
  * with another template or tokenizer. 0, or EXIT_FAILURE after a message. */
 int engine_open(engine *e, const common *c, const char *model, const char *adapter,

@@ -41,16 +41,16 @@ hone_model_params model_params_of(const char *precision, const char *quant)
     return p;
 }
 
-/* An adapter remembers the template and the tokenizer it was trained with; others give other prompts. */
-static void compare_hashes(const engine *e, const char *adapter)
+void adapter_compare(const hone_adapter *a, const hone_tokenizer *tokenizer, const hone_chat *chat,
+                     const char *dir)
 {
     uint64_t template_hash, tokenizer_hash;
 
-    hone_adapter_hashes(e->adapter, &template_hash, &tokenizer_hash);
-    if (tokenizer_hash && tokenizer_hash != hone_tokenizer_hash(e->tokenizer))
-        warn("%s was trained with another tokenizer than this model has: answers may be wrong", adapter);
-    if (template_hash && e->chat && template_hash != hone_chat_hash(e->chat))
-        warn("%s was trained with another chat template than this model has: answers may be wrong", adapter);
+    hone_adapter_hashes(a, &template_hash, &tokenizer_hash);
+    if (tokenizer_hash && tokenizer_hash != hone_tokenizer_hash(tokenizer))
+        warn("%s was trained with another tokenizer than this model has: answers may be wrong", dir);
+    if (template_hash && chat && template_hash != hone_chat_hash(chat))
+        warn("%s was trained with another chat template than this model has: answers may be wrong", dir);
 }
 
 static int open_parts(engine *e, const common *c, const char *model, const char *adapter,
@@ -78,7 +78,7 @@ static int open_parts(engine *e, const common *c, const char *model, const char 
     if (!rc && adapter)
         rc = hone_adapter_open(&e->adapter, e->model, adapter, err);
     if (!rc && adapter)
-        compare_hashes(e, adapter);
+        adapter_compare(e->adapter, e->tokenizer, e->chat, adapter);
     if (!rc)
         rc = hone_session_open(&e->session, e->model, e->tokenizer, e->chat, (int32_t)context, err);
     return rc;

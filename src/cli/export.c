@@ -28,6 +28,22 @@ static int refuse_existing(const char *dir)
     return rc;
 }
 
+static int compare(const merge_options *o, const hone_adapter *adapter, hone_error *err)
+{
+    hone_tokenizer *tokenizer = NULL;
+    hone_chat *chat = NULL;
+    int rc = hone_tokenizer_open(&tokenizer, o->model, err);
+
+    if (!rc) {
+        hone_chat_open(&chat, o->model, tokenizer,
+                       NULL); /* a model without a template is merged all the same */
+        adapter_compare(adapter, tokenizer, chat, o->adapter);
+    }
+    hone_chat_close(chat);
+    hone_tokenizer_close(tokenizer);
+    return rc;
+}
+
 static int merge_with(hone_device *device, const merge_options *o, hone_error *err)
 {
     hone_model_params p = o->open;
@@ -41,6 +57,8 @@ static int merge_with(hone_device *device, const merge_options *o, hone_error *e
         note("%s", hone_model_notice(model));
     if (!rc && o->adapter)
         rc = hone_adapter_open(&adapter, model, o->adapter, err);
+    if (!rc && adapter)
+        rc = compare(o, adapter, err);
     if (!rc)
         rc = hone_tokenizer_export(o->model, o->output, err);
     if (!rc)

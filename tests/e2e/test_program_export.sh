@@ -64,6 +64,13 @@ for dir in full full/checkpoint-2; do
 done
 [ ! -e full/checkpoint-1 ] || wrong "a checkpoint beyond save_total_limit should go, with its tokenizer files"
 
+# An adapter remembers the template it was trained with.
+ok "$hone" train full.yaml --quiet --set training.finetuning_type=lora --set training.output_dir=lora --set training.max_steps=1
+cp -r "$model" other_template
+sed -i 's/im_start/im_begin/g' other_template/chat_template.jinja
+ok "$hone" export merge --model other_template --adapter lora --output warned
+err_has "another chat template"
+
 refused 2 "--output is missing" "$hone" export merge --model "$model"
 refused 2 "did you mean 'merge'" "$hone" export merg
 refused 1 "no_adapter" "$hone" export merge --model "$model" --adapter no_adapter --output other
